@@ -1,0 +1,32 @@
+# Each target makes what it needs; the first creates the environment in .venv.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+WEIGHTS ?= submission/weights
+BASE_IMAGE ?= python:3.11-slim
+IMAGE ?= lumirkit
+
+.PHONY: demo test lint image clean
+
+demo: $(VENV)/installed
+	$(RUN)/lumirkit demo --out runs/demo
+
+test: lint
+	$(RUN)/pytest -m "not docker and not gpu and not long"
+
+lint: $(VENV)/installed
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+image:
+	docker build --network=host --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg WEIGHTS=$(WEIGHTS) -t $(IMAGE) .
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

@@ -1,0 +1,152 @@
+"""Reader of the evaluation configs that a Learn2Reg task ships: which pairs are scored, by what, on which labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, PrivateAttr, model_validator
+
+from data_manifests.dataset import ManifestError, Pair, read_json_model
+
+_SUFFIX = "_evaluation_config.json"
+
+
+class Split(StrEnum):
+    """A quarter of the validation set, in the order in which the organisers score them."""
+
+    LANDMARKS = "in-domain landmarks"
+    IN_DOMAIN = "in-domain"
+    OUT_OF_DOMAIN = "out-of-domain"
+    MULTI_MODAL = "multi-modal"
+
+    @classmethod
+    def of_file(cls, path: Path) -> Split:
+        """Read the split off a file name such as `LUMIR25_VAL_HighField_Segmentation_evaluation_config.json`.
+
+        Raises:
+            ManifestError: the name tells no split.
+        """
+        found = [split for ending, split in _FILE_ENDINGS.items() if path.name.endswith(ending + _SUFFIX)]
+        if not found:
+            endings = ", ".join(f"*{ending}{_SUFFIX}" for ending in _FILE_ENDINGS)
+            raise ManifestError(f"{path}: the file name tells no split; expected one of {endings}. Rename the file.")
+        return found[0]
+
+
+_FILE_ENDINGS = {
+    "LUMIR24_Landmark": Split.LANDMARKS,
+    "LUMIR24_Segmentation": Split.IN_DOMAIN,
+    "HighField_Segmentation": Split.OUT_OF_DOMAIN,
+    "MultiModal_Segmentation": Split.MULTI_MODAL,
+}
+
+
+class EvaluationMethod(BaseModel):
+    """One metric of a config; `name` is its key in the result, `dest` the kind of label map it is measured on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    metric: Literal["ndv", "dice", "hd95", "tre"]
+    labels: tuple[NonNegativeInt, ...] = ()
+    dest: str | None = None
+
+    @model_validator(mode="after")
+    def _has_labels(self) -> Self:
+        if self.metric in ("dice", "hd95") and not self.labels:
+            raise ValueError(f"{self.metric} without labels; expected the list of label ids to score")
+        return self
+
+    @property
+    def folder(self) -> str:
+        """What stands instead of `images` in the folder of the label maps or landmarks."""
+        return self.dest or ("landmarks" if self.metric == "tre" else "labels")
+
+
+class EvaluationConfig(BaseModel):
+    """One `*_evaluation_config.json`; made by `read_evaluation_config`. Paths are relative to the file's folder."""
+
+    name: str
+    evaluation_methods: Annotated[tuple[EvaluationMethod, ...], Field(min_length=1)]
+    expected_shape: tuple[PositiveInt, PositiveInt, PositiveInt, Literal[3]]
+    eval_pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
+    masked_evaluation: Literal[False] = False  # the LUMIR configs never mask
+
+    _path: Path = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _names_are_usable(self) -> Self:
+        repeated = [name for name, times in Counter(m.name for m in self.evaluation_methods).items() if times > 1]
+        if repeated:
+            raise ValueError(f"evaluation method names {repeated} occur twice; expected unique names")
+        for pair in self.eval_pairs:
+            _ = pair.case_name  # raises for a file name without subject and modality
+            for image in (pair.fixed, pair.moving):
+                beside_image(image, "labels")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The file this config was read from."""
+        return self._path
+
+    @property
+    def split(self) -> Split:
+        """Which quarter of the validation set this config scores."""
+        return Split.of_file(self._path)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(X, Y, Z) in voxels of every image and label map of the config."""
+        return self.expected_shape[:3]
+
+
+def beside_image(image: Path, folder: str) -> Path:
+    """Where the label map (`folder` "labels") or the landmarks ("landmarks") of an image lie.
+
+    Raises:
+        ManifestError: the image's folder is not called `images...`.
+    """
+    parent = image.parent.as_posix()
+    if "images" not in parent:
+        raise ManifestError(
+            f"{image}: found folder {parent!r}; expected one like imagesVal, beside labelsVal and landmarksVal. "
+            "Rename the folder."
+        )
+    return Path(parent.replace("images", folder)) / image.name
+
+
+def read_evaluation_config(path: Path) -> EvaluationConfig:
+    """Read and check one evaluation config.
+
+    Raises:
+        ManifestError: the file is missing, is not JSON, lacks or misuses a key, or its name tells no split.
+    """
+    Split.of_file(path)
+    config = read_json_model(path, EvaluationConfig)
+    config._path = path
+    return config
+
+
+def find_evaluation_configs(root: Path) -> list[EvaluationConfig]:
+    """Read every evaluation config of a ground-truth folder, in the order of `Split`.
+
+    Raises:
+        ManifestError: there is none, two are of the same split, or one cannot be used.
+    """
+    if not root.is_dir():
+        raise ManifestError(f"{root}: no such folder; expected a ground-truth folder with *{_SUFFIX} in it.")
+    configs = [read_evaluation_config(path) for path in sorted(root.glob(f"*{_SUFFIX}"))]
+    if not configs:
+        raise ManifestError(
+            f"{root}: found no *{_SUFFIX}; expected one for each split. Copy the organisers' configs there."
+        )
+    for split, times in Counter(config.split for config in configs).items():
+        if times > 1:
+            names = ", ".join(config.path.name for config in configs if config.split is split)
+            raise ManifestError(f"{root}: found {names}; expected one config for {split}. Move the others away.")
+    order = list(Split)
+    return sorted(configs, key=lambda config: order.index(config.split))

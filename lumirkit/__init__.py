@@ -1,0 +1,1 @@
+"""The `lumirkit` command and the demo that needs no data."""

@@ -1,0 +1,137 @@
+"""The command line: parses arguments and calls one function for each command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from data_manifests.dataset import ManifestError, find_dataset_json
+from eval.cases import EvaluationError
+from eval.leaderboard import evaluate as score
+from eval.tables import summary_table
+from lumirkit.demo import run_demo
+from registration.volume import VolumeError, write_text_atomically
+from registration.weights import WeightsError
+from submission.predict import RequestError, Shard, predict_dataset, predict_file
+from train.loop import TrainingError
+from train.loop import train as train_recipe
+from train.recipe import RecipeError, load_recipe
+
+REQUEST_ERRORS = (EvaluationError, ManifestError, RecipeError, RequestError, VolumeError, WeightsError)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, package and score deformable brain-MRI registration for the Learn2Reg LUMIR challenge.",
+)
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
+Weights = Annotated[
+    list[Path], typer.Option(help="Weight file, or folder of them; give it several times to average models.")
+]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RequestError(f"--device {name}: expected auto, cpu, cuda or cuda:<n>") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RequestError(f"--device {name}: this machine offers no CUDA device to torch; use --device cpu")
+    return device
+
+
+@app.command()
+def register(
+    fixed: Annotated[Path, typer.Argument(help="Fixed image (.nii.gz).")],
+    moving: Annotated[Path, typer.Argument(help="Moving image, on the same grid.")],
+    out: Annotated[Path, typer.Argument(help="Displacement field to write (.nii.gz).")],
+    weights: Weights,
+    device: Device = "auto",
+) -> None:
+    """Register one pair of images."""
+    predict_file(fixed, moving, out, weights, _device(device))
+
+
+@app.command()
+def predict(
+    dataset: Annotated[Path, typer.Option(help="Dataset folder, or its *dataset.json.")],
+    weights: Weights,
+    out: Annotated[Path, typer.Option(help="Folder for the displacement fields.")],
+    shard: Annotated[str, typer.Option(help="Do only part i of n of the pairs: i/n.")] = "1/1",
+    device: Device = "auto",
+) -> None:
+    """Register the validation pairs of a dataset."""
+    dataset_json = dataset if dataset.is_file() else find_dataset_json(dataset)
+    failures = predict_dataset(dataset_json, dataset_json.parent, out, weights, _device(device), Shard.parse(shard))
+    if failures:
+        table = Table("pair", "why it failed", title="failed pairs; all others are written")
+        for failure in failures:
+            table.add_row(failure.case_name, failure.reason)
+        Console(stderr=True).print(table)
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    ground_truth: Annotated[Path, typer.Option(help="Folder with *_evaluation_config.json, images and labels.")],
+    fields: Annotated[Path, typer.Option(help="Folder with the displacement fields.")],
+    out: Annotated[Path, typer.Option(help="Where to write the organisers' metrics.json.")],
+    zero_field: Annotated[bool, typer.Option(help="Score the zero field too, as the first row of the table.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that score pairs at the same time.")] = 1,
+) -> None:
+    """Score displacement fields as the leaderboard does."""
+    result = score(ground_truth, fields, workers)
+    write_text_atomically(out, result.to_json())
+    rows = {"zero field": score(ground_truth, None, workers, "scoring the zero field")} if zero_field else {}
+    Console().print(summary_table(rows | {"registered": result}))
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (.yaml); the shipped ones are in train/recipes/.")],
+    data: Annotated[Path, typer.Option(help="Dataset folder with *dataset.json and training images.")],
+    out: Annotated[Path, typer.Option(help="Run folder; an interrupted run in it is continued.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key: key=value.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this time; a later call continues.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Train a recipe, or continue an interrupted run of it."""
+    path = train_recipe(load_recipe(recipe, set_ or []), data, out, _device(device), minutes)
+    print(f"weights: {path}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("runs/demo"),
+) -> None:
+    """Make brain-like data, train two small models, register, score: the whole chain in a few minutes."""
+    run_demo(out)
+
+
+def main() -> None:
+    """Run the command; a wrong request ends with one message and exit status 2."""
+    try:
+        app()
+    except REQUEST_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

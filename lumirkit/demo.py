@@ -1,0 +1,69 @@
+"""The embedded default: phantom data, two small models, fields, scores. Needs no data and no GPU."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+import train
+from data_manifests.dataset import find_dataset_json
+from eval.leaderboard import evaluate
+from eval.tables import summary_table
+from lumirkit.phantom import PhantomSpec, make_dataset, subjects
+from registration.progress import Progress
+from registration.volume import write_text_atomically
+from submission.predict import RequestError, predict_dataset
+from train.loop import train as train_recipe
+from train.recipe import load_recipe
+
+RECIPE = Path(train.__file__).parent / "recipes" / "demo.yaml"
+MEMBERS = 2
+
+
+def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) -> None:
+    """Make data, train, register, score and print the table before and after registration.
+
+    Args:
+        out: folder for everything that is made; an earlier demo there is replaced.
+        spec: what the phantom brains look like.
+
+    Raises:
+        RequestError: `out` holds something that is no earlier demo.
+    """
+    console = Console()
+    marker = out / ".lumirkit-demo"
+    if out.exists():
+        if not marker.exists() and any(out.iterdir()):
+            raise RequestError(f"{out}: the folder holds other files; name a new or empty folder with --out.")
+        shutil.rmtree(out)
+    write_text_atomically(marker, "made by `lumirkit demo`; replaced by the next one\n")
+    data, weights, fields = out / "data", out / "weights", out / "fields"
+
+    console.print("[bold]1/4[/] phantom brains in the challenge's layout")
+    _make_data(data, spec or PhantomSpec())
+    console.print(f"[bold]2/4[/] training {MEMBERS} small MIND networks on T1-like images")
+    weights.mkdir()
+    for seed in range(MEMBERS):
+        trained = train_recipe(load_recipe(recipe, [f"seed={seed}"]), data, out / f"model{seed}", torch.device("cpu"))
+        shutil.copy(trained, weights)
+    console.print(f"[bold]3/4[/] registering the validation pairs with the average of {MEMBERS} models")
+    failures = predict_dataset(find_dataset_json(data), data, fields, [weights], torch.device("cpu"))
+    assert not failures, failures
+    console.print("[bold]4/4[/] scoring as the leaderboard does")
+    before = evaluate(data, None, description="scoring before registration")
+    after = evaluate(data, fields, description="scoring after registration")
+    write_text_atomically(out / "metrics.json", after.to_json())
+    console.print(summary_table({"before": before, "after": after}))
+    console.print(
+        f"fields:  {fields}\nmetrics: {out / 'metrics.json'}\nweights: {weights}\n"
+        f"logs:    {out / 'model0' / 'log.jsonl'} and {out / 'model1' / 'log.jsonl'}\ndata:    {data}",
+        highlight=False,
+    )
+
+
+def _make_data(root: Path, spec: PhantomSpec) -> None:
+    with Progress(len(subjects(spec)), "making subjects") as progress:
+        make_dataset(root, spec, progress.advance)

@@ -1,0 +1,1 @@
+"""What a registration is: fields, splines, inverses, the network, its weights. Knows no challenge and no training."""

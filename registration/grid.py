@@ -1,0 +1,82 @@
+"""Coordinates: which positions the voxels of one grid have on another, and fields carried between them.
+
+One rule serves all grids: voxel i of a grid coarser by `stride` sits at (i + 0.5) * stride - 0.5 on the finer one, the
+centre of its block. A size that `stride` does not divide is rounded up, and the last block reaches over the border.
+Displacements are in voxels of the grid that their name or docstring says, components in array-axis order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from registration.separable import Matrix, apply_along_axes, interpolation_matrix
+
+Volume5d = Float[Tensor, "batch channel x y z"]
+DisplacementVox = Float[Tensor, "batch 3 x y z"]
+
+
+def coarse_size(size: int, stride: int) -> int:
+    """Number of blocks of `stride` voxels that cover `size` voxels."""
+    return -(-size // stride)
+
+
+def coarse_shape(shape: Sequence[int], stride: int) -> tuple[int, ...]:
+    """Shape of the grid coarser by `stride` that covers `shape`."""
+    return tuple(coarse_size(size, stride) for size in shape)
+
+
+def fine_positions_on_coarse(size: int, stride: int) -> Float[Tensor, " size"]:
+    """Positions of the fine voxels in coarse voxels (float64)."""
+    return (torch.arange(size, dtype=torch.float64) + 0.5) / stride - 0.5
+
+
+@lru_cache(maxsize=64)
+def _block_centre_matrix(size: int, stride: int) -> Matrix:
+    centres = (torch.arange(coarse_size(size, stride), dtype=torch.float64) + 0.5) * stride - 0.5
+    return interpolation_matrix(centres, size)
+
+
+@lru_cache(maxsize=64)
+def _refinement_matrix(size: int, stride: int) -> Matrix:
+    return interpolation_matrix(fine_positions_on_coarse(size, stride), coarse_size(size, stride))
+
+
+def displacement_at_block_centres(disp_vox: DisplacementVox, stride: int) -> DisplacementVox:
+    """Read a field at the block centres of a coarser grid; the result is in voxels of that coarser grid."""
+    if stride == 1:
+        return disp_vox
+    matrices = [_block_centre_matrix(size, stride) for size in disp_vox.shape[2:]]
+    return apply_along_axes(disp_vox, matrices) / stride
+
+
+def refine_displacement(disp_coarse_vox: DisplacementVox, stride: int, shape: Sequence[int]) -> DisplacementVox:
+    """Carry a field of the coarser grid to the fine grid of `shape`, linearly; the result is in fine voxels."""
+    if stride == 1:
+        return disp_coarse_vox
+    return apply_along_axes(disp_coarse_vox, [_refinement_matrix(size, stride) for size in shape]) * stride
+
+
+def coarsen_image(image: Volume5d, stride: int) -> Volume5d:
+    """Block means on the grid coarser by `stride`; blocks over the border are filled up with background 0."""
+    if stride == 1:
+        return image
+    padding = [coarse_size(size, stride) * stride - size for size in image.shape[2:]]
+    return F.avg_pool3d(F.pad(image, [0, padding[2], 0, padding[1], 0, padding[0]]), stride)
+
+
+def sampling_grid(disp_vox: DisplacementVox) -> Float[Tensor, "batch x y z 3"]:
+    """The positions x + u(x) in the form that `torch.nn.functional.grid_sample` takes with align_corners=False."""
+    shape = disp_vox.shape[2:]
+    grid = []
+    for axis, size in enumerate(shape):
+        centres = (2 * torch.arange(size, device=disp_vox.device, dtype=disp_vox.dtype) + 1) / size - 1
+        ones = [1] * 3
+        ones[axis] = size
+        grid.append(torch.add(centres.view(1, *ones), disp_vox[:, axis], alpha=2 / size))
+    return torch.stack(grid[::-1], dim=-1)

@@ -1,0 +1,46 @@
+"""One progress display for every long loop: a bar on a terminal, plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts steps of a known total; `note` is a short text such as a running mean.
+
+    Use as a context manager and call `advance` once a step.
+    """
+
+    def __init__(self, total: int, description: str, initial: int = 0) -> None:
+        self._bar = tqdm(
+            total=total, desc=description, initial=initial, disable=not sys.stderr.isatty(), dynamic_ncols=True
+        )
+        self._total, self._done, self._description = total, initial, description
+        self._start = self._last_line = time.monotonic()
+        self._initial = initial
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, note: str = "") -> None:
+        """One step is done."""
+        self._done += 1
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update()
+        now = time.monotonic()
+        if self._bar.disable and (now - self._last_line > _SECONDS_BETWEEN_LINES or self._done == self._total):
+            self._last_line = now
+            left = (now - self._start) / (self._done - self._initial) * (self._total - self._done)
+            timing = f"{now - self._start:.0f} s, {left:.0f} s left"
+            print(f"{self._description} {self._done}/{self._total} ({timing}) {note}", file=sys.stderr, flush=True)

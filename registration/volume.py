@@ -1,0 +1,165 @@
+"""Reading images, label maps and displacement fields with checks; writing files atomically."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+Float = TypeVar("Float", bound=np.floating)
+
+_READ_ERRORS = (OSError, EOFError, ValueError, ImageFileError)  # what nibabel and gzip raise on damaged files
+
+
+class VolumeError(ValueError):
+    """A volume file cannot be used as it is; the message says file, found, expected and what to do."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A 3-D image read from a file: `data` (X, Y, Z) float32, and the `affine` (4, 4) from voxels to mm."""
+
+    path: Path
+    data: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (X, Y, Z)."""
+        x, y, z = self.data.shape
+        return x, y, z
+
+
+def _load(path: Path) -> nib.Nifti1Image:
+    if not path.is_file():
+        raise VolumeError(f"{path}: no such file; expected a NIfTI image (.nii or .nii.gz). Check the path.")
+    try:
+        image = nib.load(path)
+    except _READ_ERRORS as error:
+        raise VolumeError(
+            f"{path}: not a readable NIfTI image ({error}); expected .nii or .nii.gz. Convert or download it again."
+        ) from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise VolumeError(f"{path}: found a {type(image).__name__}; expected a NIfTI image. Convert it to .nii.gz.")
+    return image
+
+
+def _decode(path: Path, image: nib.Nifti1Image, dtype: type[Float]) -> NDArray[Float]:
+    try:
+        return np.asarray(image.get_fdata(dtype=dtype, caching="unchanged"))
+    except _READ_ERRORS as error:
+        raise VolumeError(f"{path}: the file is damaged or truncated ({error}). Copy or download it again.") from error
+
+
+def _require_3d(path: Path, shape: tuple[int, ...]) -> None:
+    if len(shape) != 3:
+        raise VolumeError(
+            f"{path}: found a {len(shape)}-D volume of shape {shape}; expected 3-D (X, Y, Z). "
+            "Save the one volume that is meant on its own."
+        )
+
+
+def read_image(path: Path) -> Volume:
+    """Read one 3-D image as float32.
+
+    Raises:
+        VolumeError: the file is missing, unreadable, truncated, not 3-D, holds NaN or inf, or is constant zero.
+    """
+    image = _load(path)
+    _require_3d(path, image.shape)
+    data = _decode(path, image, np.float32)
+    broken = int(data.size - np.isfinite(data).sum())
+    if broken:
+        raise VolumeError(f"{path}: {broken} voxels are NaN or inf; expected finite intensities. Repair the image.")
+    if not data.any():
+        raise VolumeError(f"{path}: every voxel is zero; expected a brain on zero background. Check the export.")
+    affine = image.affine
+    if affine is None:
+        raise VolumeError(f"{path}: the header has no affine; expected a NIfTI sform or qform. Rewrite the header.")
+    return Volume(path, data.astype(np.float32, copy=False), affine)
+
+
+def read_labels(path: Path) -> NDArray[np.int32]:
+    """Read a label map (X, Y, Z) as int32.
+
+    Raises:
+        VolumeError: the file is missing, unreadable, not 3-D, or holds values that are not whole numbers.
+    """
+    image = _load(path)
+    _require_3d(path, image.shape)
+    data = _decode(path, image, np.float64)
+    labels = np.rint(np.nan_to_num(data, nan=0.5)).astype(np.int32)
+    if not np.array_equal(labels, data):
+        raise VolumeError(f"{path}: found values that are not whole numbers; expected a label map of integer ids.")
+    return labels
+
+
+def read_displacement(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Read a displacement field in voxels as float64 (X, Y, Z, 3); files of shape (3, X, Y, Z) are accepted.
+
+    Args:
+        shape: the (X, Y, Z) of the fixed image the field belongs to.
+
+    Raises:
+        VolumeError: the file is missing, unreadable, of another shape, or holds NaN or inf.
+    """
+    image = _load(path)
+    found = image.shape
+    if found == (*shape, 3):
+        channels_first = False
+    elif found == (3, *shape):
+        channels_first = True
+    else:
+        raise VolumeError(
+            f"{path}: found shape {found}; expected {(*shape, 3)} or {(3, *shape)} for this pair. "
+            "Write the field on the fixed image's grid."
+        )
+    disp_vox = _decode(path, image, np.float64)
+    if not np.isfinite(disp_vox).all():
+        raise VolumeError(f"{path}: the field holds NaN or inf; expected finite voxel displacements. Predict it again.")
+    return np.moveaxis(disp_vox, 0, -1) if channels_first else disp_vox
+
+
+def write_displacement(path: Path, disp_vox: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
+    """Write a displacement field (X, Y, Z, 3) in voxels as float32 NIfTI; the file appears whole or not at all."""
+    image = nib.Nifti1Image(np.ascontiguousarray(disp_vox, dtype=np.float32), affine)
+    image.header.set_xyzt_units("mm")
+    write_atomically(path, lambda temporary: nib.save(image, temporary))
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it into place; nothing is left behind on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = "".join(path.suffixes)
+    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for all whom the umask allows
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old content or the new, never a part."""
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,132 @@
+"""Weights as safetensors files that carry their own card: what they are, how they were made, and a hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from registration.ensemble import Ensemble
+from registration.sitreg import SITReg, SITRegConfig
+from registration.volume import write_atomically
+
+_CARD_KEY = "lumirkit"
+
+
+class WeightsError(ValueError):
+    """A weight file cannot be used; the message says file, found, expected and what to do."""
+
+
+class WeightsCard(BaseModel):
+    """What a weight file says of itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    network: SITRegConfig
+    recipe: dict[str, Any]
+    """The resolved training recipe."""
+    seed: int
+    steps: int
+    """Optimizer steps taken."""
+    provenance: dict[str, str] = {}
+    """Versions, commit, training data."""
+    sha256: str = ""
+    """Hash of the tensors (names, types, shapes and bytes); filled in when the file is written."""
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, independent of the file's layout."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(path: Path, network: SITReg, card: WeightsCard) -> WeightsCard:
+    """Write a network and its card atomically; returns the card with the hash filled in."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    card = card.model_copy(update={"sha256": hash_tensors(tensors)})
+    metadata = {_CARD_KEY: card.model_dump_json()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    return card
+
+
+def load_weights(path: Path, device: torch.device | str = "cpu") -> tuple[SITReg, WeightsCard]:
+    """Read a network, ready for inference, and its card.
+
+    Raises:
+        WeightsError: the file is missing or damaged, has no card, or its tensors do not fit its hash or network.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weight file; expected a .safetensors file written by `lumirkit train`.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            card_json = (file.metadata() or {}).get(_CARD_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error}). Copy it again.") from error
+    if card_json is None:
+        raise WeightsError(f"{path}: found no lumirkit card in the file; expected weights written by `lumirkit train`.")
+    try:
+        card = WeightsCard.model_validate_json(card_json)
+    except ValidationError as error:
+        raise WeightsError(f"{path}: its card is not valid for this version of lumirkit: {error}") from error
+    found = hash_tensors(tensors)
+    if found != card.sha256:
+        raise WeightsError(
+            f"{path}: the tensors hash to {found[:12]}…, the card says {card.sha256[:12]}…; the file was changed or "
+            "damaged after training. Copy it again from the run that made it."
+        )
+    network = SITReg(card.network)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: the tensors do not fit the network in the card: {error}") from error
+    return network.to(device).eval().requires_grad_(False), card
+
+
+def find_weights(paths: Sequence[Path]) -> list[Path]:
+    """Expand folders into the .safetensors files they hold, in sorted order.
+
+    Raises:
+        WeightsError: a path does not exist, or a folder holds no weights.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        if not found:
+            raise WeightsError(f"{path}: the folder holds no .safetensors file; train first or name another folder.")
+        files += found
+    return files
+
+
+def load_ensemble(paths: Sequence[Path], device: torch.device | str = "cpu") -> tuple[Ensemble, list[WeightsCard]]:
+    """Read one to K weight files (or folders of them) as one ensemble.
+
+    Raises:
+        WeightsError: as `load_weights`, or the members' networks differ.
+    """
+    files = find_weights(paths)
+    loaded = [load_weights(file, device) for file in files]
+    cards = [card for _, card in loaded]
+    for file, card in zip(files, cards, strict=True):
+        differing = [
+            f"{key} is {value!r}, there {getattr(cards[0].network, key)!r}"
+            for key, value in card.network
+            if value != getattr(cards[0].network, key)
+        ]
+        if differing:
+            raise WeightsError(
+                f"{file}: its network differs from that of {files[0]}: {'; '.join(differing)}. "
+                "An ensemble averages control points, so all members need the same network."
+            )
+    return Ensemble([network for network, _ in loaded]), cards

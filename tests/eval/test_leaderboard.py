@@ -1,0 +1,175 @@
+"""Scoring a ground-truth folder from end to end."""
+
+import json
+import math
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from eval.cases import EvaluationError
+from eval.leaderboard import aggregate, evaluate
+
+IN_DOMAIN = "3455_0000<--3454_0000"
+LANDMARKS = "3485_0000<--3484_0000"
+
+
+def labels_of(ground_truth, name, folder="labelsVal"):
+    return np.asarray(nib.load(ground_truth / folder / f"LUMIRMRI_{name}.nii.gz").dataobj)
+
+
+def change_config(ground_truth, kind, change):
+    path = ground_truth / f"LUMIR25_VAL_{kind}_evaluation_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    change(config)
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+def overwrite(path, data):
+    nib.save(nib.Nifti1Image(data, np.eye(4)), path)
+
+
+def test_zero_displacement(ground_truth):
+    result = evaluate(ground_truth, None)
+    fixed, moving = labels_of(ground_truth, "3455_0000"), labels_of(ground_truth, "3454_0000")
+    dice = [
+        2 * ((fixed == label) & (moving == label)).sum() / ((fixed == label).sum() + (moving == label).sum())
+        for label in (0, 4, 11, 206)
+    ]
+    scores = result.cases[IN_DOMAIN]
+    assert scores["DSC"]["detailed"] == pytest.approx(dice)
+    assert scores["DSC"]["mean"] == pytest.approx(np.mean(dice))
+    assert scores["Non-diffeomorphic Volumes"] == {"mean": 0.0, "detailed": 0.0}
+    fixed, moving = (labels_of(ground_truth, name, "landmarksVal") for name in ("3485_0000", "3484_0000"))
+    distances = [
+        np.linalg.norm(np.argwhere(fixed == label).mean(0) - np.argwhere(moving == label).mean(0))
+        for label in (4, 11, 206)
+    ]
+    assert result.cases[LANDMARKS]["TRE_lm"]["mean"] == pytest.approx(np.mean(distances))
+
+
+def test_json_has_the_official_form(ground_truth, fields):
+    content = json.loads(evaluate(ground_truth, fields).to_json())
+    assert list(content) == ["name", "aggregates", "cases", "eval_version"]
+    assert (content["name"], content["eval_version"]) == ("LUMIR", "3.0")
+    metrics = ["DSC", "HD95", "Non-diffeomorphic Volumes", "TRE_lm"]
+    assert list(content["aggregates"]) == [*metrics, "ID_dice", "OOD_dice", "MM_dice"]
+    assert list(content["aggregates"]["DSC"]) == ["mean", "std", "30"]
+    assert list(content["cases"]) == [LANDMARKS, IN_DOMAIN, "4015_0000<--4014_0000", "4024_0000<--4033_0001"]
+    assert list(content["cases"][IN_DOMAIN]) == ["Non-diffeomorphic Volumes", "DSC", "HD95"]
+    assert content["aggregates"]["Non-diffeomorphic Volumes"]["mean"] > 1
+
+
+def test_workers_do_not_change_the_result(ground_truth, fields):
+    assert evaluate(ground_truth, fields, workers=2).to_json() == evaluate(ground_truth, fields).to_json()
+
+
+def test_channels_first_fields(ground_truth, fields):
+    expected = evaluate(ground_truth, fields).to_json()
+    for path in fields.iterdir():
+        overwrite(path, np.moveaxis(np.asarray(nib.load(path).dataobj), -1, 0))
+    assert evaluate(ground_truth, fields).to_json() == expected
+
+
+def test_lost_labels_and_landmarks(ground_truth, fields):
+    for path in fields.iterdir():
+        overwrite(path, np.full((14, 12, 10, 3), 50, dtype=np.float32))
+    result = evaluate(ground_truth, fields)
+    assert result.aggregates["HD95"]["mean"] == math.inf
+    assert math.isnan(result.aggregates["HD95"]["std"])
+    assert math.isnan(result.aggregates["TRE_lm"]["mean"])
+    assert '"mean": Infinity' in result.to_json()
+    assert '"mean": NaN' in result.to_json()
+
+
+def test_absent_label_is_left_out_of_the_mean(ground_truth):
+    for kind in ("LUMIR24_Segmentation", "HighField_Segmentation", "MultiModal_Segmentation"):
+        change_config(ground_truth, kind, lambda config: config["evaluation_methods"][1]["labels"].append(99))
+    dice = evaluate(ground_truth, None).cases[IN_DOMAIN]["DSC"]
+    assert math.isnan(dice["detailed"][-1])
+    assert dice["mean"] == pytest.approx(np.mean(dice["detailed"][:-1]))
+
+
+def test_a_case_in_two_configs_keeps_the_later_scores(ground_truth):
+    def share(config):
+        config["eval_pairs"][0] = {
+            "fixed": "./imagesVal/LUMIRMRI_3455_0000.nii.gz",
+            "moving": "./imagesVal/LUMIRMRI_3454_0000.nii.gz",
+        }
+
+    alone = evaluate(ground_truth, None)
+    change_config(ground_truth, "LUMIR24_Landmark", share)
+    shared = evaluate(ground_truth, None)
+    assert next(iter(shared.cases)) == IN_DOMAIN
+    assert shared.cases[IN_DOMAIN] == alone.cases[IN_DOMAIN]
+    assert "TRE_lm" not in shared.aggregates
+    assert shared.aggregates["ID_dice"] == alone.aggregates["ID_dice"]
+
+
+def test_some_of_the_splits(ground_truth):
+    for path in ground_truth.glob("*.json"):
+        if "MultiModal" not in path.name:
+            path.unlink()
+    aggregates = evaluate(ground_truth, None).aggregates
+    assert list(aggregates) == ["DSC", "HD95", "Non-diffeomorphic Volumes", "MM_dice"]
+    assert aggregates["MM_dice"] == aggregates["DSC"]
+
+
+def test_aggregate():
+    values = [1.0, 2.0, 3.0, 10.0]
+    low, high = aggregate(values, high_is_worse=False), aggregate(values, high_is_worse=True)
+    assert low == {"mean": 4.0, "std": pytest.approx(math.sqrt(12.5)), "30": pytest.approx(1.9)}
+    assert high["30"] == pytest.approx(3.7)  # rank 0.7 * 3 = 2.1, so 3 + 0.1 * (10 - 3)
+
+
+def test_all_problems_are_listed_at_once(ground_truth, fields, monkeypatch):
+    monkeypatch.setattr("eval.leaderboard.score_case", lambda case: pytest.fail("scored before the checks"))
+    (fields / "disp_3485_3484.nii.gz").unlink()
+    overwrite(fields / "disp_3455_3454.nii.gz", np.zeros((14, 12, 9, 3), dtype=np.float32))
+    (fields / "disp_4015_4014.nii.gz").write_bytes(b"not an image")
+    (ground_truth / "labelsVal" / "LUMIRMRI_4033_0001.nii.gz").unlink()
+    overwrite(ground_truth / "imagesVal" / "LUMIRMRI_4024_0000.nii.gz", np.ones((5, 5, 5), dtype=np.uint8))
+    with pytest.raises(EvaluationError) as caught:
+        evaluate(ground_truth, fields)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "5 problems found, so there is no result:"
+    text = "\n".join(lines)
+    assert "disp_3485_3484.nii.gz: no such file; expected the displacement field of 3485_0000<--3484_0000" in text
+    assert "disp_3455_3454.nii.gz: found shape (14, 12, 9, 3); expected (14, 12, 10, 3) or (3, 14, 12, 10)" in text
+    assert "disp_4015_4014.nii.gz: not a readable NIfTI image" in text
+    assert "LUMIRMRI_4033_0001.nii.gz: no such file; expected labels for 4024_0000<--4033_0001" in text
+    assert "LUMIRMRI_4024_0000.nii.gz: found shape (5, 5, 5); expected (14, 12, 10)" in text
+    assert len(lines) == 6
+
+
+def test_damage_that_only_reading_shows_is_listed_too(ground_truth, fields):
+    truncated = fields / "disp_3455_3454.nii.gz"
+    truncated.write_bytes(truncated.read_bytes()[:4000])
+    broken = np.zeros((14, 12, 10, 3), dtype=np.float32)
+    broken[3, 3, 3, 1] = np.nan
+    overwrite(fields / "disp_4015_4014.nii.gz", broken)
+    overwrite(ground_truth / "landmarksVal" / "LUMIRMRI_3485_0000.nii.gz", np.zeros((14, 12, 10), dtype=np.uint8))
+    with pytest.raises(EvaluationError) as caught:
+        evaluate(ground_truth, fields, workers=2)
+    text = str(caught.value)
+    assert "3 problems found" in text
+    assert "disp_3455_3454.nii.gz: the file is damaged or truncated" in text
+    assert "disp_4015_4014.nii.gz: the field holds NaN or inf" in text
+    assert "LUMIRMRI_3485_0000.nii.gz: the fixed landmark map has no label above 0" in text
+
+
+def test_brain_at_the_border_only(ground_truth):
+    image = np.zeros((14, 12, 10), dtype=np.uint8)
+    image[0] = 1
+    overwrite(ground_truth / "imagesVal" / "LUMIRMRI_3455_0000.nii.gz", image)
+    with pytest.raises(EvaluationError, match=r"3455_0000.nii.gz: the mask has no voxel away from the border"):
+        evaluate(ground_truth, None)
+
+
+def test_wrong_requests(ground_truth, fields, tmp_path):
+    with pytest.raises(EvaluationError, match="expected the displacement fields"):
+        evaluate(ground_truth, tmp_path / "absent")
+    with pytest.raises(EvaluationError, match="no such folder; expected a ground-truth folder"):
+        evaluate(tmp_path / "absent", fields)
+    with pytest.raises(EvaluationError, match="found 0 workers; expected at least 1"):
+        evaluate(ground_truth, fields, workers=0)

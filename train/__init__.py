@@ -1,0 +1,1 @@
+"""Training: typed recipes, data, losses and the loop."""

@@ -1,0 +1,101 @@
+"""Typed training recipes: YAML in, checked before anything starts, resolved copy out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
+
+from registration.sitreg import SITRegConfig
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be used; the message says file, key, found and expected."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Losses(_Part):
+    """The pairwise loss: NCC + diffusion_weight * diffusion, both directions, on every level if so weighted."""
+
+    ncc_window_vox: PositiveInt = 11
+    """Edge of the local NCC window in voxels of the network's grid; odd."""
+    diffusion_weight: NonNegativeFloat = 1.0
+    intermediate_weight: NonNegativeFloat = 0.01
+    """Weight of the same losses on the registration reached after each coarser level; 0 leaves them out."""
+
+    @field_validator("ncc_window_vox")
+    @classmethod
+    def _odd(cls, window: int) -> int:
+        if window % 2 == 0:
+            raise ValueError(f"found {window}; expected an odd window, which has a centre voxel")
+        return window
+
+
+class Stage(_Part):
+    """One part of the schedule, with its own length, learning rate and losses."""
+
+    epochs: PositiveInt
+    pairs_per_epoch: PositiveInt
+    batch_size: PositiveInt = 1
+    learning_rate: PositiveFloat
+    losses: Losses = Losses()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps an epoch; a last, smaller batch is filled up."""
+        return -(-self.pairs_per_epoch // self.batch_size)
+
+
+class Recipe(_Part):
+    """Everything that determines a training run but the data and the machine."""
+
+    name: str
+    seed: int = 0
+    network: SITRegConfig
+    stages: tuple[Stage, ...]
+    data_workers: int = 0
+    """Processes that read images beside training; 0 reads in the training process."""
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe and apply `key=value` overrides, such as `stages.0.epochs=3`.
+
+    Raises:
+        RecipeError: the file cannot be read, or a key is unknown, missing, of a wrong type or impossible.
+    """
+    try:
+        config = OmegaConf.load(path)
+        for override in overrides:
+            key, separator, value = override.partition("=")
+            if not separator:
+                raise RecipeError(f"--set {override}: found no '='; expected key=value, such as seed=1")
+            OmegaConf.update(config, key, yaml.safe_load(value))
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such recipe; the shipped ones are in train/recipes/.") from error
+    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
+        raise RecipeError(f"{path}: not a readable YAML recipe, or --set does not fit it: {error}") from error
+    try:
+        return Recipe.model_validate(OmegaConf.to_container(config, resolve=True))
+    except ValidationError as error:
+        problems = "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"{path}: the recipe is not valid; correct these keys:\n{problems}") from error
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML text."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
