@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from rich import box
 from rich.table import Table
 
 from data_manifests.evaluation import Split
@@ -25,7 +26,7 @@ def summary_table(rows: Mapping[str, LeaderboardResult]) -> Table:
 
     Dice in percent, TRE and HdDist95 in voxels, NDV in percent of the brain; a dash where a result lacks the metric.
     """
-    table = Table(caption="mean (std) over pairs; distances in voxels")
+    table = Table(box=box.SIMPLE_HEAD, caption="mean (std) over pairs; distances in voxels")
     table.add_column("method", no_wrap=True)
     for column in _COLUMNS:
         table.add_column(column.heading, justify="right")

@@ -12,7 +12,8 @@ import train
 from data_manifests.dataset import find_dataset_json
 from eval.leaderboard import evaluate
 from eval.tables import summary_table
-from lumirkit.phantom import PhantomSpec, make_dataset, subjects
+from lumirkit.phantom import PhantomSpec
+from lumirkit.phantom_dataset import make_dataset, subjects
 from registration.progress import Progress
 from registration.volume import write_text_atomically
 from submission.predict import RequestError, predict_dataset

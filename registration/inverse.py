@@ -36,7 +36,7 @@ def invert(disp_vox: DisplacementVox) -> DisplacementVox:
     """
     if min(disp_vox.shape[2:]) < 2:
         raise ValueError(f"invert: found a grid of {tuple(disp_vox.shape[2:])}; expected at least 2 voxels an axis")
-    return _PointwiseInverse.apply(disp_vox)
+    return _PointwiseInverse.apply(disp_vox)  # type: ignore[no-untyped-call]
 
 
 class _PointwiseInverse(torch.autograd.Function):

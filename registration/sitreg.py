@@ -204,7 +204,7 @@ def register(
     for level in reversed(range(network.config.levels)):
         stride = 2**level
         disp_level_vox = halves.at_block_centres(stride)
-        control_points = network.control_points(level, features[level], disp_level_vox).float()
+        control_points = network.control_points(level, features[level], disp_level_vox).to(fixed.dtype)
         halves = halves.updated(spline_displacement(control_points, stride, shape))
         if every_level or level == 0:
             results.append(halves.registration())

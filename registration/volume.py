@@ -130,7 +130,12 @@ def read_displacement(path: Path, shape: tuple[int, int, int]) -> NDArray[np.flo
 
 def write_displacement(path: Path, disp_vox: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
     """Write a displacement field (X, Y, Z, 3) in voxels as float32 NIfTI; the file appears whole or not at all."""
-    image = nib.Nifti1Image(np.ascontiguousarray(disp_vox, dtype=np.float32), affine)
+    write_volume(path, np.ascontiguousarray(disp_vox, dtype=np.float32), affine)
+
+
+def write_volume(path: Path, data: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+    """Write an array as NIfTI in its own dtype, atomically; equal content gives equal bytes."""
+    image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
     write_atomically(path, lambda temporary: nib.save(image, temporary))
 

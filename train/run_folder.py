@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -98,8 +99,8 @@ class RunFolder:
     def restore_optimizer(self, network: SITReg, optimizer: torch.optim.Optimizer) -> None:
         """Load the optimizer's moments from the newest checkpoint; its learning rate stays the stage's own."""
         template = get_optimizer_state_dict(network, optimizer, options=_FLAT)
-        template.update(self._tensors("optimizer/"))  # type: ignore[arg-type]  flattened: names to tensors
-        set_optimizer_state_dict(network, optimizer, template, options=_FLAT)
+        flat: dict[str, Any] = {**template, **self._tensors("optimizer/")}
+        set_optimizer_state_dict(network, optimizer, flat, options=_FLAT)
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.path / "checkpoints").glob("step_*.safetensors"))

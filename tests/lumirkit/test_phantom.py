@@ -8,8 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lumirkit import phantom
-from lumirkit.phantom import PhantomSpec, make_dataset
+from lumirkit import phantom, phantom_dataset
+from lumirkit.phantom import PhantomSpec
+from lumirkit.phantom_dataset import make_dataset
 
 SPEC = PhantomSpec(shape=(32, 40, 32), n_train=2, pairs_per_split=1)
 SPLITS = ("LUMIR24_Landmark", "LUMIR24_Segmentation", "HighField_Segmentation", "MultiModal_Segmentation")
@@ -54,7 +55,7 @@ def test_every_referenced_file_exists_and_nothing_else(dataset: Path) -> None:
 
 
 def test_pairs_follow_the_numbering_of_the_challenge() -> None:
-    splits = phantom._split_pairs(PhantomSpec(pairs_per_split=9))
+    splits = phantom_dataset._split_pairs(PhantomSpec(pairs_per_split=9))
     pairs = {s: [(p["fixed"][-16:-7], p["moving"][-16:-7]) for p in listed] for s, listed in splits.items()}
     firsts = {"LUMIR24_Segmentation": 3455, "LUMIR24_Landmark": 3485, "HighField_Segmentation": 4015}
     for split, first in firsts.items():
@@ -124,7 +125,7 @@ def test_same_seed_same_bytes_other_seed_other_brains(dataset: Path, tmp_path: P
     seen: list[str] = []
     make_dataset(tmp_path / "again", SPEC, seen.append)
     assert contents(tmp_path / "again") == contents(dataset)
-    assert seen == [s.id for s in phantom.subjects(SPEC)]
+    assert seen == [s.id for s in phantom_dataset.subjects(SPEC)]
     other, _ = phantom.make_subject(PhantomSpec(shape=SPEC.shape, seed=1), phantom.Subject(0, split="Tr"))
     assert not np.array_equal(other, volume(dataset / "imagesTr/LUMIRMRI_0000_0000.nii.gz"))
 

@@ -1,0 +1,37 @@
+"""Fixtures that several folders share; all data is generated."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lumirkit.phantom import PhantomSpec
+from lumirkit.phantom_dataset import make_dataset
+from registration.sitreg import SITReg, SITRegConfig
+from registration.weights import WeightsCard, save_weights
+
+TINY_NETWORK = SITRegConfig(resolution_vox=2, feature_channels=(4, 4), update_channels=(4, 4))
+
+
+@pytest.fixture(scope="session")
+def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset in the challenge's layout; to be read only."""
+    root = tmp_path_factory.mktemp("phantom")
+    make_dataset(root, PhantomSpec(shape=(32, 40, 34), n_train=4, pairs_per_split=1))
+    return root
+
+
+@pytest.fixture(scope="session")
+def make_weights(tmp_path_factory: pytest.TempPathFactory):
+    """Write weights of a network that moves things by voxels although nobody trained it."""
+
+    def make(seed: int = 0, network: SITRegConfig = TINY_NETWORK) -> Path:
+        torch.manual_seed(seed)
+        model = SITReg(network)
+        for update in model.updates:
+            torch.nn.init.normal_(update.head.weight, std=0.3)
+        path = tmp_path_factory.mktemp("weights") / f"random_{seed}.safetensors"
+        save_weights(path, model, WeightsCard(network=network, recipe={}, seed=seed, steps=0))
+        return path
+
+    return make

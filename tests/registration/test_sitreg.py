@@ -1,0 +1,143 @@
+import pytest
+import torch
+from pydantic import ValidationError
+
+from registration.ensemble import Ensemble
+from registration.grid import coarse_shape
+from registration.jacobian import jacobian_determinants
+from registration.sitreg import SITReg, SITRegConfig, register
+from registration.warp import compose
+
+SMALL = {"feature_channels": (4, 6, 8), "update_channels": (4, 8, 8)}
+
+
+def lively(config, seed=0, strength=0.3):
+    """A network with random weights that moves things by voxels, unlike a fresh one."""
+    torch.manual_seed(seed)
+    network = SITReg(config)
+    for update in network.updates:
+        torch.nn.init.normal_(update.head.weight, std=strength)
+    return network.eval()
+
+
+def images(shape, seed=0):
+    torch.manual_seed(seed)
+    return 255 * torch.rand(1, 1, *shape), 255 * torch.rand(1, 1, *shape)
+
+
+@pytest.mark.parametrize(("transform", "parameters"), [("intensity", 15_076_110), ("mind", 15_076_170)])
+def test_parameter_count_is_the_published_one(transform, parameters):
+    network = SITReg(SITRegConfig(input_transform=transform))
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize("transform", ["mind", "intensity"])
+@pytest.mark.parametrize("shape", [(16, 24, 20), (17, 22, 19)])
+def test_swapping_the_images_swaps_the_fields(transform, shape):
+    network = lively(SITRegConfig(input_transform=transform, **SMALL))
+    fixed, moving = images(shape)
+    with torch.no_grad():
+        there, back = register(network, fixed, moving)[-1], register(network, moving, fixed)[-1]
+    assert there.forward_vox.abs().max() > 0.5
+    torch.testing.assert_close(there.forward_vox, back.inverse_vox, atol=1e-5, rtol=0)
+    torch.testing.assert_close(there.inverse_vox, back.forward_vox, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(24, 32, 28), (25, 31, 27)])
+def test_fields_invert_each_other_and_do_not_fold(shape):
+    network = lively(SITRegConfig(**SMALL), strength=0.05)
+    with torch.no_grad():
+        result = register(network, *images(shape))[-1]
+    assert result.forward_vox.abs().max() > 0.2
+    for outer, inner in ((result.forward_vox, result.inverse_vox), (result.inverse_vox, result.forward_vox)):
+        error = compose(outer, inner).norm(dim=1)
+        assert error.mean() < 0.01
+        assert error.max() < 0.1
+    assert min(float(determinant.min()) for determinant in jacobian_determinants(result.forward_vox)) > 0
+
+
+def test_every_level_is_returned_coarse_to_fine():
+    network = lively(SITRegConfig(**SMALL))
+    fixed, moving = images((16, 16, 16))
+    with torch.no_grad():
+        every, last = register(network, fixed, moving, every_level=True), register(network, fixed, moving)
+    assert len(every) == 3
+    assert len(last) == 1
+    torch.testing.assert_close(every[-1].forward_vox, last[0].forward_vox)
+    assert not torch.equal(every[0].forward_vox, every[1].forward_vox)
+
+
+def test_equal_images_are_left_alone():
+    """With a = b both halves get the same update, so phi o psi^-1 is the identity whatever the weights."""
+    fixed, _ = images((16, 18, 20))
+    with torch.no_grad():
+        result = register(lively(SITRegConfig(**SMALL)), fixed, fixed)[-1]
+    assert result.forward_vox.abs().max() < 1e-4
+
+
+def test_control_points_obey_the_bound():
+    network = lively(SITRegConfig(**SMALL), strength=100.0)
+    stacked = torch.cat(images((16, 16, 16)))
+    with torch.no_grad():
+        for level, features in enumerate(network.extract(stacked)):
+            control_points = network.control_points(level, features, None)
+            assert control_points.shape[2:] == coarse_shape((16, 16, 16), 2**level)
+            assert control_points.abs().max() <= network.updates[level].bound
+
+
+def test_every_parameter_gets_a_gradient():
+    network = lively(SITRegConfig(**SMALL))
+    result = register(network, *images((16, 16, 16)))[-1]
+    (result.forward_vox.square().mean() + result.inverse_vox.square().mean()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_gradient_against_finite_differences():
+    network = lively(SITRegConfig(feature_channels=(4, 4), update_channels=(4, 4))).double()
+    fixed, moving = (image.double() for image in images((8, 8, 8)))
+    weight = network.updates[1].head.weight
+
+    def objective():
+        return register(network, fixed, moving)[-1].forward_vox.square().mean()
+
+    objective().backward()
+    direction = torch.randn_like(weight)
+    step = 1e-5
+    with torch.no_grad():
+        weight += step * direction
+        above = objective()
+        weight -= 2 * step * direction
+        below = objective()
+    assert float((above - below) / (2 * step)) == pytest.approx(float((weight.grad * direction).sum()), rel=1e-3)
+
+
+def test_an_ensemble_of_one_is_the_model_itself():
+    network, pair = lively(SITRegConfig(**SMALL)), images((16, 16, 16))
+    with torch.no_grad():
+        alone, together = register(network, *pair)[-1], register(Ensemble([network]), *pair)[-1]
+    assert torch.equal(alone.forward_vox, together.forward_vox)
+
+
+def test_an_ensemble_averages_control_points():
+    members = [lively(SITRegConfig(**SMALL), seed) for seed in range(3)]
+    ensemble, stacked = Ensemble(members), torch.cat(images((16, 16, 16)))
+    with torch.no_grad():
+        together = ensemble.control_points(2, ensemble.extract(stacked)[2], None)
+        alone = [member.control_points(2, member.extract(stacked)[2], None) for member in members]
+    torch.testing.assert_close(together, sum(alone) / 3)
+
+
+def test_an_ensemble_refuses_different_members():
+    with pytest.raises(ValueError, match="same network configuration"):
+        Ensemble([SITReg(SITRegConfig(**SMALL)), SITReg(SITRegConfig(input_transform="intensity", **SMALL))])
+    with pytest.raises(ValueError, match="at least one"):
+        Ensemble([])
+
+
+def test_configuration_is_checked():
+    with pytest.raises(ValidationError, match="one entry a level"):
+        SITRegConfig(feature_channels=(4, 4), update_channels=(4,))
+    with pytest.raises(ValidationError, match="extra"):
+        SITRegConfig(depth=3)

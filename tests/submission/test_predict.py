@@ -1,0 +1,230 @@
+"""Prediction and the commands around it, from good input and from bad."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from data_manifests.dataset import find_dataset_json, read_dataset
+from registration.ensemble import Ensemble
+from registration.sitreg import SITReg, SITRegConfig, register
+from registration.volume import Volume, read_displacement, read_image, write_volume
+from registration.warp import sample
+from registration.weights import load_ensemble
+from submission.contract import CONTRACTS
+from submission.entrypoint import main as entrypoint
+from submission.predict import RequestError, Shard, predict_dataset, register_pair
+
+CPU = torch.device("cpu")
+
+
+def lumirkit(*arguments):
+    """Run the command as a user would; returns the finished process."""
+    command = [sys.executable, "-m", "lumirkit.command", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def dataset(phantom_root, tmp_path):
+    """A copy of the dataset that a test may damage."""
+    return shutil.copytree(phantom_root, tmp_path / "dataset")
+
+
+@pytest.fixture
+def predict(dataset, make_weights, tmp_path):
+    weights = make_weights()
+    return lambda *more: lumirkit(
+        "predict", "--dataset", dataset, "--weights", weights, "--out", tmp_path / "out", *more
+    )
+
+
+def test_every_pair_gets_a_field_under_the_evaluators_name(dataset, make_weights, tmp_path):
+    failures = predict_dataset(find_dataset_json(dataset), dataset, tmp_path / "out", [make_weights()], CPU)
+    assert failures == []
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {f"disp_{pair}.nii.gz" for pair in ("3455_3454", "3485_3484", "4015_4014", "4024_4033")}
+    image = nib.load(tmp_path / "out" / "disp_4024_4033.nii.gz")
+    assert image.shape == (32, 40, 34, 3)
+    assert image.get_data_dtype() == np.float32
+    assert np.abs(image.get_fdata()).max() > 0.1
+
+
+def test_a_field_pulls_the_moving_image_onto_the_fixed_one(tmp_path):
+    """Fitted to a known translation: direction and axis order are right."""
+    grid = np.indices((24, 20, 16)).astype(np.float32)
+    centre = np.array([12, 10, 8], np.float32)
+
+    def blob(offset):
+        squared = sum(((g - c - o) / r) ** 2 for g, c, o, r in zip(grid, centre, offset, (7, 5, 4), strict=True))
+        return Volume(tmp_path / "blob.nii.gz", (255 * np.exp(-squared)).astype(np.float32), np.eye(4))
+
+    fixed, moving = blob((0, 0, 0)), blob((2, -1, 0))
+    torch.manual_seed(0)
+    network = SITReg(SITRegConfig(input_transform="intensity", feature_channels=(4, 8), update_channels=(8, 8)))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    images = [torch.from_numpy(volume.data)[None, None] for volume in (fixed, moving)]
+    for _ in range(60):
+        optimizer.zero_grad()
+        field = register(network, *images)[-1].forward_vox
+        ((sample(images[1], field) - images[0]) / 255).square().mean().backward()
+        optimizer.step()
+    disp_vox = register_pair(Ensemble([network]), fixed, moving)
+    at_centre = disp_vox[10:14, 8:12, 6:10].mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(at_centre, [2, -1, 0], atol=0.5)
+
+
+@pytest.mark.parametrize("shape", [(32, 40, 34), (33, 41, 35)])
+def test_a_network_at_half_resolution_delivers_a_full_size_field(make_weights, tmp_path, shape):
+    network, _ = load_ensemble([make_weights()])
+    assert network.config.resolution_vox == 2
+    rng = np.random.default_rng(0)
+    fixed, moving = (Volume(tmp_path, rng.random(shape).astype(np.float32), np.eye(4)) for _ in range(2))
+    assert register_pair(network, fixed, moving).shape == (*shape, 3)
+
+
+def test_register_writes_the_field_that_predict_writes(dataset, make_weights, tmp_path):
+    weights = [make_weights(seed) for seed in (0, 1)]
+    options = [option for path in weights for option in ("--weights", path)]
+    fixed, moving = (dataset / "imagesVal" / f"LUMIRMRI_{n}_0000.nii.gz" for n in (3455, 3454))
+    done = lumirkit("register", fixed, moving, tmp_path / "one.nii.gz", *options)
+    assert done.returncode == 0, done.stderr
+    assert lumirkit("predict", "--dataset", dataset, "--out", tmp_path / "all", *options).returncode == 0
+    assert (tmp_path / "one.nii.gz").read_bytes() == (tmp_path / "all" / "disp_3455_3454.nii.gz").read_bytes()
+
+
+def test_shards_share_the_pairs(dataset, make_weights, tmp_path):
+    json_path = find_dataset_json(dataset)
+    written = []
+    for index in (1, 2, 3):
+        out = tmp_path / str(index)
+        predict_dataset(json_path, dataset, out, [make_weights()], CPU, Shard(index, 3))
+        written += [path.name for path in out.iterdir()]
+    assert sorted(written) == sorted(pair.field_name for pair in read_dataset(json_path).validation)
+    for text in ("0/2", "3/2", "1", "a/b"):
+        with pytest.raises(RequestError, match="expected i/n"):
+            Shard.parse(text)
+
+
+def test_the_entrypoint_serves_each_contract(dataset, make_weights, tmp_path, capsys):
+    weights = make_weights()
+    fields = []
+    for contract in CONTRACTS:
+        mounted = contract.under(tmp_path / contract.name)
+        shutil.copytree(dataset, mounted.images)
+        shutil.copy(find_dataset_json(dataset), mounted.dataset_json)
+        assert entrypoint(tmp_path / contract.name, weights) == 0
+        fields.append(read_displacement(mounted.output / "disp_3455_3454.nii.gz", (32, 40, 34)))
+    np.testing.assert_array_equal(*fields)
+    assert entrypoint(tmp_path, weights) == 2
+    assert "no pair list is mounted" in capsys.readouterr().err
+
+
+FIXED = "imagesVal/LUMIRMRI_3455_0000.nii.gz"
+
+
+def damage_truncate(path):
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def damage_text(path):
+    path.write_bytes(gzip.compress(b"no image"))
+
+
+def damage_4d(path):
+    write_volume(path, np.ones((32, 40, 34, 2), np.uint8), np.eye(4))
+
+
+def damage_nan(path):
+    data = read_image(path).data
+    data[16, 20, 17] = np.nan
+    write_volume(path, data, np.eye(4))
+
+
+def damage_zero(path):
+    write_volume(path, np.zeros((32, 40, 34), np.uint8), np.eye(4))
+
+
+def damage_shape(path):
+    write_volume(path, np.ones((32, 40, 33), np.uint8), np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_truncate, "damaged or truncated"),
+        (damage_text, "not a readable NIfTI"),
+        (damage_4d, "4-D"),
+        (damage_nan, "1 voxels are NaN or inf"),
+        (damage_zero, "every voxel is zero"),
+        (damage_shape, "found shape (32, 40, 33); expected (32, 40, 34)"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_damaged_image_fails_its_pair_and_no_other(dataset, predict, tmp_path, damage, message):
+    damage(dataset / FIXED)
+    done = predict()
+    printed = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 1
+    assert "3455_0000<--3454_0000" in printed
+    assert message.replace(" ", "") in printed.replace(" ", "")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "disp_3485_3484.nii.gz",
+        "disp_4015_4014.nii.gz",
+        "disp_4024_4033.nii.gz",
+    ]
+
+
+def refused(done, *parts):
+    """The request ended before anything started: status 2, one message that says all of `parts`, no traceback."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert str(part) in done.stderr
+
+
+def test_absent_images_are_found_before_anything_starts(dataset, predict, tmp_path):
+    (dataset / FIXED).unlink()
+    refused(predict(), "1 listed files do not exist", FIXED)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unusable_requests_are_refused(dataset, predict, tmp_path, make_weights):
+    refused(predict("--shard", "5/4"), "--shard 5/4", "expected i/n")
+    refused(predict("--device", "gpu"), "--device gpu", "expected auto, cpu")
+    refused(lumirkit("predict", "--dataset", tmp_path / "none", "--weights", "w", "--out", "o"), "no such folder")
+    (tmp_path / "file").write_text("")
+    json_path = find_dataset_json(dataset)
+    options = ("--dataset", dataset, "--weights", make_weights())
+    refused(lumirkit("predict", *options, "--out", tmp_path / "file"), "cannot be created")
+    json_path.write_text(json.dumps({"validation": []}))
+    refused(predict(), json_path, "tensorImageShape: Field required")
+    json_path.write_text("{")
+    refused(predict(), json_path, "not a usable Dataset file")
+
+
+def test_unusable_weights_are_refused(dataset, tmp_path, make_weights):
+    options = ("predict", "--dataset", dataset, "--out", tmp_path / "out")
+    refused(lumirkit(*options, "--weights", tmp_path / "none.safetensors"), "no such weight file")
+    broken = tmp_path / "broken.safetensors"
+    content = bytearray(make_weights().read_bytes())
+    content[-1] ^= 1
+    broken.write_bytes(content)
+    refused(lumirkit(*options, "--weights", broken), broken, "changed or damaged")
+    other = make_weights(network=SITRegConfig(feature_channels=(4,), update_channels=(4,)))
+    both = ("--weights", make_weights(), "--weights", other)
+    refused(lumirkit(*options, *both), other, "its network differs")
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_register_refuses_images_of_different_shape(dataset, tmp_path, make_weights):
+    damage_shape(dataset / FIXED)
+    moving = dataset / "imagesVal/LUMIRMRI_3454_0000.nii.gz"
+    done = lumirkit("register", dataset / FIXED, moving, tmp_path / "out.nii.gz", "--weights", make_weights())
+    refused(done, moving, "found shape (32, 40, 34); expected (32, 40, 33)", "Resample")
+    assert not (tmp_path / "out.nii.gz").exists()

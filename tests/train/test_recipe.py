@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+import train
+from train.recipe import RecipeError, load_recipe, recipe_yaml
+
+RECIPES = sorted((Path(train.__file__).parent / "recipes").glob("*.yaml"))
+LITE = next(path for path in RECIPES if path.stem == "lite")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_are_valid_and_survive_a_round_trip(path, tmp_path):
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    (tmp_path / "again.yaml").write_text(recipe_yaml(recipe))
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_overrides():
+    recipe = load_recipe(LITE, ["seed=7", "stages.0.epochs=3", "stages.0.losses.ncc_window_vox=9"])
+    assert (recipe.seed, recipe.stages[0].epochs, recipe.stages[0].losses.ncc_window_vox) == (7, 3, 9)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.0.epoch=3", r"stages\.0\.epoch: Extra inputs"),
+        ("stages.0.epochs=0", r"stages\.0\.epochs: Input should be greater than 0"),
+        ("stages.0.learning_rate=fast", r"stages\.0\.learning_rate"),
+        ("stages.0.losses.ncc_window_vox=8", "found 8; expected an odd window"),
+        ("network.input_transform=mid", r"network\.input_transform"),
+        ("network.update_channels=[8, 8]", "expected one entry a level"),
+        ("stages.9.epochs=1", "does not fit"),
+        ("seed", "expected key=value"),
+    ],
+)
+def test_impossible_values_are_refused_with_their_path(override, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(LITE, [override])
+
+
+def test_unreadable_recipes(tmp_path):
+    with pytest.raises(RecipeError, match="no such recipe"):
+        load_recipe(tmp_path / "none.yaml")
+    (tmp_path / "broken.yaml").write_text("name: [")
+    with pytest.raises(RecipeError, match="not a readable YAML"):
+        load_recipe(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
+    with pytest.raises(RecipeError, match="not valid"):
+        load_recipe(tmp_path / "list.yaml")
