@@ -17,9 +17,7 @@ RUN pip install --no-cache-dir --root-user-action=ignore \
 ARG WEIGHTS=submission/weights
 COPY ${WEIGHTS}/ /opt/lumirkit/weights/
 # A build without usable weights ends here, with the reason.
-RUN python -c "import sys; from pathlib import Path; from registration.weights import WeightsError, load_ensemble; \
-exec('try: load_ensemble([Path(\"/opt/lumirkit/weights\")])\nexcept WeightsError as error: sys.exit(f\"no usable weights: {error}\")')" \
-    && chmod -R a+rX /opt/lumirkit
+RUN lumirkit weights /opt/lumirkit/weights && chmod -R a+rX /opt/lumirkit
 
 # The caller's user has no home and no name here, and only the output folder may be writable.
 ENV HOME=/tmp USER=lumirkit PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -18,7 +18,6 @@ lint: $(VENV)/installed
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/lint-imports
 
 image:
 	docker build --network=host --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg WEIGHTS=$(WEIGHTS) -t $(IMAGE) .

@@ -17,7 +17,7 @@ from eval.leaderboard import evaluate as score
 from eval.tables import summary_table
 from lumirkit.demo import run_demo
 from registration.volume import VolumeError, write_text_atomically
-from registration.weights import WeightsError
+from registration.weights import WeightsError, find_weights, load_ensemble
 from submission.predict import RequestError, Shard, predict_dataset, predict_file
 from train.loop import TrainingError
 from train.loop import train as train_recipe
@@ -79,6 +79,21 @@ def predict(
             table.add_row(failure.case_name, failure.reason)
         Console(stderr=True).print(table)
         raise typer.Exit(1)
+
+
+@app.command()
+def weights(
+    paths: Annotated[list[Path], typer.Argument(help="Weight files, or folders of them.")],
+) -> None:
+    """Check that weights are intact and fit together, and show what they are."""
+    _, cards = load_ensemble(paths)
+    table = Table("file", "recipe", "seed", "steps", "input", "resolution (voxels)", "sha256")
+    for file, card in zip(find_weights(paths), cards, strict=True):
+        network = card.network
+        name = str(card.recipe.get("name", ""))
+        numbers = map(str, (card.seed, card.steps, network.input_transform, network.resolution_vox))
+        table.add_row(file.name, name, *numbers, card.sha256[:12])
+    Console().print(table)
 
 
 @app.command()

@@ -95,4 +95,4 @@ def test_without_mounts_it_says_what_is_missing(image):
 def test_a_build_without_weights_fails_with_the_reason(build):
     built = build("lumirkit-test:none", [])
     assert built.returncode != 0
-    assert "no usable weights" in built.stderr + built.stdout
+    assert "holds no .safetensors file" in built.stderr + built.stdout
