@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -136,9 +137,15 @@ def require_files(root: Path, relative: Sequence[Path], listed_in: Path) -> None
     """Check that every listed file exists.
 
     Raises:
-        ManifestError: some are absent; the message lists the first few.
+        ManifestError: some are absent (the message lists the first few), or their folder may not be read.
     """
-    absent = sorted({str(path) for path in relative if not (root / path).is_file()})
+    try:
+        absent = sorted({str(path) for path in relative if not (root / path).is_file()})
+    except PermissionError as error:
+        raise ManifestError(
+            f"{error.filename}: user {os.getuid()} may not look there; expected readable images. "
+            "Run as their owner, or make the folder readable (chmod -R a+rX)."
+        ) from error
     if absent:
         shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
         raise ManifestError(

@@ -27,7 +27,7 @@ from registration.grid import DisplacementVox, Volume5d, displacement_at_block_c
 from registration.inverse import invert
 from registration.warp import compose, sample
 
-_INTENSITY_MAX = 255.0
+INTENSITY_MAX = 255.0
 _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the start: nearly the identity, not stuck
 
 BothHalves = Float[Tensor, "2*batch channel x y z"]
@@ -171,7 +171,7 @@ class SITReg(nn.Module):
 
     def extract(self, images: BothHalves) -> list[BothHalves]:
         """Features of every level, finest first, of images (2 * batch, 1, X, Y, Z) with intensities 0…255."""
-        inputs = mind.mind(images) if self.config.input_transform == "mind" else images / _INTENSITY_MAX
+        inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
         features: list[BothHalves] = self.extractor(inputs.contiguous(memory_format=torch.channels_last_3d))
         return features
 

@@ -17,6 +17,7 @@ TINY_NETWORK = SITRegConfig(resolution_vox=2, feature_channels=(4, 4), update_ch
 def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small dataset in the challenge's layout; to be read only."""
     root = tmp_path_factory.mktemp("phantom")
+    root.chmod(0o755)  # mounted into containers that run as another user
     make_dataset(root, PhantomSpec(shape=(32, 40, 34), n_train=4, pairs_per_split=1))
     return root
 

@@ -43,6 +43,7 @@ class RunFolder:
                 f"{stored}: this folder holds a run of a different recipe. Give another --out, or delete the folder."
             )
         write_text_atomically(stored, recipe_yaml(recipe))
+        write_text_atomically(path / "provenance.json", json.dumps(self._provenance, indent=1) + "\n")
 
     @property
     def weights(self) -> Path:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from registration.grid import Volume5d, coarsen_image
-from registration.sitreg import Registration, SITReg, register
+from registration.sitreg import INTENSITY_MAX, Registration, SITReg, register
 from train.losses import diffusion_loss, masked_ncc_loss
 from train.recipe import Losses
-
-_INTENSITY_MAX = 255.0
 
 
 def pairwise_loss(
@@ -23,7 +21,7 @@ def pairwise_loss(
     fixed = coarsen_image(fixed, network.config.resolution_vox)
     moving = coarsen_image(moving, network.config.resolution_vox)
     registrations = register(network, fixed, moving, every_level=losses.intermediate_weight > 0)
-    fixed, moving = fixed / _INTENSITY_MAX, moving / _INTENSITY_MAX
+    fixed, moving = fixed / INTENSITY_MAX, moving / INTENSITY_MAX
     ncc, diffusion = _both_directions(registrations[-1], fixed, moving, losses.ncc_window_vox)
     total = ncc + losses.diffusion_weight * diffusion
     for registration in registrations[:-1]:

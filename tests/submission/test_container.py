@@ -86,6 +86,20 @@ def test_fields_equal_those_outside_bit_for_bit(image, phantom_root, tmp_path, i
     assert {path.stat().st_uid for path in inside.iterdir()} == {FOREIGN_USER}
 
 
+def test_images_that_the_user_may_not_read_are_named(image, phantom_root, tmp_path):
+    closed = shutil.copytree(phantom_root, tmp_path / "closed")
+    closed.chmod(0o700)
+    listed = find_dataset_json(phantom_root)
+    run = docker(
+        *("run", "--rm", "--network=none", "--user", f"{FOREIGN_USER}:{FOREIGN_USER}", "-v", f"{closed}:/app/input:ro"),
+        *("-v", f"{listed}:/app/LUMIR25_dataset.json:ro", "-v", f"{tmp_path}:/app/output"),
+        image[0],
+    )
+    assert run.returncode == 2, run.stderr + run.stdout
+    assert "/app/input" in run.stderr
+    assert f"user {FOREIGN_USER} may not look there" in run.stderr
+
+
 def test_without_mounts_it_says_what_is_missing(image):
     run = docker("run", "--rm", "--network=none", image[0])
     assert run.returncode == 2
