@@ -39,6 +39,8 @@ class Split(StrEnum):
 _FILE_ENDINGS = {
     "LUMIR24_Landmark": Split.LANDMARKS,
     "LUMIR24_Segmentation": Split.IN_DOMAIN,
+    "LUMIR_VAL_Landmark": Split.LANDMARKS,  # the two files of 2024
+    "LUMIR_VAL_Segmentation": Split.IN_DOMAIN,
     "HighField_Segmentation": Split.OUT_OF_DOMAIN,
     "MultiModal_Segmentation": Split.MULTI_MODAL,
 }

@@ -94,7 +94,7 @@ def _summarise(path: Path, kind: Kind, image: nib.Nifti1Image, data: NDArray) ->
         kind=kind,
         shape=tuple(map(int, data.shape)),
         spacing_mm=tuple(round(float(size), 4) for size in image.header.get_zooms()[:3]),
-        axes="".join(code or "?" for code in nib.aff2axcodes(affine)),
+        axes=_axes(affine),
         affine=tuple(tuple(float(number) for number in row) for row in affine),
         dtype=str(dtype) if numeric else f"{dtype} (not a number per voxel)",
     )
@@ -118,6 +118,13 @@ def _summarise(path: Path, kind: Kind, image: nib.Nifti1Image, data: NDArray) ->
         content=_content(data),
     )
     return summary if kind is Kind.IMAGE else replace(summary, **_label_numbers(kept))
+
+
+def _axes(affine: NDArray[np.float64]) -> str:
+    """Where the axes point, for example "RAS"; "???" where the affine does not say."""
+    if not np.isfinite(affine).all():
+        return "???"
+    return "".join(code or "?" for code in nib.aff2axcodes(affine))
 
 
 def _label_numbers(data: NDArray) -> dict[str, Any]:

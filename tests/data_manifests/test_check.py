@@ -68,6 +68,13 @@ def cut_inside(path):
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-500]))
 
 
+def set_affine_numbers(path, number):
+    """Fill the three rows of the sform; nibabel refuses to write such a header."""
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    raw[280:328] = np.full(12, number, "<f4").tobytes()
+    path.write_bytes(gzip.compress(bytes(raw)))
+
+
 def as_four_channels(path):
     change(path, lambda data: np.stack([data, data], axis=-1))
 
@@ -92,6 +99,8 @@ VOLUME_CASES = {
     "orientation": (FIXED, lambda p: change(p, affine=FLIPPED), "error", "axes LAS"),
     "spacing": (FIXED, lambda p: change(p, affine=SPACED), "error", "spacing 1 x 1 x 1.2 mm"),
     "affine": (FIXED, lambda p: change(p, affine=SHIFTED), "warning", "affine .*5"),
+    "affine of NaN": (FIXED, lambda p: set_affine_numbers(p, np.nan), "error", r"axes \?\?\?"),
+    "affine of zeros": (FIXED, lambda p: set_affine_numbers(p, 0), "error", r"axes \?\?\?"),
     "dtype": (FIXED, lambda p: change(p, dtype=np.float64), "warning", "dtype float64"),
     "NaN": (FIXED, lambda p: change(p, set_at((9, 9, 9), np.nan)), "error", "1 voxels are NaN or inf"),
     "inf": (TRAIN, lambda p: change(p, set_at((9, 9, 9), np.inf)), "error", "1 voxels are NaN or inf"),
