@@ -91,6 +91,8 @@ class Dataset(BaseModel):
     tensor_image_shape: dict[str, tuple[int, int, int]] = Field(alias="tensorImageShape")
     training: list[ImageEntry] = []
     validation: list[Pair] = []
+    num_training: int | None = Field(default=None, alias="numTraining")
+    num_validation: int | None = Field(default=None, alias="numValidation")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

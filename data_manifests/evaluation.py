@@ -39,6 +39,8 @@ class Split(StrEnum):
 _FILE_ENDINGS = {
     "LUMIR24_Landmark": Split.LANDMARKS,
     "LUMIR24_Segmentation": Split.IN_DOMAIN,
+    "LUMIR_VAL_Landmark": Split.LANDMARKS,  # the two files of 2024
+    "LUMIR_VAL_Segmentation": Split.IN_DOMAIN,
     "HighField_Segmentation": Split.OUT_OF_DOMAIN,
     "MultiModal_Segmentation": Split.MULTI_MODAL,
 }
@@ -131,6 +133,11 @@ def read_evaluation_config(path: Path) -> EvaluationConfig:
     return config
 
 
+def find_evaluation_files(root: Path) -> list[Path]:
+    """The paths of the evaluation configs in a ground-truth folder, by name."""
+    return sorted(root.glob(f"*{_SUFFIX}"))
+
+
 def find_evaluation_configs(root: Path) -> list[EvaluationConfig]:
     """Read every evaluation config of a ground-truth folder, in the order of `Split`.
 
@@ -139,7 +146,7 @@ def find_evaluation_configs(root: Path) -> list[EvaluationConfig]:
     """
     if not root.is_dir():
         raise ManifestError(f"{root}: no such folder; expected a ground-truth folder with *{_SUFFIX} in it.")
-    configs = [read_evaluation_config(path) for path in sorted(root.glob(f"*{_SUFFIX}"))]
+    configs = [read_evaluation_config(path) for path in find_evaluation_files(root)]
     if not configs:
         raise ManifestError(
             f"{root}: found no *{_SUFFIX}; expected one for each split. Copy the organisers' configs there."

@@ -16,6 +16,7 @@ from eval.cases import EvaluationError
 from eval.leaderboard import evaluate as score
 from eval.tables import summary_table
 from lumirkit.demo import run_demo
+from lumirkit.manifest import check as check_manifest
 from registration.volume import VolumeError, write_text_atomically
 from registration.weights import WeightsError, find_weights, load_ensemble
 from submission.predict import RequestError, Shard, predict_dataset, predict_file
@@ -31,6 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, package and score deformable brain-MRI registration for the Learn2Reg LUMIR challenge.",
 )
+
+manifest = typer.Typer(no_args_is_help=True, help="What a dataset folder holds.")
+app.add_typer(manifest, name="manifest")
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
 Weights = Annotated[
@@ -123,6 +127,18 @@ def train(
     """Train a recipe, or continue an interrupted run of it."""
     path = train_recipe(load_recipe(recipe, set_ or []), data, out, _device(device), minutes)
     print(f"weights: {path}")
+
+
+@manifest.command("check")
+def manifest_check(
+    root: Annotated[Path, typer.Argument(help="Dataset folder with *dataset.json.")],
+    task: Annotated[str | None, typer.Option(help="Compare with the facts of LUMIR24 or LUMIR25 too.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read files at the same time.")] = 1,
+    json: Annotated[Path | None, typer.Option(help="Write the findings to this file too.")] = None,
+) -> None:
+    """List everything in a dataset folder that would make a run fail or a score wrong."""
+    if not check_manifest(root, task, workers, json):
+        raise typer.Exit(1)
 
 
 @app.command()

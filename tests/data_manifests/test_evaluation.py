@@ -63,6 +63,11 @@ def test_a_folder_may_hold_some_of_the_splits(tmp_path):
     assert [config.split for config in find_evaluation_configs(tmp_path)] == [Split.MULTI_MODAL]
 
 
+def test_the_files_of_2024_have_names_of_their_own():
+    assert Split.of_file(Path(f"LUMIR_VAL_Landmark{SUFFIX}")) is Split.LANDMARKS
+    assert Split.of_file(Path(f"LUMIR_VAL_Segmentation{SUFFIX}")) is Split.IN_DOMAIN
+
+
 def test_labels_lie_beside_the_images():
     image = Path("./imagesVal/LUMIRMRI_3455_0000.nii.gz")
     assert beside_image(image, "landmarks") == Path("landmarksVal/LUMIRMRI_3455_0000.nii.gz")

@@ -1,0 +1,1 @@
+"""The single checks of a dataset folder; `data_manifests.check` runs them all."""
