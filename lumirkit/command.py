@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from data_manifests.dataset import ManifestError, find_dataset_json
+from data_manifests.worklist import RequestError, Shard
 from eval.cases import EvaluationError
 from eval.leaderboard import evaluate as score
 from eval.tables import summary_table
 from lumirkit.demo import run_demo
 from registration.volume import VolumeError, write_text_atomically
 from registration.weights import WeightsError, find_weights, load_ensemble
-from submission.predict import RequestError, Shard, predict_dataset, predict_file
+from submission.predict import predict_dataset, predict_file
 from train.loop import TrainingError
 from train.loop import train as train_recipe
 from train.recipe import RecipeError, load_recipe
