@@ -52,7 +52,7 @@ class Baseline(ABC):
             return version(self.package)
         except PackageNotFoundError as error:
             raise RequestError(
-                f"{self.package} is not installed; get it with: pip install 'lumirkit[baselines]'"
+                f"{self.package} is not installed, and this baseline needs it: pip install {self.package}"
             ) from error
 
 

@@ -19,7 +19,7 @@ from lumirkit.command import main
 from registration.volume import Volume, read_displacement, write_volume
 from registration.warp import sample
 
-REASON = "needs the extra: pip install 'lumirkit[baselines]'"
+REASON = "needs the extra: pip install '.[baselines]'"
 SHAPE = (40, 34, 28)
 
 
@@ -107,7 +107,7 @@ def test_without_the_extra_the_request_is_refused(phantom_root, tmp_path, monkey
     monkeypatch.setattr(baselines, "version", not_installed)
     out = tmp_path / "out"
     assert run_command(monkeypatch, "baseline", name, "--dataset", phantom_root, "--out", out) == 2
-    expected = f"error: {package} is not installed; get it with: pip install 'lumirkit[baselines]'\n"
+    expected = f"error: {package} is not installed, and this baseline needs it: pip install {package}\n"
     assert capsys.readouterr().err == expected
     assert not out.exists()
 
