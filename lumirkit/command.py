@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +13,17 @@ from rich.console import Console
 from rich.table import Table
 
 from data_manifests.dataset import ManifestError, find_dataset_json
+from data_manifests.worklist import RequestError, Shard
+from eval.baselines import run_baseline
 from eval.cases import EvaluationError
 from eval.leaderboard import evaluate as score
 from eval.tables import summary_table
 from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
+from registration.cohort import Failure
 from registration.volume import VolumeError, write_text_atomically
 from registration.weights import WeightsError, find_weights, load_ensemble
-from submission.predict import RequestError, Shard, predict_dataset, predict_file
+from submission.predict import predict_dataset, predict_file
 from train.loop import TrainingError
 from train.loop import train as train_recipe
 from train.recipe import RecipeError, load_recipe
@@ -40,6 +44,23 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto tak
 Weights = Annotated[
     list[Path], typer.Option(help="Weight file, or folder of them; give it several times to average models.")
 ]
+Dataset = Annotated[Path, typer.Option(help="Dataset folder, or its *dataset.json.")]
+FieldsOut = Annotated[Path, typer.Option(help="Folder for the displacement fields.")]
+ShardText = Annotated[str, typer.Option("--shard", help="Do only part i of n of the pairs: i/n.")]
+
+
+def _dataset_json(dataset: Path) -> Path:
+    return dataset if dataset.is_file() else find_dataset_json(dataset)
+
+
+def _report(failures: Sequence[Failure]) -> None:
+    """Print the pairs that failed and end with exit status 1, if there are any."""
+    if failures:
+        table = Table("pair", "why it failed", title="failed pairs; all others are written")
+        for failure in failures:
+            table.add_row(failure.case_name, failure.reason)
+        Console(stderr=True).print(table)
+        raise typer.Exit(1)
 
 
 def _device(name: str) -> torch.device:
@@ -68,21 +89,28 @@ def register(
 
 @app.command()
 def predict(
-    dataset: Annotated[Path, typer.Option(help="Dataset folder, or its *dataset.json.")],
+    dataset: Dataset,
     weights: Weights,
-    out: Annotated[Path, typer.Option(help="Folder for the displacement fields.")],
-    shard: Annotated[str, typer.Option(help="Do only part i of n of the pairs: i/n.")] = "1/1",
+    out: FieldsOut,
+    shard: ShardText = "1/1",
     device: Device = "auto",
 ) -> None:
     """Register the validation pairs of a dataset."""
-    dataset_json = dataset if dataset.is_file() else find_dataset_json(dataset)
+    dataset_json = _dataset_json(dataset)
     failures = predict_dataset(dataset_json, dataset_json.parent, out, weights, _device(device), Shard.parse(shard))
-    if failures:
-        table = Table("pair", "why it failed", title="failed pairs; all others are written")
-        for failure in failures:
-            table.add_row(failure.case_name, failure.reason)
-        Console(stderr=True).print(table)
-        raise typer.Exit(1)
+    _report(failures)
+
+
+@app.command()
+def baseline(
+    name: Annotated[str, typer.Argument(help="zero, syn or convexadam; the last two come with the extra `baselines`.")],
+    dataset: Dataset,
+    out: FieldsOut,
+    shard: ShardText = "1/1",
+) -> None:
+    """Register the validation pairs of a dataset with a reference method."""
+    dataset_json = _dataset_json(dataset)
+    _report(run_baseline(name, dataset_json, dataset_json.parent, out, Shard.parse(shard)))
 
 
 @app.command()

@@ -10,13 +10,14 @@ from rich.console import Console
 
 import train
 from data_manifests.dataset import find_dataset_json
+from data_manifests.worklist import RequestError
 from eval.leaderboard import evaluate
 from eval.tables import summary_table
 from lumirkit.phantom import PhantomSpec
 from lumirkit.phantom_dataset import make_dataset, subjects
 from registration.progress import Progress
 from registration.volume import write_text_atomically
-from submission.predict import RequestError, predict_dataset
+from submission.predict import predict_dataset
 from train.loop import train as train_recipe
 from train.recipe import load_recipe
 

@@ -38,6 +38,19 @@ class Volume:
         return x, y, z
 
 
+def require_same_shape(fixed: Volume, moving: Volume) -> None:
+    """Check that two images can be registered voxel by voxel.
+
+    Raises:
+        VolumeError: their shapes differ.
+    """
+    if fixed.shape != moving.shape:
+        raise VolumeError(
+            f"{moving.path}: found shape {moving.shape}; expected {fixed.shape} as in the fixed image {fixed.path}. "
+            "Resample one of them to the other's grid."
+        )
+
+
 def _load(path: Path) -> nib.Nifti1Image:
     if not path.is_file():
         raise VolumeError(f"{path}: no such file; expected a NIfTI image (.nii or .nii.gz). Check the path.")

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from data_manifests.dataset import ManifestError
+from data_manifests.worklist import RequestError
 from registration.weights import WeightsError
 from submission.contract import ContractError, find_contract
-from submission.predict import RequestError, predict_dataset
+from submission.predict import predict_dataset
 
 _WEIGHTS = Path("/opt/lumirkit/weights")
 

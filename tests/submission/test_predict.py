@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from data_manifests.dataset import find_dataset_json, read_dataset
+from data_manifests.worklist import RequestError, Shard
 from registration.ensemble import Ensemble
 from registration.sitreg import SITReg, SITRegConfig, register
 from registration.volume import Volume, read_displacement, read_image, write_volume
@@ -19,7 +20,7 @@ from registration.warp import sample
 from registration.weights import load_ensemble
 from submission.contract import CONTRACTS
 from submission.entrypoint import main as entrypoint
-from submission.predict import RequestError, Shard, predict_dataset, register_pair
+from submission.predict import predict_dataset, register_pair
 
 CPU = torch.device("cpu")
 

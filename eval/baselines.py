@@ -1,0 +1,226 @@
+"""Displacement fields of reference methods, so that every table of scores has rows to compare with.
+
+Each method is a frozen dataclass: its fields are all its settings, and calling it registers one pair. A record of
+method, version, settings and run time is written beside every field.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy import ndarray
+from numpy.typing import NDArray
+
+from data_manifests.worklist import PairFiles, RequestError, Shard, validation_files
+from registration.cohort import Failure, for_each_pair, register_files
+from registration.volume import Volume, VolumeError, write_text_atomically
+
+_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world axes point left and posterior, NIfTI's right and anterior
+
+
+@dataclass(frozen=True)
+class Baseline(ABC):
+    """A reference method; its dataclass fields are its settings."""
+
+    package: ClassVar[str | None] = None
+    """Name of the distribution the method comes from; None where it needs none."""
+
+    @abstractmethod
+    def __call__(self, fixed: Volume, moving: Volume) -> Float32[ndarray, "x y z 3"]:
+        """Register two images of one shape; returns the pull-back displacement on the fixed grid in voxels."""
+
+    def package_version(self) -> str | None:
+        """Version of the installed package; None where the method needs none.
+
+        Raises:
+            RequestError: the package is not installed.
+        """
+        if self.package is None:
+            return None
+        try:
+            return version(self.package)
+        except PackageNotFoundError as error:
+            raise RequestError(
+                f"{self.package} is not installed, and this baseline needs it: pip install {self.package}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Zero(Baseline):
+    """No registration: the field is zero everywhere."""
+
+    def __call__(self, fixed: Volume, moving: Volume) -> Float32[ndarray, "x y z 3"]:
+        """The zero field on the fixed grid."""
+        return np.zeros((*fixed.shape, 3), np.float32)
+
+
+@dataclass(frozen=True)
+class SyN(Baseline):
+    """ANTs' symmetric normalisation from the identity, without an affine step (Avants et al., MedIA 2008)."""
+
+    package: ClassVar[str | None] = "antspyx"
+
+    metric: str = "mattes"
+    metric_parameter: int = 32
+    """Histogram bins of the metric "mattes", radius in voxels of "CC"."""
+    iterations: tuple[int, ...] = (40, 20, 5)
+    """From the coarsest level to full resolution. Three levels are shrunk 4, 2, 1 times and smoothed 2, 1, 0 voxels."""
+    gradient_step: float = 0.2
+    flow_sigma: float = 3.0
+    total_sigma: float = 0.0
+
+    def __call__(self, fixed: Volume, moving: Volume) -> Float32[ndarray, "x y z 3"]:
+        """Register with the geometry of the fixed image's header for both, as the challenge's fields assume.
+
+        Raises:
+            VolumeError: ANTs gave up on the pair.
+        """
+        import ants
+
+        fixed_image, moving_image = (to_ants(image.data, fixed.affine) for image in (fixed, moving))
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                result = ants.registration(
+                    fixed_image,
+                    moving_image,
+                    type_of_transform="SyNOnly",
+                    initial_transform="Identity",  # the default would align the centres of mass
+                    outprefix=f"{folder}/syn_",
+                    syn_metric=self.metric,
+                    syn_sampling=self.metric_parameter,
+                    reg_iterations=self.iterations,
+                    grad_step=self.gradient_step,
+                    flow_sigma=self.flow_sigma,
+                    total_sigma=self.total_sigma,
+                )
+            except RuntimeError as error:
+                raise VolumeError(
+                    f"{fixed.path} and {moving.path}: ANTs could not register them ({error}). Look at both images."
+                ) from error
+            return displacement_from_ants(fixed_image, fixed.affine, result["fwdtransforms"])
+
+
+@dataclass(frozen=True)
+class ConvexAdam(Baseline):
+    """Coupled convex optimisation on MIND features, then Adam (Siebert et al., MICCAI 2021 challenges).
+
+    The settings are the package's own defaults, under its names. It computes in float32 on every device, because
+    its default of float16 does not exist on a CPU.
+
+    Fields come out slightly short, by one part in the number of half-resolution voxels along an axis (1.3 % of 80): the
+    package scales displacements by n - 1 for a sampling that uses n. They are left so, being the published method.
+    """
+
+    package: ClassVar[str | None] = "convexAdam"
+
+    mind_r: int = 1
+    mind_d: int = 2
+    lambda_weight: float = 1.25
+    grid_sp: int = 6
+    disp_hw: int = 4
+    selected_niter: int = 80
+    selected_smooth: int = 0
+    grid_sp_adam: int = 2
+    ic: bool = True
+    device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
+
+    def __call__(self, fixed: Volume, moving: Volume) -> Float32[ndarray, "x y z 3"]:
+        """Register; the package's own convention is the challenge's, voxels in array-axis order on the fixed grid."""
+        settings = asdict(self) | {"device": torch.device(self.device), "dtype": torch.float32}
+        with warnings.catch_warnings():  # the import would silence all warnings of the process for good
+            from convexAdam.convex_adam_MIND import convex_adam_pt
+
+            warnings.simplefilter("ignore", UserWarning)  # grid_sample without align_corners, in the package's own code
+            disp_vox = convex_adam_pt(torch.from_numpy(fixed.data), torch.from_numpy(moving.data), **settings)
+        return disp_vox.astype(np.float32)
+
+
+BASELINES: dict[str, type[Baseline]] = {"zero": Zero, "syn": SyN, "convexadam": ConvexAdam}
+
+
+def run_baseline(name: str, dataset_json: Path, images: Path, out: Path, shard: Shard | None = None) -> list[Failure]:
+    """Write the fields of a reference method for the validation pairs of a dataset JSON.
+
+    Names and format of the fields are those of `submission.predict.predict_dataset`. Beside each lies a JSON of the
+    same name with the run time in seconds (registration and conversion, without reading and writing the files).
+
+    Args:
+        name: a key of BASELINES.
+        images: folder that the JSON's paths are relative to.
+        out: folder of the fields.
+
+    Returns:
+        The pairs that failed; all others are written.
+
+    Raises:
+        ManifestError, RequestError: the request cannot be carried out; nothing was started.
+    """
+    if name not in BASELINES:
+        raise RequestError(f"baseline {name}: expected one of {', '.join(BASELINES)}")
+    method = BASELINES[name]()
+    record: dict[str, Any] = {
+        "method": name,
+        "package": method.package,
+        "version": method.package_version(),
+        "settings": asdict(method),
+    }
+
+    def run_pair(pair: PairFiles) -> None:
+        seconds = register_files(method, pair.fixed, pair.moving, pair.field, pair.shape)
+        content = {"case": pair.case_name, **record, "seconds": round(seconds, 3)}
+        write_text_atomically(record_path(pair.field), json.dumps(content, indent=1) + "\n")
+
+    return for_each_pair(validation_files(dataset_json, images, out, shard), run_pair)
+
+
+def record_path(field: Path) -> Path:
+    """Where the record of a displacement field lies: `disp_3455_3454.json` beside `disp_3455_3454.nii.gz`."""
+    return field.with_name(field.name.removesuffix(".nii.gz") + ".json")
+
+
+def to_ants(data: NDArray[np.float32], affine: NDArray[np.float64]) -> Any:
+    """An ANTs image of an array (X, Y, Z) with the geometry of a NIfTI affine (4, 4), voxels to RAS mm."""
+    import ants
+
+    lps_from_voxel = _LPS_FROM_RAS @ affine
+    spacing = np.linalg.norm(lps_from_voxel[:3, :3], axis=0)
+    return ants.from_numpy(
+        data,
+        origin=tuple(lps_from_voxel[:3, 3]),
+        spacing=tuple(spacing),
+        direction=lps_from_voxel[:3, :3] / spacing,
+    )
+
+
+def displacement_from_ants(
+    fixed_image: Any, affine: NDArray[np.float64], transforms: Sequence[str]
+) -> Float32[ndarray, "x y z 3"]:
+    """Turn transform files of ANTs into one displacement in voxels of the fixed grid, in array-axis order.
+
+    ANTs' transforms map points of the fixed image to the moving image in LPS mm; the list is composed by ANTs, warps
+    and affines alike, the last one applied first. A point x = A p of voxel p goes to x + d(x), so where both images
+    share A the displacement in voxels is the linear part of A, inverted, times d.
+
+    Args:
+        fixed_image: ANTs image of the fixed grid, as `to_ants` makes it.
+        affine: NIfTI affine of the fixed and the moving grid.
+        transforms: files as `ants.registration` lists them in "fwdtransforms".
+    """
+    import ants
+
+    with tempfile.TemporaryDirectory() as folder:
+        composed = ants.apply_transforms(fixed_image, fixed_image, list(transforms), compose=f"{folder}/composed_")
+        disp_lps_mm = ants.image_read(composed).numpy().astype(np.float64)
+    voxel_from_lps = np.linalg.inv((_LPS_FROM_RAS @ affine)[:3, :3])
+    return (disp_lps_mm @ voxel_from_lps.T).astype(np.float32)

@@ -1,0 +1,80 @@
+"""From image files to field files: one pair with its checks, and many pairs with their failures collected.
+
+Whatever registers two images, a network or a reference method, is a `RegisterPair` here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from jaxtyping import Float32
+from numpy import ndarray
+
+from registration.progress import Progress
+from registration.volume import Volume, VolumeError, read_image, require_same_shape, write_displacement
+
+RegisterPair = Callable[[Volume, Volume], Float32[ndarray, "x y z 3"]]
+"""(fixed, moving) -> pull-back displacement on the fixed grid, in voxels, components in array-axis order."""
+
+
+class Named(Protocol):
+    """Anything that knows how its pair is called."""
+
+    @property
+    def case_name(self) -> str:
+        """How the organisers' result names the pair."""
+
+
+NamedT = TypeVar("NamedT", bound=Named)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pair that could not be registered, and why."""
+
+    case_name: str
+    reason: str
+
+
+def register_files(
+    register_pair: RegisterPair, fixed: Path, moving: Path, out: Path, shape: tuple[int, int, int] | None = None
+) -> float:
+    """Read two images, register them and write the field; returns the seconds that the registration alone took.
+
+    Args:
+        shape: (X, Y, Z) that both images must have; None where any one shape will do.
+
+    Raises:
+        VolumeError: an image cannot be used; nothing was written.
+    """
+    fixed_image, moving_image = read_image(fixed), read_image(moving)
+    for volume in (fixed_image, moving_image):
+        if shape is not None and volume.shape != shape:
+            raise VolumeError(f"{volume.path}: found shape {volume.shape}; expected {shape} as the dataset JSON says.")
+    require_same_shape(fixed_image, moving_image)
+    start = time.perf_counter()
+    disp_vox = register_pair(fixed_image, moving_image)
+    seconds = time.perf_counter() - start
+    write_displacement(out, disp_vox, fixed_image.affine)
+    return seconds
+
+
+def for_each_pair(pairs: Sequence[NamedT], do: Callable[[NamedT], None]) -> list[Failure]:
+    """Call `do` for every pair, showing progress; a file that cannot be used costs its own pair and no other.
+
+    Returns:
+        The pairs that failed; all others are done.
+    """
+    failures = []
+    with Progress(len(pairs), "registering") as progress:
+        for pair in pairs:
+            try:
+                do(pair)
+            except (VolumeError, OSError) as error:
+                failures.append(Failure(pair.case_name, str(error)))
+            progress.advance(pair.case_name)
+    return failures

@@ -1,0 +1,30 @@
+"""What a job over a dataset checks before it starts."""
+
+import pytest
+
+from data_manifests.dataset import ManifestError, find_dataset_json
+from data_manifests.worklist import PairFiles, RequestError, Shard, validation_files
+
+
+def test_each_pair_comes_with_its_files_and_the_promised_shape(phantom_root, tmp_path):
+    files = validation_files(find_dataset_json(phantom_root), phantom_root, tmp_path / "out")
+    images = phantom_root / "imagesVal"
+    assert files[-1] == PairFiles(
+        "4024_0000<--4033_0001",
+        images / "LUMIRMRI_4024_0000.nii.gz",
+        images / "LUMIRMRI_4033_0001.nii.gz",
+        tmp_path / "out" / "disp_4024_4033.nii.gz",
+        (32, 40, 34),
+    )
+    assert (tmp_path / "out").is_dir()
+
+
+def test_an_empty_shard_is_refused(phantom_root, tmp_path):
+    with pytest.raises(RequestError, match="no validation pairs for this shard"):
+        validation_files(find_dataset_json(phantom_root), phantom_root, tmp_path / "out", Shard(5, 5))
+    assert not (tmp_path / "out").exists()
+
+
+def test_absent_images_are_refused(phantom_root, tmp_path):
+    with pytest.raises(ManifestError, match="listed files do not exist"):
+        validation_files(find_dataset_json(phantom_root), tmp_path, tmp_path / "out")
