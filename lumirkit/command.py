@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from data_manifests.dataset import ManifestError, find_dataset_json
-from eval.cases import EvaluationError
+from eval.cases import EvaluationError, MaskRule
+from eval.csv_tables import write_tables
+from eval.leaderboard import ScoringOptions
 from eval.leaderboard import evaluate as score
 from eval.tables import summary_table
 from lumirkit.demo import run_demo
@@ -50,6 +53,13 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _print_failures(title: str, reasons: Mapping[str, str]) -> None:
+    table = Table("pair", "why it failed", title=title)
+    for case_name, reason in reasons.items():
+        table.add_row(case_name, reason)
+    Console(stderr=True).print(table)
+
+
 @app.command()
 def register(
     fixed: Annotated[Path, typer.Argument(help="Fixed image (.nii.gz).")],
@@ -74,10 +84,7 @@ def predict(
     dataset_json = dataset if dataset.is_file() else find_dataset_json(dataset)
     failures = predict_dataset(dataset_json, dataset_json.parent, out, weights, _device(device), Shard.parse(shard))
     if failures:
-        table = Table("pair", "why it failed", title="failed pairs; all others are written")
-        for failure in failures:
-            table.add_row(failure.case_name, failure.reason)
-        Console(stderr=True).print(table)
+        _print_failures("failed pairs; all others are written", {f.case_name: f.reason for f in failures})
         raise typer.Exit(1)
 
 
@@ -100,15 +107,31 @@ def weights(
 def evaluate(
     ground_truth: Annotated[Path, typer.Option(help="Folder with *_evaluation_config.json, images and labels.")],
     fields: Annotated[Path, typer.Option(help="Folder with the displacement fields.")],
-    out: Annotated[Path, typer.Option(help="Where to write the organisers' metrics.json.")],
+    out: Annotated[Path, typer.Option(help="Where to write metrics.json; scored pairs are kept beside it.")],
     zero_field: Annotated[bool, typer.Option(help="Score the zero field too, as the first row of the table.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that score pairs at the same time.")] = 1,
+    tables: Annotated[Path | None, typer.Option(help="Folder for pairs.csv, labels.csv and landmarks.csv.")] = None,
+    mask_rule: Annotated[
+        MaskRule, typer.Option(help="Brain mask of the folding: 2025 the fixed image, 2024 the moving one.")
+    ] = MaskRule.LUMIR_2025,
+    inverse_fields: Annotated[
+        Path | None, typer.Option(help="Folder with the fields of the exchanged pairs: inverse consistency, too.")
+    ] = None,
 ) -> None:
     """Score displacement fields as the leaderboard does."""
-    result = score(ground_truth, fields, workers)
+    kept = out.with_suffix(".cases")
+    result = score(ground_truth, fields, workers, options=ScoringOptions(mask_rule, inverse_fields, kept))
     write_text_atomically(out, result.to_json())
-    rows = {"zero field": score(ground_truth, None, workers, "scoring the zero field")} if zero_field else {}
-    Console().print(summary_table(rows | {"registered": result}))
+    if tables is not None:
+        write_tables(tables, result)
+    rows = {"registered": result}
+    if zero_field:
+        options = ScoringOptions(mask_rule, cache=kept / "zero-field")
+        rows = {"zero field": score(ground_truth, None, workers, "scoring the zero field", options)} | rows
+    Console().print(summary_table(rows))
+    if result.failures:
+        _print_failures("failed pairs; no aggregates without them, all other pairs are scored", result.failures)
+        raise typer.Exit(1)
 
 
 @app.command()
