@@ -18,6 +18,7 @@ from eval.csv_tables import write_tables
 from eval.leaderboard import ScoringOptions
 from eval.leaderboard import evaluate as score
 from eval.tables import summary_table
+from lumirkit.bench import bench_scoring
 from lumirkit.demo import run_demo
 from registration.volume import VolumeError, write_text_atomically
 from registration.weights import WeightsError, find_weights, load_ensemble
@@ -34,6 +35,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, package and score deformable brain-MRI registration for the Learn2Reg LUMIR challenge.",
 )
+
+bench = typer.Typer(no_args_is_help=True, help="Measure how long things take on this machine.")
+app.add_typer(bench, name="bench")
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
 Weights = Annotated[
@@ -154,6 +158,17 @@ def demo(
 ) -> None:
     """Make brain-like data, train two small models, register, score: the whole chain in a few minutes."""
     run_demo(out)
+
+
+@bench.command("scoring")
+def bench_scoring_command(
+    out: Annotated[Path, typer.Option(help="Folder for scoring.md, scoring.json and the scored pair.")] = Path(
+        "runs/bench"
+    ),
+    repeats: Annotated[int, typer.Option(min=1, help="How often each stage is timed.")] = 5,
+) -> None:
+    """Time the scoring of one full-size pair, stage by stage."""
+    print(bench_scoring(out, repeats).to_markdown(), end="")
 
 
 def main() -> None:
