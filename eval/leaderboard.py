@@ -66,6 +66,11 @@ class LeaderboardResult:
     scored: Scored = ()
     """Every scored case with all that was measured on it, for tables."""
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is doubtful about the scored files, in the order of the cases."""
+        return [warning for _, measured in self.scored for warning in measured.warnings]
+
     def to_json(self) -> str:
         """The organisers' metrics.json, and the key `guarded`; NaN and Infinity stand as Python's json writes them."""
         content = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +121,8 @@ def machine_name() -> str:
 
 def _score_in_new_process(case: Case) -> tuple[float, float]:
     """CPU seconds this process has used when the case is scored, and its peak memory in GiB."""
+    import resource  # not on every system, and nothing else in the command needs it
+
     torch.set_num_threads(1)
     score_case(Inputs(case))
     unit = 2**30 if platform.system() == "Darwin" else 2**20  # ru_maxrss is in bytes there, in KiB elsewhere

@@ -133,6 +133,8 @@ def evaluate(
         options = ScoringOptions(mask_rule, cache=kept / "zero-field")
         rows = {"zero field": score(ground_truth, None, workers, "scoring the zero field", options)} | rows
     Console().print(summary_table(rows))
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if result.failures:
         _print_failures("failed pairs; no aggregates without them, all other pairs are scored", result.failures)
         raise typer.Exit(1)

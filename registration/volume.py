@@ -14,12 +14,13 @@ from typing import TypeVar
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 Float = TypeVar("Float", bound=np.floating)
 
 # What nibabel and gzip raise on damaged files.
-_READ_ERRORS = (OSError, EOFError, ValueError, ImageFileError, zlib.error)
+_READ_ERRORS = (OSError, EOFError, ValueError, ImageFileError, HeaderDataError, zlib.error)
 _GZIP_MAGIC = b"\x1f\x8b"
 
 

@@ -1,5 +1,6 @@
 """What cannot be scored is named with file, found and expected; the other pairs are scored all the same."""
 
+import gzip
 import json
 
 import nibabel as nib
@@ -71,6 +72,15 @@ def test_integer_field(ground_truth, fields, slope):
     assert "Write it again from the unrounded field" in reason
 
 
+def test_half_precision_type(ground_truth, fields):
+    """Type 16384 is what some tools write for float16; NIfTI has no such type."""
+    path = fields / IN_DOMAIN_FIELD
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[70:74] = (16384).to_bytes(2, "little") + (16).to_bytes(2, "little")
+    path.write_bytes(gzip.compress(content))
+    assert "not a readable NIfTI image (data code 16384 not recognized)" in failure_of(ground_truth, fields)
+
+
 def test_nan_in_a_field(ground_truth, fields):
     broken = np.zeros((*SHAPE, 3), dtype=np.float32)
     broken[3, 3, 3, 1] = np.nan
@@ -121,6 +131,7 @@ def test_half_precision_is_scored_with_a_warning(ground_truth, fields):
     warnings = result.guarded["warnings"]
     assert list(warnings) == [IN_DOMAIN]
     assert "every value is a float16 number; the challenge asks for full precision" in warnings[IN_DOMAIN][0]
+    assert result.warnings == warnings[IN_DOMAIN]
 
 
 def test_float64_and_scaled_float_fields_read_as_float32_ones(ground_truth, fields):
