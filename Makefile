@@ -6,7 +6,7 @@ WEIGHTS ?= submission/weights
 BASE_IMAGE ?= python:3.11-slim
 IMAGE ?= lumirkit
 
-.PHONY: demo test lint image clean
+.PHONY: demo test lint bench image clean
 
 demo: $(VENV)/installed
 	$(RUN)/lumirkit demo --out runs/demo
@@ -18,6 +18,9 @@ lint: $(VENV)/installed
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
+
+bench: $(VENV)/installed
+	$(RUN)/lumirkit bench scoring --out runs/bench
 
 image:
 	docker build --network=host --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg WEIGHTS=$(WEIGHTS) -t $(IMAGE) .

@@ -1,27 +1,35 @@
-"""The cases of a ground-truth folder, the files each needs, and the cheap checks before anything is scored."""
+"""The cases of a ground-truth folder and the files each needs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-
-import nibabel as nib
-from nibabel.filebasedimages import ImageFileError
 
 from data_manifests.dataset import Pair
 from data_manifests.evaluation import EvaluationConfig, EvaluationMethod, Split, beside_image
 
 
 class EvaluationError(ValueError):
-    """Something cannot be scored; the message has one line a problem: file, found, expected and what to do."""
+    """Nothing can be scored as requested; the message has one line a problem: file, found, expected and what to do."""
+
+
+class MaskRule(StrEnum):
+    """Which image's non-zero voxels are the brain that folding is measured in."""
+
+    LUMIR_2024 = "2024"
+    """The moving image."""
+    LUMIR_2025 = "2025"
+    """The fixed image."""
 
 
 @dataclass(frozen=True)
 class Case:
     """One pair of one config, with what is measured on it and where its files lie.
 
-    `field` None stands for zero displacement.
+    `field` None stands for zero displacement; `inverse_field` is the field of the pair with its images exchanged, None
+    where inverse consistency is not measured.
     """
 
     split: Split
@@ -30,6 +38,8 @@ class Case:
     shape: tuple[int, int, int]
     root: Path
     field: Path | None
+    inverse_field: Path | None
+    mask_rule: MaskRule
 
     @property
     def name(self) -> str:
@@ -37,18 +47,55 @@ class Case:
         return self.pair.case_name
 
     @property
-    def fixed_image(self) -> Path:
-        """The fixed image, whose non-zero voxels are the mask."""
-        return self.root / self.pair.fixed
+    def mask_image(self) -> Path:
+        """The image whose non-zero voxels are the mask."""
+        return self.root / (self.pair.fixed if self.mask_rule is MaskRule.LUMIR_2025 else self.pair.moving)
 
     def maps(self, folder: str) -> tuple[Path, Path]:
         """The label maps (`folder` "labels") or landmarks ("landmarks") of the fixed and the moving image."""
         fixed, moving = (self.root / beside_image(image, folder) for image in (self.pair.fixed, self.pair.moving))
         return fixed, moving
 
+    def files(self) -> dict[Path, str]:
+        """Every file the case is scored from, and what it is."""
+        files: dict[Path, str] = {}
+        if self.field is not None:
+            files[self.field] = f"the displacement field of {self.name}"
+        if self.inverse_field is not None:
+            files[self.inverse_field] = f"the field of the opposite direction of {self.name}"
+        if self.needs_mask:
+            files[self.mask_image] = f"the image whose brain is the mask of {self.name}"
+        for method in self.methods:
+            if method.metric != "ndv":
+                files.update((path, f"{method.folder} for {self.name}") for path in self.maps(method.folder))
+        return files
 
-def list_cases(configs: Iterable[EvaluationConfig], root: Path, fields: Path | None) -> list[Case]:
-    """Every pair of every config, in their order; `fields` is the folder of the displacement fields, None for zero."""
+    @property
+    def needs_mask(self) -> bool:
+        """Whether anything is measured inside the brain."""
+        return self.inverse_field is not None or any(method.metric == "ndv" for method in self.methods)
+
+
+def list_cases(
+    configs: Iterable[EvaluationConfig],
+    root: Path,
+    fields: Path | None,
+    mask_rule: MaskRule = MaskRule.LUMIR_2025,
+    inverse_fields: Path | None = None,
+) -> list[Case]:
+    """Every pair of every config, in their order.
+
+    Args:
+        configs: the evaluation configs.
+        root: folder of images, labels and landmarks.
+        fields: folder of the displacement fields, None for zero displacement.
+        mask_rule: which image is the mask.
+        inverse_fields: folder with the field of each pair with fixed and moving exchanged, under that pair's own name.
+    """
+
+    def inside(folder: Path | None, pair: Pair) -> Path | None:
+        return None if folder is None else folder / pair.field_name
+
     return [
         Case(
             config.split,
@@ -56,56 +103,27 @@ def list_cases(configs: Iterable[EvaluationConfig], root: Path, fields: Path | N
             config.evaluation_methods,
             config.image_shape,
             root,
-            None if fields is None else fields / pair.field_name,
+            inside(fields, pair),
+            inside(inverse_fields, Pair(fixed=pair.moving, moving=pair.fixed)),
+            mask_rule,
         )
         for config in configs
         for pair in config.eval_pairs
     ]
 
 
-def check_cases(cases: Sequence[Case]) -> None:
-    """Check that every file a case needs exists, is an image and has the right shape; only headers are read.
+def require_case_files(cases: Sequence[Case]) -> None:
+    """Check that every file of every case is there.
 
     Raises:
-        EvaluationError: one line for every file that cannot be used.
+        EvaluationError: one line for every file that is not.
     """
-    problems: dict[Path, str | None] = {}  # a file that several cases need is checked once
-    for case in cases:
-        for path, meaning, shapes in _needed(case):
-            if path not in problems:
-                problems[path] = _problem(path, meaning, shapes)
-    raise_problems([problem for problem in problems.values() if problem])
-
-
-def raise_problems(problems: Sequence[str]) -> None:
-    """Raise one EvaluationError that lists the problems, if there are any."""
-    if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise EvaluationError("\n  ".join([f"{count} found, so there is no result:", *problems]))
-
-
-def _needed(case: Case) -> Iterable[tuple[Path, str, tuple[tuple[int, ...], ...]]]:
-    """Path, meaning and accepted shapes of every file a case is scored from."""
-    if case.field is not None:
-        yield case.field, f"the displacement field of {case.name}", ((*case.shape, 3), (3, *case.shape))
-    for method in case.methods:
-        if method.metric == "ndv":
-            yield case.fixed_image, f"the fixed image of {case.name}", (case.shape,)
-        else:
-            for path in case.maps(method.folder):
-                yield path, f"{method.folder} for {case.name}", (case.shape,)
-
-
-def _problem(path: Path, meaning: str, shapes: tuple[tuple[int, ...], ...]) -> str | None:
-    expected = " or ".join(map(str, shapes))
-    if not path.is_file():
-        return f"{path}: no such file; expected {meaning}, shape {expected}. Copy it there or correct the name."
-    try:
-        image = nib.load(path)
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
-        return f"{path}: not a readable NIfTI image ({error}); expected {meaning}. Write or copy it again."
-    if not isinstance(image, nib.Nifti1Image):
-        return f"{path}: found a {type(image).__name__}; expected a NIfTI image, {meaning}. Convert it to .nii.gz."
-    if image.shape not in shapes:
-        return f"{path}: found shape {image.shape}; expected {expected} ({meaning}). Put it on the fixed grid."
-    return None
+    files = {path: meaning for case in reversed(cases) for path, meaning in case.files().items()}
+    missing = [
+        f"{path}: no such file; expected {meaning}. Copy it there or correct the name."
+        for path, meaning in sorted(files.items())
+        if not path.is_file()
+    ]
+    if missing:
+        count = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
+        raise EvaluationError("\n  ".join([f"{count} missing, so nothing was scored:", *missing]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +15,12 @@ from rich.table import Table
 from data_manifests.dataset import ManifestError, find_dataset_json
 from data_manifests.worklist import RequestError, Shard
 from eval.baselines import run_baseline
-from eval.cases import EvaluationError
+from eval.cases import EvaluationError, MaskRule
+from eval.csv_tables import write_tables
+from eval.leaderboard import ScoringOptions
 from eval.leaderboard import evaluate as score
 from eval.tables import summary_table
+from lumirkit.bench import bench_scoring
 from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
 from registration.cohort import Failure
@@ -40,6 +43,9 @@ app = typer.Typer(
 manifest = typer.Typer(no_args_is_help=True, help="What a dataset folder holds.")
 app.add_typer(manifest, name="manifest")
 
+bench = typer.Typer(no_args_is_help=True, help="Measure how long things take on this machine.")
+app.add_typer(bench, name="bench")
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
 Weights = Annotated[
     list[Path], typer.Option(help="Weight file, or folder of them; give it several times to average models.")
@@ -53,14 +59,18 @@ def _dataset_json(dataset: Path) -> Path:
     return dataset if dataset.is_file() else find_dataset_json(dataset)
 
 
-def _report(failures: Sequence[Failure]) -> None:
-    """Print the pairs that failed and end with exit status 1, if there are any."""
-    if failures:
-        table = Table("pair", "why it failed", title="failed pairs; all others are written")
-        for failure in failures:
-            table.add_row(failure.case_name, failure.reason)
+def _report(failed: Mapping[str, str], title: str = "failed pairs; all others are written") -> None:
+    """Print the pairs that failed, with the reason of each, and end with exit status 1, if there are any."""
+    if failed:
+        table = Table("pair", "why it failed", title=title)
+        for case_name, reason in failed.items():
+            table.add_row(case_name, reason)
         Console(stderr=True).print(table)
         raise typer.Exit(1)
+
+
+def _reasons(failures: Sequence[Failure]) -> dict[str, str]:
+    return {failure.case_name: failure.reason for failure in failures}
 
 
 def _device(name: str) -> torch.device:
@@ -98,7 +108,7 @@ def predict(
     """Register the validation pairs of a dataset."""
     dataset_json = _dataset_json(dataset)
     failures = predict_dataset(dataset_json, dataset_json.parent, out, weights, _device(device), Shard.parse(shard))
-    _report(failures)
+    _report(_reasons(failures))
 
 
 @app.command()
@@ -110,7 +120,7 @@ def baseline(
 ) -> None:
     """Register the validation pairs of a dataset with a reference method."""
     dataset_json = _dataset_json(dataset)
-    _report(run_baseline(name, dataset_json, dataset_json.parent, out, Shard.parse(shard)))
+    _report(_reasons(run_baseline(name, dataset_json, dataset_json.parent, out, Shard.parse(shard))))
 
 
 @app.command()
@@ -132,15 +142,31 @@ def weights(
 def evaluate(
     ground_truth: Annotated[Path, typer.Option(help="Folder with *_evaluation_config.json, images and labels.")],
     fields: Annotated[Path, typer.Option(help="Folder with the displacement fields.")],
-    out: Annotated[Path, typer.Option(help="Where to write the organisers' metrics.json.")],
+    out: Annotated[Path, typer.Option(help="Where to write metrics.json; scored pairs are kept beside it.")],
     zero_field: Annotated[bool, typer.Option(help="Score the zero field too, as the first row of the table.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that score pairs at the same time.")] = 1,
+    tables: Annotated[Path | None, typer.Option(help="Folder for pairs.csv, labels.csv and landmarks.csv.")] = None,
+    mask_rule: Annotated[
+        MaskRule, typer.Option(help="Brain mask of the folding: 2025 the fixed image, 2024 the moving one.")
+    ] = MaskRule.LUMIR_2025,
+    inverse_fields: Annotated[
+        Path | None, typer.Option(help="Folder with the fields of the exchanged pairs: inverse consistency, too.")
+    ] = None,
 ) -> None:
     """Score displacement fields as the leaderboard does."""
-    result = score(ground_truth, fields, workers)
+    kept = out.with_suffix(".cases")
+    result = score(ground_truth, fields, workers, options=ScoringOptions(mask_rule, inverse_fields, kept))
     write_text_atomically(out, result.to_json())
-    rows = {"zero field": score(ground_truth, None, workers, "scoring the zero field")} if zero_field else {}
-    Console().print(summary_table(rows | {"registered": result}))
+    if tables is not None:
+        write_tables(tables, result)
+    rows = {"registered": result}
+    if zero_field:
+        options = ScoringOptions(mask_rule, cache=kept / "zero-field")
+        rows = {"zero field": score(ground_truth, None, workers, "scoring the zero field", options)} | rows
+    Console().print(summary_table(rows))
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    _report(result.failures, "failed pairs; no aggregates without them, all other pairs are scored")
 
 
 @app.command()
@@ -175,6 +201,17 @@ def demo(
 ) -> None:
     """Make brain-like data, train two small models, register, score: the whole chain in a few minutes."""
     run_demo(out)
+
+
+@bench.command("scoring")
+def bench_scoring_command(
+    out: Annotated[Path, typer.Option(help="Folder for scoring.md, scoring.json and the scored pair.")] = Path(
+        "runs/bench"
+    ),
+    repeats: Annotated[int, typer.Option(min=1, help="How often each stage is timed.")] = 5,
+) -> None:
+    """Time the scoring of one full-size pair, stage by stage."""
+    print(bench_scoring(out, repeats).to_markdown(), end="")
 
 
 def main() -> None:

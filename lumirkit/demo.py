@@ -57,6 +57,7 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
     console.print("[bold]4/4[/] scoring as the leaderboard does")
     before = evaluate(data, None, description="scoring before registration")
     after = evaluate(data, fields, description="scoring after registration")
+    assert not (before.failures or after.failures), (before.failures, after.failures)
     write_text_atomically(out / "metrics.json", after.to_json())
     console.print(summary_table({"before": before, "after": after}))
     console.print(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tempfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,14 @@ from typing import TypeVar
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 Float = TypeVar("Float", bound=np.floating)
 
-_READ_ERRORS = (OSError, EOFError, ValueError, ImageFileError)  # what nibabel and gzip raise on damaged files
+# What nibabel and gzip raise on damaged files.
+_READ_ERRORS = (OSError, EOFError, ValueError, ImageFileError, HeaderDataError, zlib.error)
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class VolumeError(ValueError):
@@ -65,11 +70,34 @@ def _load(path: Path) -> nib.Nifti1Image:
     return image
 
 
-def _decode(path: Path, image: nib.Nifti1Image, dtype: type[Float]) -> NDArray[Float]:
+def _whole(path: Path, image: nib.Nifti1Image, content: bytes | None) -> nib.Nifti1Image:
+    """The image with its voxels in memory: a file read and unpacked in one piece takes half the time of a stream."""
+    raw = path.read_bytes() if content is None else content
+    return type(image).from_bytes(gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw)
+
+
+def _decode(path: Path, image: nib.Nifti1Image, dtype: type[Float], content: bytes | None = None) -> NDArray[Float]:
     try:
-        return np.asarray(image.get_fdata(dtype=dtype, caching="unchanged"))
+        return np.asarray(_whole(path, image, content).get_fdata(dtype=dtype, caching="unchanged"))
     except _READ_ERRORS as error:
-        raise VolumeError(f"{path}: the file is damaged or truncated ({error}). Copy or download it again.") from error
+        raise _damaged(path, error) from error
+
+
+def _decode_unscaled(path: Path, image: nib.Nifti1Image, content: bytes | None) -> NDArray[np.generic]:
+    """The voxels in the dtype of the file, in the machine's byte order; only for images without scaling."""
+    try:
+        voxels = np.asanyarray(_whole(path, image, content).dataobj)
+    except _READ_ERRORS as error:
+        raise _damaged(path, error) from error
+    return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+
+
+def _damaged(path: Path, error: Exception) -> VolumeError:
+    return VolumeError(f"{path}: the file is damaged or truncated ({error}). Copy or download it again.")
+
+
+def _is_scaled(image: nib.Nifti1Image) -> bool:
+    return bool(getattr(image.dataobj, "slope", 1) != 1 or getattr(image.dataobj, "inter", 0) != 0)
 
 
 def _require_3d(path: Path, shape: tuple[int, ...]) -> None:
@@ -80,15 +108,18 @@ def _require_3d(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def read_image(path: Path) -> Volume:
+def read_image(path: Path, content: bytes | None = None) -> Volume:
     """Read one 3-D image as float32.
+
+    Args:
+        content: the bytes of the file, where the caller has read them already.
 
     Raises:
         VolumeError: the file is missing, unreadable, truncated, not 3-D, holds NaN or inf, or is constant zero.
     """
     image = _load(path)
     _require_3d(path, image.shape)
-    data = _decode(path, image, np.float32)
+    data = _decode(path, image, np.float32, content)
     broken = int(data.size - np.isfinite(data).sum())
     if broken:
         raise VolumeError(f"{path}: {broken} voxels are NaN or inf; expected finite intensities. Repair the image.")
@@ -100,45 +131,88 @@ def read_image(path: Path) -> Volume:
     return Volume(path, data.astype(np.float32, copy=False), affine)
 
 
-def read_labels(path: Path) -> NDArray[np.int32]:
+def read_labels(path: Path, content: bytes | None = None) -> NDArray[np.int32]:
     """Read a label map (X, Y, Z) as int32.
+
+    Args:
+        content: the bytes of the file, where the caller has read them already.
 
     Raises:
         VolumeError: the file is missing, unreadable, not 3-D, or holds values that are not whole numbers.
     """
     image = _load(path)
     _require_3d(path, image.shape)
-    data = _decode(path, image, np.float64)
+    stored = image.get_data_dtype()
+    if not _is_scaled(image) and stored.kind in "ui" and stored.itemsize < 4:
+        return _decode_unscaled(path, image, content).astype(np.int32)  # a sixth of the time: no detour over float64
+    data = _decode(path, image, np.float64, content)
     labels = np.rint(np.nan_to_num(data, nan=0.5)).astype(np.int32)
     if not np.array_equal(labels, data):
         raise VolumeError(f"{path}: found values that are not whole numbers; expected a label map of integer ids.")
     return labels
 
 
-def read_displacement(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Read a displacement field in voxels as float64 (X, Y, Z, 3); files of shape (3, X, Y, Z) are accepted.
+def read_affine(path: Path) -> NDArray[np.float64]:
+    """The affine (4, 4) of a NIfTI file, from voxels to mm; reads the header alone.
+
+    Raises:
+        VolumeError: the file is missing, unreadable or has no affine.
+    """
+    affine = _load(path).affine
+    if affine is None:
+        raise VolumeError(f"{path}: the header has no affine; expected a NIfTI sform or qform. Rewrite the header.")
+    return np.asarray(affine, dtype=np.float64)
+
+
+def read_displacement(path: Path, shape: tuple[int, int, int], content: bytes | None = None) -> NDArray[np.floating]:
+    """Read a displacement field in voxels as (X, Y, Z, 3); files of shape (3, X, Y, Z) are accepted.
+
+    The result has the precision of the file, float32 or float64. Fields stored as integers are refused, scaled ones
+    too: the challenge asks for float32 in full precision, and an integer field is a rounded one.
 
     Args:
         shape: the (X, Y, Z) of the fixed image the field belongs to.
+        content: the bytes of the file, where the caller has read them already.
 
     Raises:
-        VolumeError: the file is missing, unreadable, of another shape, or holds NaN or inf.
+        VolumeError: the file is missing, unreadable, of another shape, stored as integers, or holds NaN or inf.
     """
     image = _load(path)
-    found = image.shape
-    if found == (*shape, 3):
-        channels_first = False
-    elif found == (3, *shape):
-        channels_first = True
+    channels_first = _channels_first(path, image.shape, shape)
+    stored = image.get_data_dtype()
+    if stored.kind != "f":
+        scaled = " with a scale factor" if _is_scaled(image) else ""
+        raise VolumeError(
+            f"{path}: found a field stored as {stored}{scaled}; expected float32 voxel displacements in full "
+            "precision. Write it again from the unrounded field, with dtype float32 and no scaling."
+        )
+    disp_vox: NDArray[np.floating]
+    if _is_scaled(image) or stored.itemsize not in (4, 8):
+        disp_vox = _decode(path, image, np.float64, content)
     else:
+        disp_vox = _decode_unscaled(path, image, content)  # type: ignore[assignment]
+    broken = int(disp_vox.size - np.isfinite(disp_vox).sum())
+    if broken:
+        raise VolumeError(
+            f"{path}: the field holds NaN or inf ({broken} values); expected finite voxel displacements. "
+            "Predict it again."
+        )
+    return np.moveaxis(disp_vox, 0, -1) if channels_first else disp_vox
+
+
+def _channels_first(path: Path, found: tuple[int, ...], shape: tuple[int, int, int]) -> bool:
+    """Whether the components of a field come first; the evaluator takes a first axis of 3 for the components."""
+    if found == (*shape, 3) and shape[0] == 3:
+        raise VolumeError(
+            f"{path}: found shape {found}, whose layout is ambiguous: the first axis and the last could both be the "
+            f"components. Expected (3, X, Y, Z) for images of 3 voxels along x, here {(3, *shape)}."
+        )
+    if found not in ((*shape, 3), (3, *shape)):
         raise VolumeError(
             f"{path}: found shape {found}; expected {(*shape, 3)} or {(3, *shape)} for this pair. "
             "Write the field on the fixed image's grid."
         )
-    disp_vox = _decode(path, image, np.float64)
-    if not np.isfinite(disp_vox).all():
-        raise VolumeError(f"{path}: the field holds NaN or inf; expected finite voxel displacements. Predict it again.")
-    return np.moveaxis(disp_vox, 0, -1) if channels_first else disp_vox
+    return found == (3, *shape)
 
 
 def write_displacement(path: Path, disp_vox: NDArray[np.float32], affine: NDArray[np.float64]) -> None:

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from lumirkit.phantom import PhantomSpec
 from lumirkit.phantom_dataset import make_dataset
 from registration.sitreg import SITReg, SITRegConfig
 from registration.weights import WeightsCard, save_weights
+
+# The first call of a compiled kernel takes a second; no test here is about speed.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 TINY_NETWORK = SITRegConfig(resolution_vox=2, feature_channels=(4, 4), update_channels=(4, 4))
 

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from eval.cases import EvaluationError
-from eval.leaderboard import aggregate, evaluate
+from eval.cases import MaskRule
+from eval.leaderboard import ScoringOptions, aggregate, evaluate
 
 IN_DOMAIN = "3455_0000<--3454_0000"
 LANDMARKS = "3485_0000<--3484_0000"
@@ -50,7 +50,7 @@ def test_zero_displacement(ground_truth):
 
 def test_json_has_the_official_form(ground_truth, fields):
     content = json.loads(evaluate(ground_truth, fields).to_json())
-    assert list(content) == ["name", "aggregates", "cases", "eval_version"]
+    assert list(content) == ["name", "aggregates", "cases", "eval_version", "guarded"]
     assert (content["name"], content["eval_version"]) == ("LUMIR", "3.0")
     metrics = ["DSC", "HD95", "Non-diffeomorphic Volumes", "TRE_lm"]
     assert list(content["aggregates"]) == [*metrics, "ID_dice", "OOD_dice", "MM_dice"]
@@ -122,54 +122,44 @@ def test_aggregate():
     assert high["30"] == pytest.approx(3.7)  # rank 0.7 * 3 = 2.1, so 3 + 0.1 * (10 - 3)
 
 
-def test_all_problems_are_listed_at_once(ground_truth, fields, monkeypatch):
-    monkeypatch.setattr("eval.leaderboard.score_case", lambda case: pytest.fail("scored before the checks"))
-    (fields / "disp_3485_3484.nii.gz").unlink()
-    overwrite(fields / "disp_3455_3454.nii.gz", np.zeros((14, 12, 9, 3), dtype=np.float32))
-    (fields / "disp_4015_4014.nii.gz").write_bytes(b"not an image")
-    (ground_truth / "labelsVal" / "LUMIRMRI_4033_0001.nii.gz").unlink()
-    overwrite(ground_truth / "imagesVal" / "LUMIRMRI_4024_0000.nii.gz", np.ones((5, 5, 5), dtype=np.uint8))
-    with pytest.raises(EvaluationError) as caught:
-        evaluate(ground_truth, fields)
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "5 problems found, so there is no result:"
-    text = "\n".join(lines)
-    assert "disp_3485_3484.nii.gz: no such file; expected the displacement field of 3485_0000<--3484_0000" in text
-    assert "disp_3455_3454.nii.gz: found shape (14, 12, 9, 3); expected (14, 12, 10, 3) or (3, 14, 12, 10)" in text
-    assert "disp_4015_4014.nii.gz: not a readable NIfTI image" in text
-    assert "LUMIRMRI_4033_0001.nii.gz: no such file; expected labels for 4024_0000<--4033_0001" in text
-    assert "LUMIRMRI_4024_0000.nii.gz: found shape (5, 5, 5); expected (14, 12, 10)" in text
-    assert len(lines) == 6
+def test_mask_rule(ground_truth, fields):
+    """2024 masks with the moving image: as if the two images were exchanged under the rule of 2025."""
+    images = ground_truth / "imagesVal"
+    fixed, moving = (images / f"LUMIRMRI_{name}_0000.nii.gz" for name in ("3455", "3454"))
+    brain = np.zeros((14, 12, 10), dtype=np.uint8)
+    brain[3:9] = 1
+    overwrite(moving, brain)
+    by_moving, by_fixed = (
+        evaluate(ground_truth, fields, options=ScoringOptions(mask_rule=rule)).cases[IN_DOMAIN] for rule in MaskRule
+    )
+    overwrite(fixed, brain)
+    expected = evaluate(ground_truth, fields).cases[IN_DOMAIN]
+    assert by_moving == expected
+    assert by_moving != by_fixed
 
 
-def test_damage_that_only_reading_shows_is_listed_too(ground_truth, fields):
-    truncated = fields / "disp_3455_3454.nii.gz"
-    truncated.write_bytes(truncated.read_bytes()[:4000])
-    broken = np.zeros((14, 12, 10, 3), dtype=np.float32)
-    broken[3, 3, 3, 1] = np.nan
-    overwrite(fields / "disp_4015_4014.nii.gz", broken)
-    overwrite(ground_truth / "landmarksVal" / "LUMIRMRI_3485_0000.nii.gz", np.zeros((14, 12, 10), dtype=np.uint8))
-    with pytest.raises(EvaluationError) as caught:
-        evaluate(ground_truth, fields, workers=2)
-    text = str(caught.value)
-    assert "3 problems found" in text
-    assert "disp_3455_3454.nii.gz: the file is damaged or truncated" in text
-    assert "disp_4015_4014.nii.gz: the field holds NaN or inf" in text
-    assert "LUMIRMRI_3485_0000.nii.gz: the fixed landmark map has no label above 0" in text
+def test_permuted_labels_permute_the_result(ground_truth, fields):
+    before = evaluate(ground_truth, fields).cases[IN_DOMAIN]
+    swapped = np.arange(256, dtype=np.uint8)
+    swapped[[4, 11, 206]] = [11, 206, 4]
+    for path in (ground_truth / "labelsVal").iterdir():
+        overwrite(path, swapped[np.asarray(nib.load(path).dataobj)])
+    after = evaluate(ground_truth, fields).cases[IN_DOMAIN]
+    for metric in ("DSC", "HD95"):
+        background, four, eleven, last = before[metric]["detailed"]
+        assert after[metric]["detailed"] == [background, last, four, eleven]
 
 
-def test_brain_at_the_border_only(ground_truth):
-    image = np.zeros((14, 12, 10), dtype=np.uint8)
-    image[0] = 1
-    overwrite(ground_truth / "imagesVal" / "LUMIRMRI_3455_0000.nii.gz", image)
-    with pytest.raises(EvaluationError, match=r"3455_0000.nii.gz: the mask has no voxel away from the border"):
-        evaluate(ground_truth, None)
+def test_labels_in_any_order_and_repeated(ground_truth, fields):
+    before = evaluate(ground_truth, fields).cases[IN_DOMAIN]
 
+    def reorder(config):
+        for method in config["evaluation_methods"][1:]:
+            method["labels"] = [206, 4, 206, 0]
 
-def test_wrong_requests(ground_truth, fields, tmp_path):
-    with pytest.raises(EvaluationError, match="expected the displacement fields"):
-        evaluate(ground_truth, tmp_path / "absent")
-    with pytest.raises(EvaluationError, match="no such folder; expected a ground-truth folder"):
-        evaluate(tmp_path / "absent", fields)
-    with pytest.raises(EvaluationError, match="found 0 workers; expected at least 1"):
-        evaluate(ground_truth, fields, workers=0)
+    change_config(ground_truth, "LUMIR24_Segmentation", reorder)
+    after = evaluate(ground_truth, fields).cases[IN_DOMAIN]
+    for metric in ("DSC", "HD95"):
+        background, four, _, last = before[metric]["detailed"]
+        assert after[metric]["detailed"] == [last, four, last, background]
+        assert after[metric]["mean"] == pytest.approx((2 * last + four + background) / 4)

@@ -37,10 +37,13 @@ def same(found, expected):
     return repr(found) == repr(expected)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("folder", ["plain", "lossy"])
-def test_every_number_agrees(folder):
-    result = evaluate(FIXTURES / folder / "ground-truth", FIXTURES / folder / "submission")
-    found = list(leaves(json.loads(result.to_json())))
+def test_every_number_agrees(folder, workers):
+    result = evaluate(FIXTURES / folder / "ground-truth", FIXTURES / folder / "submission", workers)
+    content = json.loads(result.to_json())
+    assert content.pop("guarded")["complete"]
+    found = list(leaves(content))
     expected = list(leaves(json.loads((FIXTURES / folder / "metrics.json").read_text(encoding="utf-8"))))
     assert [path for path, _ in found] == [path for path, _ in expected]
     pairs = zip(found, expected, strict=True)

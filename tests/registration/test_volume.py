@@ -6,6 +6,7 @@ import pytest
 
 from registration.volume import (
     VolumeError,
+    read_affine,
     read_displacement,
     read_image,
     read_labels,
@@ -94,6 +95,36 @@ def test_fields_are_read_in_both_layouts(tmp_path):
     disp_vox[0, 0, 0, 0] = np.inf
     with pytest.raises(VolumeError, match="NaN or inf"):
         read_displacement(saved(tmp_path / "inf.nii.gz", disp_vox), SHAPE)
+
+
+def test_fields_keep_the_precision_of_the_file(tmp_path):
+    disp_vox = np.random.default_rng(0).standard_normal((*SHAPE, 3))
+    for dtype in (np.float32, np.float64, np.dtype(">f4")):
+        read = read_displacement(saved(tmp_path / "field.nii.gz", disp_vox.astype(dtype)), SHAPE)
+        assert read.dtype == np.dtype(dtype).newbyteorder("=")
+        np.testing.assert_array_equal(read, disp_vox.astype(dtype))
+
+
+def test_ambiguous_layout_is_refused(tmp_path):
+    path = saved(tmp_path / "field.nii.gz", np.zeros((3, 6, 7, 3), np.float32))
+    with pytest.raises(VolumeError, match=r"layout is ambiguous.*Expected \(3, X, Y, Z\).*here \(3, 3, 6, 7\)"):
+        read_displacement(path, (3, 6, 7))
+    first = saved(tmp_path / "first.nii.gz", np.zeros((3, 3, 6, 7), np.float32))
+    assert read_displacement(first, (3, 6, 7)).shape == (3, 6, 7, 3)
+
+
+def test_content_that_was_read_already_is_not_read_again(tmp_path):
+    path = saved(tmp_path / "labels.nii.gz", np.ones(SHAPE, np.uint8))
+    content = saved(tmp_path / "other.nii.gz", np.full(SHAPE, 7, np.uint8)).read_bytes()
+    assert (read_labels(path, content) == 7).all()
+
+
+def test_affine(tmp_path):
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    nib.save(nib.Nifti1Image(image(), affine), tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(read_affine(tmp_path / "a.nii.gz"), affine)
+    with pytest.raises(VolumeError, match="no such file"):
+        read_affine(tmp_path / "absent.nii.gz")
 
 
 def test_equal_content_gives_equal_bytes(tmp_path):

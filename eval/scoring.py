@@ -1,0 +1,239 @@
+"""One case scored: the leaderboard's numbers, and the guarded ones with the reason for every inf and NaN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypedDict
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int16, Int32, Int64
+from numpy import ndarray
+
+from data_manifests.evaluation import EvaluationMethod
+from data_manifests.structures import structure_name
+from eval.cases import Case
+from eval.folding import measure_folding
+from eval.inputs import Inputs, looks_like_half_precision
+from eval.inverse_consistency import inverse_consistency_error
+from eval.landmarks import LandmarkErrors, landmark_errors
+from eval.overlap import confusion_matrix, dice_per_label, index_map, label_index
+from eval.surface import SurfaceScores, find_surfaces, surface_scores_per_label
+from eval.warping import warp_labels
+from registration.volume import VolumeError, read_affine
+
+INVERSE_CONSISTENCY = "field/inverse_consistency_vox"
+
+
+class Score(TypedDict):
+    """One metric of one case: its mean, and the values it is the mean of (a number where there is only one)."""
+
+    mean: float
+    detailed: float | list[float]
+
+
+CaseScores = dict[str, Score]  # by the name of the evaluation method
+Row = dict[str, float]  # one label or landmark: its id, and its measures
+
+
+@dataclass
+class CaseResult:
+    """Everything measured on one case. Measures are called `<method name>/<measure>`; the unit ends the name.
+
+    `scores` is the organisers' reading. `measures` is the guarded one, a number a measure; `causes` says for each that
+    is inf or NaN what made it so. `labels` and `landmarks` are the rows of the tables.
+    """
+
+    scores: CaseScores = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
+    causes: dict[str, list[str]] = field(default_factory=dict)
+    labels: dict[int, Row] = field(default_factory=dict)
+    landmarks: dict[int, Row] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, measure: str, value: float, causes: Sequence[str] = ()) -> None:
+        """Note a measure; the causes are kept only where it is not a finite number."""
+        self.measures[measure] = float(value)
+        if not math.isfinite(value):
+            self.causes[measure] = list(causes)
+
+
+def score_case(inputs: Inputs) -> CaseResult:
+    """Score one pair with each method of its config, in float64.
+
+    Raises:
+        VolumeError: a file is damaged, off the grid, or its content cannot be scored.
+    """
+    case, result = inputs.case, CaseResult()
+    disp_vox = inputs.displacement()
+    if looks_like_half_precision(disp_vox):
+        result.warnings.append(f"{case.field}: every value is a float16 number; the challenge asks for full precision.")
+    mask = inputs.mask() if case.needs_mask else np.ones(case.shape, dtype=bool)
+    maps: dict[str, _Maps] = {}
+    comparisons: dict[tuple[str, tuple[int, ...]], _Comparison] = {}
+    for method in case.methods:
+        if method.metric == "ndv":
+            _score_folding(result, method, case, disp_vox, mask)
+            continue
+        if method.folder not in maps:
+            fixed, moving = inputs.maps(method.folder)
+            maps[method.folder] = _Maps(fixed, moving, warp_labels(moving, disp_vox))
+        if method.metric == "tre":
+            _score_landmarks(result, method, case, maps[method.folder], disp_vox)
+            continue
+        key = method.folder, method.labels
+        if key not in comparisons:
+            comparisons[key] = _Comparison.of(maps[method.folder], method.labels)
+        (_score_overlap if method.metric == "dice" else _score_surfaces)(result, method, comparisons[key])
+    inverse_vox = inputs.inverse_displacement()
+    if inverse_vox is not None:
+        result.add(INVERSE_CONSISTENCY, inverse_consistency_error(disp_vox, inverse_vox, mask))
+    return result
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """Label maps or landmarks of one pair, and the moving one warped onto the fixed grid."""
+
+    fixed: Int32[ndarray, "x y z"]
+    moving: Int32[ndarray, "x y z"]
+    warped: Int32[ndarray, "x y z"]
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Fixed and warped map over one list of labels; `ids` are the labels in rising order, the index of everything."""
+
+    ids: Int64[ndarray, " labels"]
+    fixed: Int16[ndarray, "x y z"]
+    warped: Int16[ndarray, "x y z"]
+    confusion: Int64[ndarray, "labels labels"]
+    in_moving: Int64[ndarray, " labels"]
+
+    @classmethod
+    def of(cls, maps: _Maps, labels: Sequence[int]) -> _Comparison:
+        """Compare the maps over `labels`."""
+        table, ids = label_index(labels), np.unique(np.asarray(labels, dtype=np.int64))
+        fixed, moving, warped = (index_map(each, table) for each in (maps.fixed, maps.moving, maps.warped))
+        size = ids.size + 1  # the last index stands for all other ids
+        in_moving = np.bincount(moving.reshape(-1, order="F"), minlength=size)
+        return cls(ids, fixed, warped, confusion_matrix(fixed, warped, size), in_moving)
+
+    @cached_property
+    def dice(self) -> Float64[ndarray, " labels"]:
+        """Dice of each label."""
+        return dice_per_label(self.confusion, self.in_moving)[:-1]
+
+    @cached_property
+    def surfaces(self) -> SurfaceScores:
+        """Distances between the surfaces of each label."""
+        fixed, warped = (find_surfaces(each, self.ids.size) for each in (self.fixed, self.warped))
+        return surface_scores_per_label(fixed, warped, self.scored)
+
+    @cached_property
+    def scored(self) -> Bool[ndarray, " labels"]:
+        """Labels that both maps had before warping."""
+        return (self.confusion.sum(axis=1)[:-1] > 0) & (self.in_moving[:-1] > 0)
+
+    def emptied(self) -> list[str]:
+        """The labels that warping removed, by id and name."""
+        gone = self.scored & (self.confusion.sum(axis=0)[:-1] == 0)
+        return [f"label {label} ({structure_name(int(label))}) was emptied by warping" for label in self.ids[gone]]
+
+    def causes(self) -> list[str]:
+        """Why a mean over the labels is not a finite number."""
+        return self.emptied() if self.scored.any() else ["the fixed and the moving map share no label of the config"]
+
+
+def _score_folding(
+    result: CaseResult,
+    method: EvaluationMethod,
+    case: Case,
+    disp_vox: Float[ndarray, "x y z 3"],
+    mask: Bool[ndarray, "x y z"],
+) -> None:
+    try:
+        folding = measure_folding(disp_vox, mask)
+    except ValueError as error:
+        raise VolumeError(f"{case.mask_image}: {error}") from error
+    result.scores[method.name] = _single(folding.percent)
+    result.add(f"{method.name}/ndv_percent", folding.percent)
+    result.add(f"{method.name}/folded_voxels", folding.folded_voxels)
+    result.add(f"{method.name}/sd_log_jacobian", folding.sd_log_jacobian)
+
+
+def _score_overlap(result: CaseResult, method: EvaluationMethod, comparison: _Comparison) -> None:
+    result.scores[method.name] = _in_order(method, comparison, comparison.dice)
+    result.add(f"{method.name}/dice", _mean(comparison.dice), comparison.causes())
+    voxels = comparison.confusion.sum(axis=1), comparison.in_moving, comparison.confusion.sum(axis=0)
+    for n, label in enumerate(comparison.ids):
+        row = result.labels.setdefault(int(label), {})
+        row[f"{method.name}/dice"] = float(comparison.dice[n])
+        for where, counts in zip(("fixed", "moving", "warped"), voxels, strict=True):
+            row[f"{method.name}/voxels_{where}"] = int(counts[n])
+
+
+def _score_surfaces(result: CaseResult, method: EvaluationMethod, comparison: _Comparison) -> None:
+    surfaces = comparison.surfaces
+    result.scores[method.name] = _in_order(method, comparison, surfaces.hd95_vox)
+    per_label = {
+        "hd95_vox": surfaces.hd95_vox,
+        "hd100_vox": surfaces.hd100_vox,
+        "surface_dice": surfaces.surface_dice,
+    }
+    for measure, values in per_label.items():
+        result.add(f"{method.name}/{measure}", _mean(values), comparison.causes())
+        for label, value in zip(comparison.ids, values, strict=True):
+            result.labels.setdefault(int(label), {})[f"{method.name}/{measure}"] = float(value)
+    kept = surfaces.hd95_vox[np.isfinite(surfaces.hd95_vox)]
+    result.add(f"{method.name}/hd95_of_kept_labels_vox", _mean(kept), ["no label is left after warping"])
+
+
+def _score_landmarks(
+    result: CaseResult, method: EvaluationMethod, case: Case, maps: _Maps, disp_vox: Float[ndarray, "x y z 3"]
+) -> None:
+    path_fixed, _ = case.maps(method.folder)
+    try:
+        errors = landmark_errors(maps.fixed, maps.moving, maps.warped, disp_vox, read_affine(path_fixed))
+    except ValueError as error:
+        raise VolumeError(f"{path_fixed}: {error}") from error
+    result.scores[method.name] = _single(errors.mean_tre_vox)
+    per_landmark = {
+        "tre_vox": errors.tre_vox,
+        "tre_mm": errors.tre_mm,
+        "point_vox": errors.point_vox,
+        "point_mm": errors.point_mm,
+    }
+    for measure, values in per_landmark.items():
+        result.add(f"{method.name}/{measure}", float(values.mean()), _lost_landmarks(errors))
+        for landmark, value in zip(errors.landmarks, values, strict=True):
+            result.landmarks.setdefault(int(landmark), {})[f"{method.name}/{measure}"] = float(value)
+    lost = ["no landmark is left after warping"]
+    result.add(f"{method.name}/tre_of_kept_landmarks_vox", _mean(errors.tre_vox), lost)
+
+
+def _lost_landmarks(errors: LandmarkErrors) -> list[str]:
+    absent, lost = np.isnan(errors.point_vox), np.isnan(errors.tre_vox)
+    return [
+        f"landmark {landmark} {'is not in the moving map' if absent[n] else 'was lost in warping'}"
+        for n, landmark in enumerate(errors.landmarks)
+        if absent[n] or lost[n]
+    ]
+
+
+def _in_order(method: EvaluationMethod, comparison: _Comparison, values: Float64[ndarray, " labels"]) -> Score:
+    """The organisers' form: values in the order of the config's label list, and the mean of those that are no NaN."""
+    detailed = values[np.searchsorted(comparison.ids, method.labels)]
+    return {"mean": _mean(detailed), "detailed": detailed.tolist()}
+
+
+def _mean(values: Float64[ndarray, " n"]) -> float:
+    """Mean of the values that are no NaN; NaN where there is none."""
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if numbers.size else math.nan
+
+
+def _single(value: float) -> Score:
+    return {"mean": value, "detailed": value}
