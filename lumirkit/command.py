@@ -16,16 +16,15 @@ from data_manifests.dataset import ManifestError, find_dataset_json
 from data_manifests.worklist import RequestError, Shard
 from eval.baselines import run_baseline
 from eval.cases import EvaluationError, MaskRule
-from eval.csv_tables import write_tables
 from eval.leaderboard import ScoringOptions
-from eval.leaderboard import evaluate as score
-from eval.tables import summary_table
 from lumirkit.bench import bench_scoring
 from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
+from lumirkit.scores import score_and_show
+from lumirkit.weights import show_weights
 from registration.cohort import Failure
-from registration.volume import VolumeError, write_text_atomically
-from registration.weights import WeightsError, find_weights, load_ensemble
+from registration.volume import VolumeError
+from registration.weights import WeightsError
 from submission.predict import predict_dataset, predict_file
 from train.loop import TrainingError
 from train.loop import train as train_recipe
@@ -128,14 +127,7 @@ def weights(
     paths: Annotated[list[Path], typer.Argument(help="Weight files, or folders of them.")],
 ) -> None:
     """Check that weights are intact and fit together, and show what they are."""
-    _, cards = load_ensemble(paths)
-    table = Table("file", "recipe", "seed", "steps", "input", "resolution (voxels)", "sha256")
-    for file, card in zip(find_weights(paths), cards, strict=True):
-        network = card.network
-        name = str(card.recipe.get("name", ""))
-        numbers = map(str, (card.seed, card.steps, network.input_transform, network.resolution_vox))
-        table.add_row(file.name, name, *numbers, card.sha256[:12])
-    Console().print(table)
+    show_weights(paths)
 
 
 @app.command()
@@ -154,18 +146,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score displacement fields as the leaderboard does."""
-    kept = out.with_suffix(".cases")
-    result = score(ground_truth, fields, workers, options=ScoringOptions(mask_rule, inverse_fields, kept))
-    write_text_atomically(out, result.to_json())
-    if tables is not None:
-        write_tables(tables, result)
-    rows = {"registered": result}
-    if zero_field:
-        options = ScoringOptions(mask_rule, cache=kept / "zero-field")
-        rows = {"zero field": score(ground_truth, None, workers, "scoring the zero field", options)} | rows
-    Console().print(summary_table(rows))
-    for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    options = ScoringOptions(mask_rule, inverse_fields)
+    result = score_and_show(ground_truth, fields, out, options, tables, zero_field, workers)
     _report(result.failures, "failed pairs; no aggregates without them, all other pairs are scored")
 
 

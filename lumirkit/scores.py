@@ -1,0 +1,46 @@
+"""`lumirkit evaluate`: scores written to files and shown as a table."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from eval.csv_tables import write_tables
+from eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
+from eval.tables import summary_table
+from registration.volume import write_text_atomically
+
+
+def score_and_show(
+    ground_truth: Path,
+    fields: Path,
+    out: Path,
+    options: ScoringOptions,
+    tables: Path | None = None,
+    zero_field: bool = False,
+    workers: int = 1,
+) -> LeaderboardResult:
+    """Score a folder of fields, write `out` (metrics.json) and the CSV tables, and print the summary.
+
+    Scored pairs are kept beside `out` and found again, so that interrupted scoring continues.
+
+    Raises:
+        EvaluationError: nothing could be scored.
+    """
+    kept = out.with_suffix(".cases")
+    result = evaluate(ground_truth, fields, workers, options=replace(options, cache=kept))
+    write_text_atomically(out, result.to_json())
+    if tables is not None:
+        write_tables(tables, result)
+    rows = {"registered": result}
+    if zero_field:
+        unregistered = replace(options, inverse_fields=None, cache=kept / "zero-field")
+        zero = evaluate(ground_truth, None, workers, "scoring the zero field", unregistered)
+        rows = {"zero field": zero} | rows
+    Console().print(summary_table(rows))
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return result
