@@ -26,7 +26,9 @@ def summary_table(rows: Mapping[str, LeaderboardResult]) -> Table:
 
     Dice in percent, TRE and HdDist95 in voxels, NDV in percent of the brain; a dash where a result lacks the metric.
     """
-    table = Table(box=box.SIMPLE_HEAD, caption="mean (std) over pairs; distances in voxels")
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption="mean (std) over pairs; distances in voxels"
+    )
     table.add_column("method", no_wrap=True)
     for column in _COLUMNS:
         table.add_column(column.heading, justify="right")
