@@ -203,7 +203,7 @@ def main() -> None:
     except REQUEST_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except TrainingError as error:
+    except (TrainingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from data_manifests.worklist import require_writable
 from eval.csv_tables import write_tables
 from eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
 from eval.tables import summary_table
@@ -28,8 +29,9 @@ def score_and_show(
     Scored pairs are kept beside `out` and found again, so that interrupted scoring continues.
 
     Raises:
-        EvaluationError: nothing could be scored.
+        EvaluationError, RequestError: nothing could be scored, or the result could not be written.
     """
+    require_writable(out.parent)
     kept = out.with_suffix(".cases")
     result = evaluate(ground_truth, fields, workers, options=replace(options, cache=kept))
     write_text_atomically(out, result.to_json())

@@ -220,6 +220,16 @@ def write_displacement(path: Path, disp_vox: NDArray[np.float32], affine: NDArra
     write_volume(path, np.ascontiguousarray(disp_vox, dtype=np.float32), affine)
 
 
+def require_nifti_name(path: Path) -> None:
+    """Check that a file to be written is named as NIfTI.
+
+    Raises:
+        VolumeError: the name ends in neither .nii nor .nii.gz.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise VolumeError(f"{path}: expected a file name that ends in .nii.gz or .nii. Give the output such a name.")
+
+
 def write_volume(path: Path, data: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
     """Write an array as NIfTI in its own dtype, atomically; equal content gives equal bytes."""
     image = nib.Nifti1Image(data, affine)

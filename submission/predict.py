@@ -16,7 +16,7 @@ from registration.cohort import Failure, for_each_pair, register_files
 from registration.ensemble import Ensemble
 from registration.grid import coarsen_image, refine_displacement
 from registration.sitreg import register
-from registration.volume import Volume, VolumeError, require_same_shape
+from registration.volume import Volume, VolumeError, require_nifti_name, require_same_shape
 from registration.weights import load_ensemble
 
 
@@ -47,6 +47,7 @@ def predict_file(fixed: Path, moving: Path, out: Path, weights: Sequence[Path], 
     Raises:
         VolumeError, WeightsError, RequestError: a file cannot be used; nothing was written.
     """
+    require_nifti_name(out)
     require_writable(out.parent)
     network, _ = load_ensemble(weights, device)
     register_files(partial(register_pair, network), fixed, moving, out)

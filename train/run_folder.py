@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
+from data_manifests.worklist import require_writable
 from registration.sitreg import SITReg
 from registration.volume import write_atomically, write_text_atomically
 from registration.weights import WeightsCard, save_weights
@@ -32,7 +33,9 @@ class RunFolder:
 
         Raises:
             RecipeError: the folder belongs to a run of another recipe.
+            RequestError: the folder cannot be made or is not writable.
         """
+        require_writable(path)
         self.path, self.recipe = path, recipe
         self._provenance = {"data": data.resolve().name, "commit": _git_commit()} | {
             package: version(package) for package in ("lumirkit", "torch", "numpy")

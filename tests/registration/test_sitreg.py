@@ -56,6 +56,18 @@ def test_fields_invert_each_other_and_do_not_fold(shape):
     assert min(float(determinant.min()) for determinant in jacobian_determinants(result.forward_vox)) > 0
 
 
+@pytest.mark.parametrize(
+    ("channels", "shape"), [((3,), (9, 8, 7)), ((5, 7), (10, 11, 12)), ((4, 4, 4, 4, 4), (20, 17, 9))]
+)
+def test_any_number_of_levels_and_channels(channels, shape):
+    network = lively(SITRegConfig(feature_channels=channels, update_channels=channels))
+    with torch.no_grad():
+        result = register(network, *images(shape))[-1]
+    assert result.forward_vox.shape == (1, 3, *shape)
+    assert torch.isfinite(result.forward_vox).all()
+    assert result.forward_vox.abs().max() > 0
+
+
 def test_every_level_is_returned_coarse_to_fine():
     network = lively(SITRegConfig(**SMALL))
     fixed, moving = images((16, 16, 16))

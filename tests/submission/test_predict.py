@@ -5,12 +5,14 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
+import train
 from data_manifests.dataset import find_dataset_json, read_dataset
 from data_manifests.worklist import RequestError, Shard
 from registration.ensemble import Ensemble
@@ -221,6 +223,18 @@ def test_unusable_weights_are_refused(dataset, tmp_path, make_weights):
     both = ("--weights", make_weights(), "--weights", other)
     refused(lumirkit(*options, *both), other, "its network differs")
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_outputs_that_cannot_be_written_are_refused_first(dataset, tmp_path, make_weights):
+    (tmp_path / "file").write_text("")
+    images = [dataset / "imagesVal" / f"LUMIRMRI_{n}_0000.nii.gz" for n in (3455, 3454)]
+    refused(lumirkit("register", *images, tmp_path / "field.mha", "--weights", make_weights()), "ends in .nii.gz")
+    inside = tmp_path / "file" / "below"
+    refused(lumirkit("register", *images, inside / "a.nii.gz", "--weights", make_weights()), "cannot be created")
+    recipe = Path(train.__file__).parent / "recipes" / "demo.yaml"
+    refused(lumirkit("train", recipe, "--data", dataset, "--out", inside), "cannot be created")
+    options = ("--ground-truth", dataset, "--fields", dataset, "--out", inside / "metrics.json")
+    refused(lumirkit("evaluate", *options), "cannot be created")
 
 
 def test_register_refuses_images_of_different_shape(dataset, tmp_path, make_weights):
