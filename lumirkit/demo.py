@@ -58,10 +58,11 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
     before = evaluate(data, None, description="scoring before registration")
     after = evaluate(data, fields, description="scoring after registration")
     assert not (before.failures or after.failures), (before.failures, after.failures)
+    write_text_atomically(out / "metrics_before.json", before.to_json())
     write_text_atomically(out / "metrics.json", after.to_json())
     console.print(summary_table({"before": before, "after": after}))
     console.print(
-        f"fields:  {fields}\nmetrics: {out / 'metrics.json'}\nweights: {weights}\n"
+        f"fields:  {fields}\nmetrics: {out / 'metrics.json'} and {out / 'metrics_before.json'}\nweights: {weights}\n"
         f"logs:    {out / 'model0' / 'log.jsonl'} and {out / 'model1' / 'log.jsonl'}\ndata:    {data}",
         highlight=False,
     )
