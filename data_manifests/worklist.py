@@ -56,7 +56,7 @@ def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard |
 
     Args:
         images: folder that the JSON's paths are relative to.
-        out: folder of the fields; made if it is not there.
+        out: folder of the fields.
 
     Raises:
         ManifestError: the JSON cannot be used or an image is absent.
@@ -76,14 +76,16 @@ def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard |
 
 
 def require_writable(folder: Path) -> None:
-    """Make an output folder if it is not there, and check that files can be written into it.
+    """Check that files can be written into an output folder, or that it can be made; nothing is made.
 
     Raises:
         RequestError: it cannot be made or is not writable.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"{folder}: cannot be created ({error.strerror}); name a writable folder.") from error
-    if not os.access(folder, os.W_OK):
-        raise RequestError(f"{folder}: is not writable for user {os.getuid()}; expected a writable output folder.")
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    except PermissionError as error:
+        raise RequestError(f"{folder}: {error.strerror}; name a folder you may look into.") from error
+    if not existing.is_dir():
+        raise RequestError(f"{folder}: cannot be created, {existing} is no folder; name a writable folder.")
+    if not os.access(existing, os.W_OK):
+        raise RequestError(f"{existing}: is not writable for user {os.getuid()}; expected a writable output folder.")
