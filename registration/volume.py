@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Float = TypeVar("Float", bound=np.floating)
 
 # What nibabel and gzip raise on damaged files.
-_READ_ERRORS = (OSError, EOFError, ValueError, ImageFileError, HeaderDataError, zlib.error)
+_READ_ERRORS = (OSError, EOFError, ValueError, OverflowError, ImageFileError, HeaderDataError, zlib.error)
 _GZIP_MAGIC = b"\x1f\x8b"
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 
 import nibabel as nib
@@ -73,6 +74,30 @@ def test_bad_images_are_refused_with_the_file_named(tmp_path, make, message):
     with pytest.raises(VolumeError, match=message) as refused:
         read_image(path)
     assert str(path) in str(refused.value)
+
+
+def test_damaged_headers_are_never_a_crash(tmp_path):
+    """Random bytes over the header: every file reads or is refused with a message, whatever nibabel raises."""
+    intact = gzip.decompress(saved(tmp_path / "intact.nii.gz", image().astype(np.uint8)).read_bytes())
+    rng = np.random.default_rng(0)
+    path = tmp_path / "damaged.nii.gz"
+    for _ in range(600):
+        content = bytearray(intact)
+        for place in rng.integers(352, size=rng.integers(1, 6)):
+            content[place] = rng.integers(256)
+        path.write_bytes(gzip.compress(bytes(content), 1))
+        for read in (read_image, read_labels):
+            with contextlib.suppress(VolumeError):
+                read(path)
+
+
+def test_a_header_with_an_impossible_number_is_refused(tmp_path):
+    content = bytearray(gzip.decompress(saved(tmp_path / "intact.nii.gz", image()).read_bytes()))
+    content[108:112] = np.float32(1e30).tobytes()  # vox_offset: where the voxels begin
+    path = tmp_path / "damaged.nii.gz"
+    path.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(VolumeError, match="damaged"):
+        read_image(path)
 
 
 def test_labels_must_be_whole_numbers(tmp_path):
