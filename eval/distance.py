@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int16, Int32
 from numpy import ndarray
 
-from eval.compiled import compiled
+from registration.compiled import compiled
 
 _FAR = 1 << 14  # voxels; more than any axis has, and its square fits 32 bits
 _LOOKUPS_PER_VOXEL = 8  # merging the rows costs about as much as this many lookups for each voxel of the box

@@ -9,8 +9,8 @@ from jaxtyping import Float, Float64, Int16, Int32, Int64
 from numpy import ndarray
 from scipy.ndimage import map_coordinates
 
-from eval.compiled import compiled
 from eval.overlap import index_map, label_index
+from registration.compiled import compiled
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int16, Int32, Int64
 from numpy import ndarray
 
-from eval.compiled import compiled
+from registration.compiled import compiled
 
 
 def label_index(labels: Sequence[int]) -> Int16[ndarray, " ids"]:

@@ -19,8 +19,8 @@ from surface_distance.lookup_tables import (
     create_table_neighbour_code_to_surface_area,
 )
 
-from eval.compiled import compiled
 from eval.distance import squared_distances
+from registration.compiled import compiled
 
 _PERCENT = 95
 _TOLERANCE_VOX = 1.0

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 from numpy import ndarray
 
-from eval.compiled import compiled
+from registration.compiled import compiled
 
 
 def warp_labels(moving: Int32[ndarray, "x y z"], disp_vox: Float[ndarray, "i j k 3"]) -> Int32[ndarray, "i j k"]:

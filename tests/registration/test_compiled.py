@@ -3,7 +3,7 @@
 import numba
 import pytest
 
-from eval.compiled import compiled
+from registration.compiled import compiled
 
 
 def double(x):
