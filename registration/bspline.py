@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from registration.grid import DisplacementVox, coarse_size, fine_positions_on_coarse
-from registration.separable import Matrix, apply_along_axes, clamped_matrix
+from registration.separable import AxisOperator, apply_along_axes, clamped_operator
 
 _SAFETY = 0.99  # strictly below 1, so that id + u stays a contraction away from folding
 
@@ -27,10 +27,10 @@ def cubic_bspline(t: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _spline_matrix(size: int, stride: int) -> Matrix:
+def _spline_operator(size: int, stride: int) -> AxisOperator:
     positions = fine_positions_on_coarse(size, stride)
     columns = positions.floor().long()[:, None] + torch.arange(-1, 3)
-    return clamped_matrix(cubic_bspline(positions[:, None] - columns), columns, coarse_size(size, stride))
+    return clamped_operator(cubic_bspline(positions[:, None] - columns), columns, coarse_size(size, stride))
 
 
 def spline_displacement(
@@ -46,7 +46,7 @@ def spline_displacement(
     Returns:
         The displacement in fine voxels.
     """
-    return apply_along_axes(control_points, [_spline_matrix(size, stride) for size in shape]) * stride
+    return apply_along_axes(control_points * stride, [_spline_operator(size, stride) for size in shape])
 
 
 @lru_cache(maxsize=32)

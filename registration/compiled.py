@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -21,11 +25,21 @@ def compiled(kernel: Kernel, **options: Any) -> Kernel:
     neither can be written, every process compiles again, which takes some seconds, instead of failing.
     """
     try:
-        return numba.njit(kernel, cache=True, nogil=True, **options)
+        dispatcher = numba.njit(kernel, cache=True, nogil=True, **options)
     except RuntimeError as error:
         if "no locator available" not in str(error):
             raise
         return numba.njit(kernel, nogil=True, **options)
+    # Numba would compile again only where the kernel's own file has changed. What it calls lies in other files of the
+    # folder, so machine code is kept under the content of them all.
+    dispatcher._cache._cache_file._source_stamp = _content(Path(inspect.getfile(kernel)).parent)
+    return dispatcher
+
+
+@cache
+def _content(folder: Path) -> str:
+    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(sources).hexdigest()
 
 
 def compiled_loops(kernel: Kernel) -> Kernel:

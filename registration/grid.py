@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from registration.separable import Matrix, apply_along_axes, interpolation_matrix
+from registration.separable import AxisOperator, apply_along_axes, interpolation_operator
 
 Volume5d = Float[Tensor, "batch channel x y z"]
 DisplacementVox = Float[Tensor, "batch 3 x y z"]
@@ -37,29 +37,29 @@ def fine_positions_on_coarse(size: int, stride: int) -> Float[Tensor, " size"]:
 
 
 @lru_cache(maxsize=64)
-def _block_centre_matrix(size: int, stride: int) -> Matrix:
+def _block_centre_operator(size: int, stride: int) -> AxisOperator:
     centres = (torch.arange(coarse_size(size, stride), dtype=torch.float64) + 0.5) * stride - 0.5
-    return interpolation_matrix(centres, size)
+    return interpolation_operator(centres, size)
 
 
 @lru_cache(maxsize=64)
-def _refinement_matrix(size: int, stride: int) -> Matrix:
-    return interpolation_matrix(fine_positions_on_coarse(size, stride), coarse_size(size, stride))
+def _refinement_operator(size: int, stride: int) -> AxisOperator:
+    return interpolation_operator(fine_positions_on_coarse(size, stride), coarse_size(size, stride))
 
 
 def displacement_at_block_centres(disp_vox: DisplacementVox, stride: int) -> DisplacementVox:
     """Read a field at the block centres of a coarser grid; the result is in voxels of that coarser grid."""
     if stride == 1:
         return disp_vox
-    matrices = [_block_centre_matrix(size, stride) for size in disp_vox.shape[2:]]
-    return apply_along_axes(disp_vox, matrices) / stride
+    operators = [_block_centre_operator(size, stride) for size in disp_vox.shape[2:]]
+    return apply_along_axes(disp_vox, operators) / stride
 
 
 def refine_displacement(disp_coarse_vox: DisplacementVox, stride: int, shape: Sequence[int]) -> DisplacementVox:
     """Carry a field of the coarser grid to the fine grid of `shape`, linearly; the result is in fine voxels."""
     if stride == 1:
         return disp_coarse_vox
-    return apply_along_axes(disp_coarse_vox, [_refinement_matrix(size, stride) for size in shape]) * stride
+    return apply_along_axes(disp_coarse_vox * stride, [_refinement_operator(size, stride) for size in shape])
 
 
 def coarsen_image(image: Volume5d, stride: int) -> Volume5d:

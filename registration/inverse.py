@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from registration.grid import DisplacementVox
+from registration.kernels.dispatch import kernels_serve
+from registration.kernels.functions import Invert
 from registration.warp import sample
 
 _CHUNK = 1 << 16  # voxels solved together: their working set stays in the processor's cache
@@ -36,7 +38,15 @@ def invert(disp_vox: DisplacementVox) -> DisplacementVox:
     """
     if min(disp_vox.shape[2:]) < 2:
         raise ValueError(f"invert: found a grid of {tuple(disp_vox.shape[2:])}; expected at least 2 voxels an axis")
+    if kernels_serve(disp_vox):
+        settings = _tolerance(disp_vox), _MAX_STEPS, _SMALLEST_DETERMINANT
+        return Invert.apply(disp_vox, *settings)  # type: ignore[no-untyped-call]
     return _PointwiseInverse.apply(disp_vox)  # type: ignore[no-untyped-call]
+
+
+def _tolerance(disp_vox: DisplacementVox) -> float:
+    """The rounding of the coordinates themselves, in voxels."""
+    return torch.finfo(disp_vox.dtype).eps * max(disp_vox.shape[2:])
 
 
 class _PointwiseInverse(torch.autograd.Function):
@@ -128,10 +138,11 @@ def _cross(a: Points, b: Points) -> Points:
 
 def _solve(disp_vox: Float[Tensor, "3 x y z"]) -> Float[Tensor, "3 x y z"]:
     interpolant = _Interpolant(disp_vox)
+    tolerance = _tolerance(disp_vox[None])
     solution = torch.empty_like(interpolant.values)
     for part in _chunks(len(interpolant)):
         guess = -interpolant.values[:, part]
-        solution[:, part] = _solve_voxels(interpolant, interpolant.voxel_positions(part), guess)
+        solution[:, part] = _solve_voxels(interpolant, interpolant.voxel_positions(part), guess, tolerance)
     return solution.reshape(disp_vox.shape)
 
 
@@ -139,9 +150,8 @@ def _chunks(count: int) -> list[slice]:
     return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
 
 
-def _solve_voxels(interpolant: _Interpolant, positions: Points, guess: Points) -> Points:
+def _solve_voxels(interpolant: _Interpolant, positions: Points, guess: Points, tolerance: float) -> Points:
     """Solve v + u(x + v) = 0 for the voxels at `positions`; converged ones leave the working set."""
-    tolerance = torch.finfo(guess.dtype).eps * max(interpolant.shape)  # the rounding of the coordinates themselves
     solution = guess.clone()
     unsolved = torch.arange(guess.shape[1], device=guess.device)
     v = best = fixed_point = guess

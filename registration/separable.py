@@ -1,31 +1,70 @@
 """Linear operators that act on each axis on its own: interpolation, splines, box sums, smoothing.
 
-Every such operator is one small matrix per axis. A dense product with a short axis is the fastest form on CPUs and GPUs
-alike, is exact at the borders by construction, and its gradient comes for free.
+Every such operator is one small matrix per axis, exact at the borders by construction. Where kernels serve, only its
+nonzero weights are visited; elsewhere it is a dense product, whose gradient comes for free.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from registration.kernels.dispatch import kernels_serve
+from registration.kernels.functions import ApplyTaps, Taps
+
 Matrix = Float[Tensor, "n_out n_in"]
 
 
+class AxisOperator:
+    """The matrix that one axis is multiplied by, and its nonzero weights."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self.matrix = matrix
+
+    @cached_property
+    def taps(self) -> Taps:
+        """Nonzero weights of each output."""
+        return _taps(self.matrix)
+
+    @cached_property
+    def transposed_taps(self) -> Taps:
+        """Nonzero weights of each input, for the gradient."""
+        return _taps(self.matrix.T)
+
+
+def _taps(matrix: Matrix) -> Taps:
+    """Columns and weights of the nonzero entries, (taps, n_out); rows with fewer entries are filled up with weight 0."""
+    dense = matrix.numpy()
+    count = max(1, int((dense != 0).sum(axis=1).max()))
+    columns = np.argsort(dense == 0, axis=1, kind="stable")[:, :count]  # the nonzero ones first, in their order
+    weights = np.take_along_axis(dense, columns, axis=1)
+    return np.ascontiguousarray(columns.T, dtype=np.uint32), np.ascontiguousarray(weights.T)
+
+
 def apply_along_axes(
-    volume: Float[Tensor, "batch channel x y z"], matrices: Sequence[Matrix]
+    volume: Float[Tensor, "batch channel x y z"], operators: Sequence[AxisOperator]
 ) -> Float[Tensor, "batch channel x_out y_out z_out"]:
-    """Apply one matrix to each spatial axis; the axes that shrink go first, so that the work stays small."""
-    matrices = [matrix.to(volume) for matrix in matrices]
-    for axis in sorted(range(3), key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1]):
-        volume = _apply_along_axis(volume, matrices[axis], axis)
+    """Apply one operator to each spatial axis; the axes that shrink go first, so that the work stays small.
+
+    Of those that shrink or grow alike the last goes first: passes along the outer axes run over whole rows, and are
+    best spent on the larger volume.
+    """
+    shapes = [operator.matrix.shape for operator in operators]
+    for axis in sorted(range(3), key=lambda axis: (shapes[axis][0] / shapes[axis][1], -axis)):
+        operator = operators[axis]
+        if kernels_serve(volume):
+            volume = ApplyTaps.apply(volume, operator.taps, operator.transposed_taps, axis)  # type: ignore[no-untyped-call]
+        else:
+            volume = _multiply_axis(volume, operator.matrix.to(volume), axis)
     return volume
 
 
-def _apply_along_axis(volume: Tensor, matrix: Matrix, axis: int) -> Tensor:
+def _multiply_axis(volume: Tensor, matrix: Matrix, axis: int) -> Tensor:
     batch, channels, x, y, z = volume.shape
     if axis == 0:
         return (matrix @ volume.reshape(batch, channels, x, y * z)).unflatten(-1, (y, z))
@@ -34,24 +73,24 @@ def _apply_along_axis(volume: Tensor, matrix: Matrix, axis: int) -> Tensor:
     return volume @ matrix.T
 
 
-def matrix_per_axis(build: Callable[[int], Matrix], shape: Sequence[int]) -> list[Matrix]:
+def operator_per_axis(build: Callable[[int], AxisOperator], shape: Sequence[int]) -> list[AxisOperator]:
     """Build the same operator for the size of each axis."""
     return [build(size) for size in shape]
 
 
-def clamped_matrix(weights: Float[Tensor, "n_out taps"], columns: Tensor, n_in: int) -> Matrix:
-    """Assemble a matrix from taps: row i holds `weights[i, j]` at column `columns[i, j]`.
+def clamped_operator(weights: Float[Tensor, "n_out taps"], columns: Tensor, n_in: int) -> AxisOperator:
+    """Assemble an operator from taps: row i holds `weights[i, j]` at column `columns[i, j]`.
 
     Columns outside 0…n_in-1 are clamped to the border, which is replicate extension of the input.
     """
     matrix = torch.zeros(weights.shape[0], n_in, dtype=weights.dtype)
-    return matrix.scatter_add_(1, columns.clamp(0, n_in - 1), weights)
+    return AxisOperator(matrix.scatter_add_(1, columns.clamp(0, n_in - 1), weights))
 
 
-def interpolation_matrix(positions: Float[Tensor, " n_out"], n_in: int) -> Matrix:
+def interpolation_operator(positions: Float[Tensor, " n_out"], n_in: int) -> AxisOperator:
     """Linear interpolation of n_in samples at `positions` (in samples), clamped at the border."""
     positions = positions.clamp(0, n_in - 1)
     lower = positions.floor()
     fraction = positions - lower
     weights = torch.stack([1 - fraction, fraction], dim=1)
-    return clamped_matrix(weights, torch.stack([lower, lower + 1], dim=1).long(), n_in)
+    return clamped_operator(weights, torch.stack([lower, lower + 1], dim=1).long(), n_in)

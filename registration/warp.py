@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 
 from registration.grid import DisplacementVox, Volume5d, sampling_grid
+from registration.kernels.dispatch import kernels_serve
+from registration.kernels.functions import Sample, SampleFeatures
 
 
 def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border", "zeros"] = "border") -> Volume5d:
     """Read `volume` linearly at x + u(x); volume and field share one grid.
 
     Args:
+        volume: of the field's dtype, or features in bfloat16; memory in channels_last_3d order stays in that order.
         outside: what lies beyond the grid, its nearest border voxel or zero.
     """
-    return F.grid_sample(volume, sampling_grid(disp_vox), padding_mode=outside, align_corners=False)
+    zeros = outside == "zeros"
+    if kernels_serve(disp_vox) and not zeros and _holds_features(volume, disp_vox):
+        return SampleFeatures.apply(volume, disp_vox)  # type: ignore[no-untyped-call]
+    if kernels_serve(volume, disp_vox):
+        return Sample.apply(volume, disp_vox, zeros, False)  # type: ignore[no-untyped-call]
+    sampled = F.grid_sample(
+        volume.to(disp_vox.dtype), sampling_grid(disp_vox), padding_mode=outside, align_corners=False
+    )
+    return sampled.to(volume.dtype)
 
 
 def compose(outer: DisplacementVox, inner: DisplacementVox) -> DisplacementVox:
     """Displacement of (id + outer) o (id + inner): x -> x + inner(x) + outer(x + inner(x))."""
+    if kernels_serve(outer, inner):
+        return Sample.apply(outer, inner, False, True)  # type: ignore[no-untyped-call]
     return inner + sample(outer, inner)
+
+
+def _holds_features(volume: Volume5d, disp_vox: DisplacementVox) -> bool:
+    """Whether all channels of a voxel lie side by side in memory, in a dtype that the kernels read."""
+    in_order = volume.is_contiguous(memory_format=torch.channels_last_3d) and not volume.is_contiguous()
+    return in_order and volume.dtype in (disp_vox.dtype, torch.bfloat16)

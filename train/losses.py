@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from registration.grid import DisplacementVox, Volume5d
-from registration.separable import Matrix, apply_along_axes
+from registration.separable import AxisOperator, apply_along_axes
 from registration.warp import sample
 
 _NCC_EPSILON = 1e-5
@@ -20,9 +20,9 @@ _INSIDE = 0.999  # a linearly warped mask counts only where all its contributing
 
 
 @lru_cache(maxsize=64)
-def _window_sum_matrix(size: int, window: int) -> Matrix:
+def _window_sum_operator(size: int, window: int) -> AxisOperator:
     index = torch.arange(size)
-    return ((index[:, None] - index).abs() <= window // 2).double()
+    return AxisOperator(((index[:, None] - index).abs() <= window // 2).double())
 
 
 def local_ncc(a: Volume5d, b: Volume5d, window: int) -> Float[Tensor, ""]:
@@ -33,9 +33,9 @@ def local_ncc(a: Volume5d, b: Volume5d, window: int) -> Float[Tensor, ""]:
         b: as `a`.
         window: edge of the cubic window in voxels, odd; zero beyond the volume.
     """
-    matrices = [_window_sum_matrix(size, window) for size in a.shape[2:]]
+    operators = [_window_sum_operator(size, window) for size in a.shape[2:]]
     moments = torch.cat([a, b, a * a, b * b, a * b], dim=1)
-    sum_a, sum_b, sum_aa, sum_bb, sum_ab = apply_along_axes(moments, matrices).split(a.shape[1], dim=1)
+    sum_a, sum_b, sum_aa, sum_bb, sum_ab = apply_along_axes(moments, operators).split(a.shape[1], dim=1)
     count = window**3
     cross = sum_ab - sum_a * sum_b / count
     variance_a = sum_aa - sum_a**2 / count

@@ -1,4 +1,7 @@
-"""Compiling where no machine code can be kept."""
+"""When machine code is kept, when it is not, and when it is made again."""
+
+import subprocess
+import sys
 
 import numba
 import pytest
@@ -29,3 +32,36 @@ def test_other_errors_are_not_hidden(monkeypatch):
     monkeypatch.setattr(numba, "njit", broken)
     with pytest.raises(RuntimeError, match="something else"):
         compiled(double)
+
+
+KERNEL = """
+from registration.compiled import compiled
+from helper import factor
+
+@compiled
+def scaled(x):
+    return factor() * x
+
+if __name__ == "__main__":
+    print(scaled(21), sum(scaled.stats.cache_hits.values()))
+"""
+HELPER = """
+from registration.compiled import compiled
+
+@compiled
+def factor():
+    return {}
+"""
+
+
+def test_machine_code_is_kept_until_a_file_beside_it_changes(tmp_path):
+    def run():
+        command = [sys.executable, "kernel.py"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    (tmp_path / "helper.py").write_text(HELPER.format(2))
+    assert run() == ["42", "0"]
+    assert run() == ["42", "1"]
+    (tmp_path / "helper.py").write_text(HELPER.format(3))
+    assert run() == ["63", "0"]

@@ -1,0 +1,218 @@
+"""The kernels as differentiable torch functions; which kernels a tensor gets is decided by the callers (`dispatch`)."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from registration.kernels import features, group_norm, inversion, sampling, taps
+from registration.kernels.interpolation import ticks_for
+
+Array = np.ndarray[Any, Any]
+Taps = tuple[Array, Array]
+
+
+def as_array(tensor: Tensor) -> Array:
+    """The tensor's memory as a numpy array (a view where it is contiguous); bfloat16 as its bits."""
+    tensor = tensor.detach().contiguous()
+    return tensor.view(torch.int16).numpy().view(np.uint16) if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def _channels_last(volume: Tensor) -> Array:
+    """(batch, channel, X, Y, Z) as an array (batch, X, Y, Z, channel), a view where the memory lies so."""
+    return as_array(volume.permute(0, 2, 3, 4, 1))
+
+
+def _empty_channels_last(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    return torch.empty_like(like, dtype=dtype, memory_format=torch.channels_last_3d)
+
+
+def _slabs(batch: int) -> int:
+    """Parts of a volume that tasks own, so that every thread has one."""
+    return max(1, numba.get_num_threads() // batch)
+
+
+class ApplyTaps(torch.autograd.Function):
+    """A sparse operator along one spatial axis of (batch, channel, X, Y, Z); the gradient is its transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor, operator: Taps, transposed: Taps, axis: int) -> Tensor:
+        ctx.transposed, ctx.axis = transposed, axis
+        return _apply_taps(volume, operator, axis)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _apply_taps(gradient, ctx.transposed, ctx.axis), None, None, None
+
+
+def _apply_taps(volume: Tensor, operator: Taps, axis: int) -> Tensor:
+    columns, weights = operator[0], operator[1].astype(as_array(volume).dtype)
+    shape = list(volume.shape)
+    shape[2 + axis] = columns.shape[1]
+    out = torch.empty(shape, dtype=volume.dtype)
+    v, result = as_array(volume), out.numpy()
+    if axis == 2:
+        taps.apply_within_rows(v.reshape(-1, v.shape[-1]), columns, weights, result.reshape(-1, shape[-1]))
+    else:
+        n, width = prod(shape[: 2 + axis]), prod(shape[3 + axis :])
+        taps.apply_to_rows(v.reshape(n, -1, width), columns, weights, result.reshape(n, -1, width))
+    return out
+
+
+class Sample(torch.autograd.Function):
+    """volume(x + disp(x)), plus disp(x) if `add_disp`: (batch, channel, X, Y, Z) with field (batch, 3, X, Y, Z)."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> Tensor:
+        ctx.save_for_backward(volume, disp_vox)
+        ctx.zeros, ctx.add_disp = zeros, add_disp
+        disp = as_array(disp_vox)
+        out = torch.empty(volume.shape, dtype=volume.dtype)
+        sampling.sample(as_array(volume), disp, ticks_for(disp), zeros, add_disp, out.numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        volume, disp_vox = ctx.saved_tensors
+        to_volume, to_disp = ctx.needs_input_grad[:2]
+        g, disp = as_array(gradient), as_array(disp_vox)
+        of_volume = scattered(g, disp, ctx.zeros) if to_volume else None
+        of_disp = None
+        if to_disp:
+            of_disp = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
+            v, out = as_array(volume), of_disp.numpy()
+            sampling.gradient_of_disp(g, v, disp, ticks_for(disp), ctx.zeros, ctx.add_disp, out)
+        return of_volume, of_disp, None, None
+
+
+def scattered(gradient: Array, disp: Array, zeros: bool) -> Tensor:
+    """The gradient of a sampled volume, put back to where its values were read."""
+    out = torch.zeros(gradient.shape, dtype=torch.from_numpy(gradient).dtype)
+    ticks = ticks_for(disp)
+    reached = sampling.planes_reached(disp, ticks)
+    sampling.gradient_of_volume(gradient, disp, ticks, zeros, reached, _slabs(gradient.shape[0]), out.numpy())
+    return out
+
+
+class SampleFeatures(torch.autograd.Function):
+    """volume(x + disp(x)) for volumes in channels_last_3d memory, float or bfloat16; beyond the grid lies its border."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor, disp_vox: Tensor) -> Tensor:
+        ctx.save_for_backward(volume, disp_vox)
+        disp = as_array(disp_vox)
+        out = _empty_channels_last(volume)
+        features.sample(_channels_last(volume), disp, ticks_for(disp), _channels_last(out))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        volume, disp_vox = ctx.saved_tensors
+        to_volume, to_disp = ctx.needs_input_grad
+        g, disp = _channels_last(gradient), as_array(disp_vox)
+        ticks = ticks_for(disp)
+        of_volume = of_disp = None
+        if to_volume:
+            sums = _empty_channels_last(volume, disp_vox.dtype).zero_()
+            reached = sampling.planes_reached(disp, ticks)
+            features.gradient_of_volume(g, disp, ticks, reached, _slabs(len(g)), _channels_last(sums))
+            of_volume = sums.to(volume.dtype)
+        if to_disp:
+            of_disp = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
+            features.gradient_of_disp(g, _channels_last(volume), disp, ticks, of_disp.numpy())
+        return of_volume, of_disp
+
+
+class Invert(torch.autograd.Function):
+    """The inverse displacement; its gradient is -(I + J(x + v))^-T g, put back to where u was read."""
+
+    @staticmethod
+    def forward(ctx: Any, disp_vox: Tensor, tolerance: float, most_steps: int, smallest_determinant: float) -> Tensor:
+        disp = as_array(disp_vox)
+        real = disp.dtype.type
+        out = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
+        inversion.invert(disp, ticks_for(disp), real(tolerance), most_steps, real(smallest_determinant), out.numpy())
+        ctx.save_for_backward(disp_vox, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        disp, inverse = (as_array(tensor) for tensor in ctx.saved_tensors)
+        at_solution = np.empty_like(inverse)
+        inversion.transposed_solve(disp, inverse, as_array(gradient), ticks_for(disp), at_solution)
+        return scattered(at_solution, inverse, zeros=False), None, None, None
+
+
+class GroupNormRelu(torch.autograd.Function):
+    """relu(group_norm(volume)) for volumes in channels_last_3d memory, float or bfloat16; weight and bias float."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+        v = _rows(volume)
+        means = _channel_means(volume, lambda like, sums: group_norm.channel_sums(v, like, sums), weight)
+        mean, mean_square = _group_means(means, groups)
+        deviation = (mean_square - mean**2).clamp(min=0).add(epsilon).rsqrt()
+        scale, shift = deviation * weight, bias - mean * deviation * weight
+        out = _empty_channels_last(volume)
+        rows = _as_rows(volume, weight, scale, shift)
+        group_norm.scaled_relu(v, *rows, _rows(out))
+        ctx.save_for_backward(volume, weight, bias, mean, deviation)
+        ctx.groups = groups
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
+        volume, weight, bias, mean, deviation = ctx.saved_tensors
+        v, g = _rows(volume), _rows(gradient)
+        scale, shift = deviation * weight, bias - mean * deviation * weight
+        rows = _as_rows(volume, weight, scale, shift)
+        of_gradient, of_product = _channel_means(
+            volume, lambda like, sums: group_norm.gradient_sums(g, v, *rows, sums), weight
+        )
+        of_normalised = deviation * (of_product - mean * of_gradient)  # mean of g times the normalised value
+        count = volume[0, 0].numel()
+        of_weight, of_bias = (count * part.sum(dim=0).to(weight) for part in (of_normalised, of_gradient))
+        projected, offset = _group_means((of_normalised * weight, of_gradient * weight), ctx.groups)
+        of_value = -(deviation**2) * projected
+        constant = -deviation * offset - of_value * mean
+        out = _empty_channels_last(volume)
+        group_norm.gradient_of_volume(g, v, *rows, *_as_rows(volume, weight, of_value, constant), _rows(out))
+        return out, None, of_weight, of_bias, None
+
+
+def _rows(volume: Tensor) -> Array:
+    """(batch, channel, X, Y, Z) as rows of voxels, (batch, X, Y, Z * channel)."""
+    array = _channels_last(volume)
+    return array.reshape(*array.shape[:3], -1)
+
+
+def _as_rows(volume: Tensor, weight: Tensor, *per_channel: Tensor) -> list[Array]:
+    """Numbers (batch, channel) repeated along the rows of `_rows`, in the dtype to compute in."""
+    return [as_array(numbers.to(weight.dtype).repeat(1, volume.shape[4])) for numbers in per_channel]
+
+
+def _channel_means(volume: Tensor, kernel: Any, weight: Tensor) -> Tensor:
+    """Two means over all voxels, (2, batch, channel) in float64, of what `kernel` sums plane by plane."""
+    batch, channels, size_x = volume.shape[:3]
+    sums = np.zeros((batch, size_x, 2, channels))
+    kernel(as_array(weight), sums)
+    return torch.from_numpy(sums.sum(axis=1)).movedim(1, 0) / volume[0, 0].numel()
+
+
+def _group_means(per_channel: Any, groups: int) -> list[Tensor]:
+    """Means over the channels of each group, given to each of them."""
+    return [
+        numbers.unflatten(1, (groups, -1)).mean(dim=2, keepdim=True).expand(-1, -1, numbers.shape[1] // groups).flatten(1)
+        for numbers in per_channel
+    ]

@@ -1,0 +1,63 @@
+"""Linear interpolation at one point, as kernels need it: the cell, its weights, and how they change with the point.
+
+Along each axis a point lies between two neighbouring voxels, `cell` and `cell + 1`, with a weight each. Border and zero
+continuation differ only in these weights: beyond the grid the cell is the outermost one.
+
+Numba promotes an int with a float32 to float64, so coordinates come from a table, `ticks` = 0, 1, 2… in the dtype of the
+field: `ticks[x]` is the coordinate of voxel x, `ticks[1]` the constant 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from registration.compiled import compiled_point
+
+Real = Any
+Array = np.ndarray[Any, Any]
+
+
+def ticks_for(disp: Array) -> Array:
+    """The table of coordinates for a field (batch, 3, X, Y, Z)."""
+    return np.arange(max(*disp.shape[2:], 1) + 1, dtype=disp.dtype)
+
+
+@compiled_point
+def clamped(position: Real, last: Real) -> Real:
+    """`position` moved into 0…last; NaN becomes 0, so that no index is ever made from it."""
+    zero = last - last
+    position = position if position > zero else zero
+    return position if position < last else last
+
+
+@compiled_point
+def axis_weights(position: Real, last: Real, one: Real, zeros: bool) -> tuple[Real, Real, Real]:
+    """The cell (a whole real number) and the weights of its lower and upper voxel; beyond lies the border or zero.
+
+    An axis of one voxel has cell 0 and upper weight 0.
+    """
+    inside = clamped(position, last)
+    cell = clamped(np.floor(inside), last - one if last > one else last - last)
+    upper = inside - cell
+    lower = one - upper
+    if zeros:
+        share = clamped(one + position, one) * clamped(one + last - position, one)  # falls to 0 one voxel outside
+        lower, upper = lower * share, upper * share
+    return cell, lower, upper
+
+
+@compiled_point
+def axis_slopes(position: Real, last: Real, one: Real, zeros: bool) -> tuple[Real, Real]:
+    """Derivatives of the weights of `axis_weights` with respect to the position: 0 where the position is clamped."""
+    zero = last - last
+    if zeros:
+        inner = one if (position >= zero) & (position < last) else zero
+        rising = one if (position >= -one) & (position < zero) else zero
+        falling = one if (position >= last) & (position < last + one) else zero
+        # Beyond an end the one voxel left in reach is the cell's upper one above, its lower one below (or alone).
+        alone = one if last == zero else zero
+        return rising - inner - falling * alone, inner - falling * (one - alone)
+    inner = one if (position > zero) & (position < last) else zero
+    return -inner, inner
