@@ -38,7 +38,7 @@ class AxisOperator:
 
 
 def _taps(matrix: Matrix) -> Taps:
-    """Columns and weights of the nonzero entries, (taps, n_out); rows with fewer entries are filled up with weight 0."""
+    """Columns and weights of the nonzero entries, (taps, n_out); weight 0 fills up rows with fewer of them."""
     dense = matrix.numpy()
     count = max(1, int((dense != 0).sum(axis=1).max()))
     columns = np.argsort(dense == 0, axis=1, kind="stable")[:, :count]  # the nonzero ones first, in their order

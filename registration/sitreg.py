@@ -13,17 +13,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from registration import mind
 from registration.bspline import invertibility_bound, spline_displacement
 from registration.grid import DisplacementVox, Volume5d, displacement_at_block_centres
+from registration.group_norm import group_norm_relu
 from registration.inverse import invert
 from registration.warp import compose, sample
 
@@ -87,16 +89,38 @@ class ControlPointNetwork(Protocol[Features]):
         """Bounded control points of one level, in voxels of that level, from features warped half-way."""
 
 
+class Conv3d(nn.Conv3d):
+    """A convolution in the dtype of its input, whatever the dtype its weights are kept in."""
+
+    def forward(self, volume: Volume5d) -> Volume5d:
+        """Convolve."""
+        return self.convolve(volume, self.weight, self.bias)
+
+    def convolve(self, volume: Volume5d, weight: Tensor, bias: Tensor | None) -> Volume5d:
+        """Convolve with other weights than all of the layer's, at its stride and padding."""
+        weight = weight.to(volume.dtype, memory_format=torch.channels_last_3d)
+        return F.conv3d(volume, weight, None if bias is None else bias.to(volume.dtype), self.stride, self.padding)
+
+
+class GroupNormRelu(nn.GroupNorm):
+    """Group norm and ReLU; statistics and parameters are float, whatever the dtype of the volume."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(gcd(4, channels), channels)
+
+    def forward(self, volume: Volume5d) -> Volume5d:
+        """Normalise and clip at 0. Without gradients the result overwrites `volume`."""
+        return group_norm_relu(volume, self.num_groups, self.weight, self.bias, self.eps)
+
+
 def _conv_block(in_channels: int, channels: int) -> nn.Sequential:
     """Two 3x3x3 convolutions, each with group norm and ReLU."""
-    layers: list[nn.Module] = []
-    for channels_in in (in_channels, channels):
-        layers += [
-            nn.Conv3d(channels_in, channels, kernel_size=3, padding=1),
-            nn.GroupNorm(gcd(4, channels), channels),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+    return nn.Sequential(
+        Conv3d(in_channels, channels, kernel_size=3, padding=1),
+        GroupNormRelu(channels),
+        Conv3d(channels, channels, kernel_size=3, padding=1),
+        GroupNormRelu(channels),
+    )
 
 
 def _pad_to_even(volume: Volume5d) -> Volume5d:
@@ -109,12 +133,12 @@ class Downsampling(nn.Module):
 
     def __init__(self, channels: int, skip_channels: int, next_channels: int) -> None:
         super().__init__()
-        self.features = nn.Conv3d(channels, next_channels, kernel_size=2, stride=2)
-        self.skip = nn.Conv3d(skip_channels, next_channels, kernel_size=1)
+        self.features = Conv3d(channels, next_channels, kernel_size=2, stride=2)
+        self.skip = Conv3d(skip_channels, next_channels, kernel_size=1)
 
-    def forward(self, features: Volume5d, skip: Volume5d) -> Volume5d:
+    def forward(self, features: Volume5d, pooled_skip: Volume5d) -> Volume5d:
         """Merge both paths at half the resolution; odd sizes are filled up with zeros on the right."""
-        merged: Tensor = self.features(_pad_to_even(features)) + self.skip(F.avg_pool3d(_pad_to_even(skip), 2))
+        merged: Tensor = self.features(_pad_to_even(features)) + self.skip(pooled_skip)
         return merged
 
 
@@ -123,34 +147,66 @@ class Extractor(nn.Module):
 
     def __init__(self, in_channels: int, channels: Sequence[int]) -> None:
         super().__init__()
-        self.stem = nn.Conv3d(in_channels, channels[0], kernel_size=1)
+        self.stem = Conv3d(in_channels, channels[0], kernel_size=1)
         self.blocks = nn.ModuleList(_conv_block(n, n) for n in channels)
         self.downsamplings = nn.ModuleList(Downsampling(n, n, following) for n, following in pairwise(channels))
 
     def forward(self, images: Volume5d) -> list[Volume5d]:
         """Features, finest level first."""
         skip = self.stem(images)
-        features = [self.blocks[0](skip)]
-        for downsample, block in zip(self.downsamplings, self.blocks[1:], strict=True):
-            skip = downsample(features[-1], skip)
+        features = []
+        for level, block in enumerate(self.blocks):
+            last = level == len(self.downsamplings)
+            pooled_skip = None if last else F.avg_pool3d(_pad_to_even(skip), 2)
             features.append(block(skip))
+            if pooled_skip is not None:
+                skip = self.downsamplings[level](features[-1], pooled_skip)
         return features
 
 
+class _SumAndDifference(torch.autograd.Function):
+    """[a + b, a - b] as one batch, without the copies that `torch.cat` would make."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        both = torch.empty(
+            (2 * len(a), *a.shape[1:]), dtype=a.dtype, device=a.device, memory_format=torch.channels_last_3d
+        )
+        torch.add(a, b, out=both[: len(a)])
+        torch.sub(a, b, out=both[len(a) :])
+        return both
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = gradient.chunk(2)
+        return first + second, first - second
+
+
 class UpdateNetwork(nn.Module):
-    """Control points of one level: bound * tanh(conv(block([a - b, a + b])))."""
+    """Control points of one level: g(a, b) = bound * tanh(conv(block([a - b, a + b])))."""
 
     def __init__(self, feature_channels: int, channels: int, bound: float) -> None:
         super().__init__()
-        self.block = _conv_block(2 * feature_channels, channels)
-        self.head = nn.Conv3d(channels, 3, kernel_size=1)
+        self.first, *rest = _conv_block(2 * feature_channels, channels)
+        self.rest = nn.Sequential(*rest)
+        self.head = Conv3d(channels, 3, kernel_size=1)
         nn.init.normal_(self.head.weight, std=_INITIAL_UPDATE)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         self.bound = bound
 
-    def forward(self, a: Volume5d, b: Volume5d) -> Float[Tensor, "batch 3 x y z"]:
-        """Control points, in voxels of this level, that move `a` towards `b`."""
-        return self.bound * torch.tanh(self.head(self.block(torch.cat([a - b, a + b], dim=1))))
+    def forward(self, both: BothHalves) -> BothHalves:
+        """g(a, b) and g(b, a), in voxels of this level, for the features [a, b]: what moves each towards the other."""
+        control_points: Tensor = self.head(self.rest(self._first_of_both_orders(both)).to(self.head.weight.dtype))
+        return self.bound * torch.tanh(control_points)
+
+    def _first_of_both_orders(self, both: BothHalves) -> BothHalves:
+        """The first convolution of [a - b, a + b] and of [b - a, a + b]: it is linear, so two half ones make both."""
+        a, b = both.chunk(2)
+        of_difference, of_sum = self.first.weight.chunk(2, dim=1)
+        difference = self.first.convolve(a - b, of_difference, None)
+        total = self.first.convolve(a + b, of_sum, self.first.bias)
+        return _SumAndDifference.apply(total, difference)  # type: ignore[no-untyped-call]
 
 
 class SITReg(nn.Module):
@@ -159,6 +215,8 @@ class SITReg(nn.Module):
     def __init__(self, config: SITRegConfig) -> None:
         super().__init__()
         self.config = config
+        self.convolution_dtype: torch.dtype | None = None
+        """Dtype of convolutions and features, None that of the weights; fields, statistics and weights keep theirs."""
         in_channels = mind.CHANNELS if config.input_transform == "mind" else 1
         self.extractor = Extractor(in_channels, config.feature_channels)
         self.updates = nn.ModuleList(
@@ -172,14 +230,15 @@ class SITReg(nn.Module):
     def extract(self, images: BothHalves) -> list[BothHalves]:
         """Features of every level, finest first, of images (2 * batch, 1, X, Y, Z) with intensities 0…255."""
         inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
-        features: list[BothHalves] = self.extractor(inputs.contiguous(memory_format=torch.channels_last_3d))
+        inputs = inputs.to(self.convolution_dtype or inputs.dtype, memory_format=torch.channels_last_3d)
+        features: list[BothHalves] = self.extractor(inputs)
         return features
 
     def control_points(self, level: int, features: BothHalves, disp_level_vox: BothHalves | None) -> BothHalves:
         """Control points of both halves, in voxels of the level; None stands for the identity."""
         warped = features if disp_level_vox is None else sample(features, disp_level_vox)
-        control_points: BothHalves = self.updates[level](warped, _swap(warped))
-        return control_points
+        control_points: BothHalves = self.updates[level](warped)
+        return control_points.contiguous()
 
 
 def register(
@@ -198,13 +257,14 @@ def register(
         Registrations from coarse to fine; only the final one unless `every_level`.
     """
     shape = fixed.shape[2:]
-    features = network.extract(torch.cat([moving, fixed]))
+    features = list(network.extract(torch.cat([moving, fixed])))
     halves = _Halves()
     results = []
     for level in reversed(range(network.config.levels)):
         stride = 2**level
         disp_level_vox = halves.at_block_centres(stride)
-        control_points = network.control_points(level, features[level], disp_level_vox).to(fixed.dtype)
+        # `pop`: a level's features are not needed any more once they are warped.
+        control_points = network.control_points(level, features.pop(), disp_level_vox).to(fixed.dtype)
         halves = halves.updated(spline_displacement(control_points, stride, shape))
         if every_level or level == 0:
             results.append(halves.registration())
@@ -213,30 +273,32 @@ def register(
 
 @dataclass(frozen=True)
 class _Halves:
-    """The mappings from the half-way space to both images and back, on the full grid, both halves in one batch.
+    """The mappings between the half-way space and both images, on the full grid, both halves in one batch.
 
-    `to_images` holds LF and RF (half-way to moving, half-way to fixed), `to_halfway` their inverses LI and RI;
-    None is the identity.
+    `to_images` holds LF and RF (half-way to moving, half-way to fixed). `from_other` holds the inverses of the other
+    half, RI and LI, so that to_images o from_other leads from one image to the other. None is the identity.
     """
 
     to_images: BothHalves | None = None
-    to_halfway: BothHalves | None = None
+    from_other: BothHalves | None = None
 
     def at_block_centres(self, stride: int) -> BothHalves | None:
         return None if self.to_images is None else displacement_at_block_centres(self.to_images, stride)
 
     def updated(self, phi_psi: BothHalves) -> _Halves:
-        """Compose with delta = phi o psi^-1 on the moving side and with delta^-1 = psi o phi^-1 on the fixed side."""
+        """Compose with delta = phi o psi^-1 on the moving side and with delta^-1 = psi o phi^-1 on the fixed side.
+
+        LI becomes delta^-1 o LI and RI delta o RI; with the halves exchanged that is the same composition for both.
+        """
         delta = compose(phi_psi, _swap(invert(phi_psi)))
-        delta_inverse = _swap(delta)
-        if self.to_images is None or self.to_halfway is None:
-            return _Halves(delta, delta_inverse)
-        return _Halves(compose(self.to_images, delta), compose(delta_inverse, self.to_halfway))
+        if self.to_images is None or self.from_other is None:
+            return _Halves(delta, delta)
+        return _Halves(compose(self.to_images, delta), compose(delta, self.from_other))
 
     def registration(self) -> Registration:
         """Forward = LF o RI, inverse = RF o LI."""
-        assert self.to_images is not None and self.to_halfway is not None
-        forward, inverse = compose(self.to_images, _swap(self.to_halfway)).chunk(2)
+        assert self.to_images is not None and self.from_other is not None
+        forward, inverse = compose(self.to_images, self.from_other).chunk(2)
         return Registration(forward, inverse)
 
 

@@ -18,7 +18,15 @@ def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border
     Args:
         volume: of the field's dtype, or features in bfloat16; memory in channels_last_3d order stays in that order.
         outside: what lies beyond the grid, its nearest border voxel or zero.
+
+    Raises:
+        ValueError: volume and field are of different grids or batches.
     """
+    if volume.shape[:1] + volume.shape[2:] != disp_vox.shape[:1] + disp_vox.shape[2:] or disp_vox.shape[1] != 3:
+        raise ValueError(
+            f"a volume of shape {tuple(volume.shape)} cannot be read through a field of shape {tuple(disp_vox.shape)}; "
+            "expected (batch, channel, X, Y, Z) and (batch, 3, X, Y, Z)"
+        )
     zeros = outside == "zeros"
     if kernels_serve(disp_vox) and not zeros and _holds_features(volume, disp_vox):
         return SampleFeatures.apply(volume, disp_vox)  # type: ignore[no-untyped-call]
@@ -32,7 +40,7 @@ def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border
 
 def compose(outer: DisplacementVox, inner: DisplacementVox) -> DisplacementVox:
     """Displacement of (id + outer) o (id + inner): x -> x + inner(x) + outer(x + inner(x))."""
-    if kernels_serve(outer, inner):
+    if outer.shape == inner.shape and kernels_serve(outer, inner):
         return Sample.apply(outer, inner, False, True)  # type: ignore[no-untyped-call]
     return inner + sample(outer, inner)
 

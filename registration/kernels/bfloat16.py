@@ -1,4 +1,4 @@
-"""bfloat16 inside kernels: numpy and Numba have no such type, so its bits travel as uint16 and are widened to compute."""
+"""bfloat16 inside kernels: Numba has no such type, so its bits travel as uint16 and are widened to compute."""
 
 from __future__ import annotations
 

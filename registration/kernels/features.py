@@ -1,7 +1,7 @@
-"""Sampling of feature volumes, (batch, X, Y, Z, channel): all channels of a voxel lie side by side, as convolutions want.
+"""Sampling of features, (batch, X, Y, Z, channel): all channels of a voxel lie side by side, as convolutions want.
 
-Features may be float or the bits of bfloat16 (`bfloat16.load`); fields and arithmetic are float. Beyond the grid lie its
-border values.
+Features may be float or the bits of bfloat16 (`bfloat16.load`); fields and arithmetic are float. Beyond the grid lie
+its border values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Real = Any
 
 @compiled_point
 def _corner_weights(weights: Array, z: int) -> tuple[Real, Real, Real, Real, Real, Real, Real, Real]:
-    wx0, wx1, wy0, wy1, wz0, wz1 = weights[0, z], weights[1, z], weights[2, z], weights[3, z], weights[4, z], weights[5, z]
+    wx0, wx1, wy0, wy1, wz0, wz1 = weights[:, z]
     a, b, c, d = wx0 * wy0, wx0 * wy1, wx1 * wy0, wx1 * wy1
     return a * wz0, a * wz1, b * wz0, b * wz1, c * wz0, c * wz1, d * wz0, d * wz1
 
@@ -85,7 +85,8 @@ def gradient_of_disp(gradient: Array, volume: Array, disp: Array, ticks: Array, 
                     s111 += gc * load(v111[c])
                 wx0, wx1, wy0, wy1, wz0, wz1 = weights[:, z]
                 dx0, dx1, dy0, dy1, dz0, dz1 = slopes[:, z]
-                z00, z01, z10, z11 = wz0 * s000 + wz1 * s001, wz0 * s010 + wz1 * s011, wz0 * s100 + wz1 * s101, wz0 * s110 + wz1 * s111
+                z00, z01 = wz0 * s000 + wz1 * s001, wz0 * s010 + wz1 * s011
+                z10, z11 = wz0 * s100 + wz1 * s101, wz0 * s110 + wz1 * s111
                 out[b, 0, x, y, z] = dx0 * (wy0 * z00 + wy1 * z01) + dx1 * (wy0 * z10 + wy1 * z11)
                 out[b, 1, x, y, z] = wx0 * (dy0 * z00 + dy1 * z01) + wx1 * (dy0 * z10 + dy1 * z11)
                 low = wx0 * (wy0 * s000 + wy1 * s010) + wx1 * (wy0 * s100 + wy1 * s110)

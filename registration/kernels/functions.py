@@ -103,7 +103,7 @@ def scattered(gradient: Array, disp: Array, zeros: bool) -> Tensor:
 
 
 class SampleFeatures(torch.autograd.Function):
-    """volume(x + disp(x)) for volumes in channels_last_3d memory, float or bfloat16; beyond the grid lies its border."""
+    """volume(x + disp(x)) for volumes in channels_last_3d memory, float or bfloat16, continued with their border."""
 
     @staticmethod
     def forward(ctx: Any, volume: Tensor, disp_vox: Tensor) -> Tensor:
@@ -158,14 +158,8 @@ class GroupNormRelu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, volume: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
-        v = _rows(volume)
-        means = _channel_means(volume, lambda like, sums: group_norm.channel_sums(v, like, sums), weight)
-        mean, mean_square = _group_means(means, groups)
-        deviation = (mean_square - mean**2).clamp(min=0).add(epsilon).rsqrt()
-        scale, shift = deviation * weight, bias - mean * deviation * weight
         out = _empty_channels_last(volume)
-        rows = _as_rows(volume, weight, scale, shift)
-        group_norm.scaled_relu(v, *rows, _rows(out))
+        mean, deviation = normalised_relu(volume, groups, weight, bias, epsilon, out)
         ctx.save_for_backward(volume, weight, bias, mean, deviation)
         ctx.groups = groups
         return out
@@ -191,6 +185,19 @@ class GroupNormRelu(torch.autograd.Function):
         return out, None, of_weight, of_bias, None
 
 
+def normalised_relu(
+    volume: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float, out: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Put relu(group_norm(volume)) into `out`, which may be `volume`; returns mean and 1 / deviation by channel."""
+    v = _rows(volume)
+    means = _channel_means(volume, lambda like, sums: group_norm.channel_sums(v, like, sums), weight)
+    mean, mean_square = _group_means(means, groups)
+    deviation = (mean_square - mean**2).clamp(min=0).add(epsilon).rsqrt()
+    scale, shift = deviation * weight.detach(), bias.detach() - mean * deviation * weight.detach()
+    group_norm.scaled_relu(v, *_as_rows(volume, weight, scale, shift), _rows(out))
+    return mean, deviation
+
+
 def _rows(volume: Tensor) -> Array:
     """(batch, channel, X, Y, Z) as rows of voxels, (batch, X, Y, Z * channel)."""
     array = _channels_last(volume)
@@ -212,7 +219,8 @@ def _channel_means(volume: Tensor, kernel: Any, weight: Tensor) -> Tensor:
 
 def _group_means(per_channel: Any, groups: int) -> list[Tensor]:
     """Means over the channels of each group, given to each of them."""
-    return [
-        numbers.unflatten(1, (groups, -1)).mean(dim=2, keepdim=True).expand(-1, -1, numbers.shape[1] // groups).flatten(1)
-        for numbers in per_channel
-    ]
+    means = []
+    for numbers in per_channel:
+        grouped = numbers.unflatten(1, (groups, -1))
+        means.append(grouped.mean(dim=2, keepdim=True).expand_as(grouped).flatten(1))
+    return means

@@ -3,8 +3,8 @@
 Along each axis a point lies between two neighbouring voxels, `cell` and `cell + 1`, with a weight each. Border and zero
 continuation differ only in these weights: beyond the grid the cell is the outermost one.
 
-Numba promotes an int with a float32 to float64, so coordinates come from a table, `ticks` = 0, 1, 2… in the dtype of the
-field: `ticks[x]` is the coordinate of voxel x, `ticks[1]` the constant 1.
+Numba promotes an int with a float32 to float64, so coordinates come from a table, `ticks` = 0, 1, 2… in the dtype of
+the field: `ticks[x]` is the coordinate of voxel x, `ticks[1]` the constant 1.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ def invert(disp: Array, ticks: Array, tolerance: Real, most_steps: int, smallest
                 worst = zero
                 for z in range(size_z):
                     v = v0[z], v1[z], v2[z]
-                    u, a, c, e = value_and_matrix(fields, shape, ticks, ticks[x] + v[0], ticks[y] + v[1], ticks[z] + v[2])
+                    px, py, pz = ticks[x] + v[0], ticks[y] + v[1], ticks[z] + v[2]
+                    u, a, c, e = value_and_matrix(fields, shape, ticks, px, py, pz)
                     r = v[0] + u[0], v[1] + u[1], v[2] + u[2]
                     m, n, o = cross(c, e), cross(e, a), cross(a, c)
                     determinant = dot(a, m)

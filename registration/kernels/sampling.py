@@ -124,9 +124,7 @@ def gradient_of_disp(
                     z10, z11 = wz0[z] * v100 + wz1[z] * v101, wz0[z] * v110 + wz1[z] * v111
                     low, high = wy0[z] * z00 + wy1[z] * z01, wy0[z] * z10 + wy1[z] * z11
                     row0[z] += g[z] * (dx0[z] * low + dx1[z] * high)
-                    row1[z] += g[z] * (
-                        wx0[z] * (dy0[z] * z00 + dy1[z] * z01) + wx1[z] * (dy0[z] * z10 + dy1[z] * z11)
-                    )
+                    row1[z] += g[z] * (wx0[z] * (dy0[z] * z00 + dy1[z] * z01) + wx1[z] * (dy0[z] * z10 + dy1[z] * z11))
                     y0, y1 = wy0[z] * v000 + wy1[z] * v010, wy0[z] * v001 + wy1[z] * v011
                     e0, e1 = wy0[z] * v100 + wy1[z] * v110, wy0[z] * v101 + wy1[z] * v111
                     row2[z] += g[z] * (dz0[z] * (wx0[z] * y0 + wx1[z] * e0) + dz1[z] * (wx0[z] * y1 + wx1[z] * e1))

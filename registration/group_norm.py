@@ -1,0 +1,35 @@
+"""Group normalisation and ReLU, the pair that follows every convolution of the network."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from registration.grid import Volume5d
+from registration.kernels.dispatch import kernels_serve
+from registration.kernels.functions import GroupNormRelu, normalised_relu
+
+
+def group_norm_relu(
+    volume: Volume5d, groups: int, weight: Float[Tensor, " channel"], bias: Float[Tensor, " channel"], epsilon: float
+) -> Volume5d:
+    """relu(group_norm(volume)), its statistics in the dtype of `weight`.
+
+    Args:
+        volume: of the dtype of `weight`, or bfloat16. Without gradients the result may overwrite it.
+    """
+    if _kernels_serve(volume, weight, bias):
+        if torch.is_grad_enabled():
+            return GroupNormRelu.apply(volume, groups, weight, bias, epsilon)  # type: ignore[no-untyped-call]
+        normalised_relu(volume, groups, weight, bias, epsilon, out=volume)
+        return volume
+    normalised = F.group_norm(volume.to(weight.dtype), groups, weight, bias, epsilon)
+    return F.relu(normalised, inplace=not torch.is_grad_enabled()).to(volume.dtype)
+
+
+def _kernels_serve(volume: Volume5d, weight: Tensor, bias: Tensor) -> bool:
+    in_order = volume.is_contiguous(memory_format=torch.channels_last_3d)
+    same_device = volume.device == weight.device
+    return in_order and same_device and volume.dtype in (weight.dtype, torch.bfloat16) and kernels_serve(weight, bias)
