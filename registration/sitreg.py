@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -169,9 +169,8 @@ class _SumAndDifference(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        both = torch.empty(
-            (2 * len(a), *a.shape[1:]), dtype=a.dtype, device=a.device, memory_format=torch.channels_last_3d
-        )
+        shape = (2 * len(a), *a.shape[1:])
+        both = torch.empty(shape, dtype=a.dtype, device=a.device, memory_format=torch.channels_last_3d)
         torch.add(a, b, out=both[: len(a)])
         torch.sub(a, b, out=both[len(a) :])
         return both
@@ -188,8 +187,7 @@ class UpdateNetwork(nn.Module):
 
     def __init__(self, feature_channels: int, channels: int, bound: float) -> None:
         super().__init__()
-        self.first, *rest = _conv_block(2 * feature_channels, channels)
-        self.rest = nn.Sequential(*rest)
+        self.block = _conv_block(2 * feature_channels, channels)
         self.head = Conv3d(channels, 3, kernel_size=1)
         nn.init.normal_(self.head.weight, std=_INITIAL_UPDATE)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -197,15 +195,17 @@ class UpdateNetwork(nn.Module):
 
     def forward(self, both: BothHalves) -> BothHalves:
         """g(a, b) and g(b, a), in voxels of this level, for the features [a, b]: what moves each towards the other."""
-        control_points: Tensor = self.head(self.rest(self._first_of_both_orders(both)).to(self.head.weight.dtype))
+        features = self.block[1:](self._first_of_both_orders(both))
+        control_points: Tensor = self.head(features.to(self.head.weight.dtype))
         return self.bound * torch.tanh(control_points)
 
     def _first_of_both_orders(self, both: BothHalves) -> BothHalves:
         """The first convolution of [a - b, a + b] and of [b - a, a + b]: it is linear, so two half ones make both."""
+        first = cast(Conv3d, self.block[0])
         a, b = both.chunk(2)
-        of_difference, of_sum = self.first.weight.chunk(2, dim=1)
-        difference = self.first.convolve(a - b, of_difference, None)
-        total = self.first.convolve(a + b, of_sum, self.first.bias)
+        of_difference, of_sum = first.weight.chunk(2, dim=1)
+        difference = first.convolve(a - b, of_difference, None)
+        total = first.convolve(a + b, of_sum, first.bias)
         return _SumAndDifference.apply(total, difference)  # type: ignore[no-untyped-call]
 
 

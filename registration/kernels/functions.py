@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -170,9 +171,9 @@ class GroupNormRelu(torch.autograd.Function):
         volume, weight, bias, mean, deviation = ctx.saved_tensors
         v, g = _rows(volume), _rows(gradient)
         scale, shift = deviation * weight, bias - mean * deviation * weight
-        rows = _as_rows(volume, weight, scale, shift)
+        a, c = _as_rows(volume, weight, scale, shift)
         of_gradient, of_product = _channel_means(
-            volume, lambda like, sums: group_norm.gradient_sums(g, v, *rows, sums), weight
+            volume, lambda like, sums: group_norm.gradient_sums(g, v, a, c, sums), weight
         )
         of_normalised = deviation * (of_product - mean * of_gradient)  # mean of g times the normalised value
         count = volume[0, 0].numel()
@@ -181,7 +182,8 @@ class GroupNormRelu(torch.autograd.Function):
         of_value = -(deviation**2) * projected
         constant = -deviation * offset - of_value * mean
         out = _empty_channels_last(volume)
-        group_norm.gradient_of_volume(g, v, *rows, *_as_rows(volume, weight, of_value, constant), _rows(out))
+        k, m = _as_rows(volume, weight, of_value, constant)
+        group_norm.gradient_of_volume(g, v, a, c, k, m, _rows(out))
         return out, None, of_weight, of_bias, None
 
 
@@ -194,7 +196,8 @@ def normalised_relu(
     mean, mean_square = _group_means(means, groups)
     deviation = (mean_square - mean**2).clamp(min=0).add(epsilon).rsqrt()
     scale, shift = deviation * weight.detach(), bias.detach() - mean * deviation * weight.detach()
-    group_norm.scaled_relu(v, *_as_rows(volume, weight, scale, shift), _rows(out))
+    a, c = _as_rows(volume, weight, scale, shift)
+    group_norm.scaled_relu(v, a, c, _rows(out))
     return mean, deviation
 
 
@@ -204,9 +207,9 @@ def _rows(volume: Tensor) -> Array:
     return array.reshape(*array.shape[:3], -1)
 
 
-def _as_rows(volume: Tensor, weight: Tensor, *per_channel: Tensor) -> list[Array]:
+def _as_rows(volume: Tensor, weight: Tensor, *per_channel: Tensor) -> Iterator[Array]:
     """Numbers (batch, channel) repeated along the rows of `_rows`, in the dtype to compute in."""
-    return [as_array(numbers.to(weight.dtype).repeat(1, volume.shape[4])) for numbers in per_channel]
+    return (as_array(numbers.to(weight.dtype).repeat(1, volume.shape[4])) for numbers in per_channel)
 
 
 def _channel_means(volume: Tensor, kernel: Any, weight: Tensor) -> Tensor:
