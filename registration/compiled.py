@@ -31,15 +31,15 @@ def compiled(kernel: Kernel, **options: Any) -> Kernel:
             raise
         return numba.njit(kernel, nogil=True, **options)
     # Numba would compile again only where the kernel's own file has changed. What it calls lies in other files of the
-    # folder, so machine code is kept under the content of them all.
+    # folder too, so machine code is kept under the content of all that hold any.
     dispatcher._cache._cache_file._source_stamp = _content(Path(inspect.getfile(kernel)).parent)
     return dispatcher
 
 
 @cache
 def _content(folder: Path) -> str:
-    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
-    return hashlib.sha256(sources).hexdigest()
+    sources = (path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(b"".join(source for source in sources if b"import compiled" in source)).hexdigest()
 
 
 def compiled_loops(kernel: Kernel) -> Kernel:

@@ -24,6 +24,7 @@ class Ensemble(nn.Module):
         if any(member.config != members[0].config for member in members):
             raise ValueError("the models of an ensemble must have the same network configuration")
         self.config = members[0].config
+        self.recompute = False
         self.members: Sequence[SITReg] = nn.ModuleList(members)  # type: ignore[assignment]
 
     def extract(self, images: BothHalves) -> list[list[BothHalves]]:

@@ -9,7 +9,7 @@ exchange of the inputs is therefore a property of the code's form, not of its ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
@@ -21,6 +21,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from registration import mind
 from registration.bspline import invertibility_bound, spline_displacement
@@ -34,6 +35,7 @@ _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the 
 
 BothHalves = Float[Tensor, "2*batch channel x y z"]
 Features = TypeVar("Features")
+Result = TypeVar("Result")
 
 
 class SITRegConfig(BaseModel):
@@ -81,6 +83,7 @@ class ControlPointNetwork(Protocol[Features]):
     """What the level loop needs of a network; one model and an ensemble of models both offer it."""
 
     config: SITRegConfig
+    recompute: bool
 
     def extract(self, images: BothHalves) -> Sequence[Features]:
         """Features of every level, finest first."""
@@ -94,12 +97,13 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, volume: Volume5d) -> Volume5d:
         """Convolve."""
-        return self.convolve(volume, self.weight, self.bias)
+        return convolve(volume, self.weight, self.bias, stride=self.stride, padding=self.padding)
 
-    def convolve(self, volume: Volume5d, weight: Tensor, bias: Tensor | None) -> Volume5d:
-        """Convolve with other weights than all of the layer's, at its stride and padding."""
-        weight = weight.to(volume.dtype, memory_format=torch.channels_last_3d)
-        return F.conv3d(volume, weight, None if bias is None else bias.to(volume.dtype), self.stride, self.padding)
+
+def convolve(volume: Volume5d, weight: Tensor, bias: Tensor | None, **geometry: Any) -> Volume5d:
+    """`torch.nn.functional.conv3d` in the dtype of the volume."""
+    weight = weight.to(volume.dtype, memory_format=torch.channels_last_3d)
+    return F.conv3d(volume, weight, None if bias is None else bias.to(volume.dtype), **geometry)
 
 
 class GroupNormRelu(nn.GroupNorm):
@@ -136,10 +140,15 @@ class Downsampling(nn.Module):
         self.features = Conv3d(channels, next_channels, kernel_size=2, stride=2)
         self.skip = Conv3d(skip_channels, next_channels, kernel_size=1)
 
-    def forward(self, features: Volume5d, pooled_skip: Volume5d) -> Volume5d:
+    def forward(self, features: Volume5d, averages: Volume5d) -> Volume5d:
         """Merge both paths at half the resolution; odd sizes are filled up with zeros on the right."""
-        merged: Tensor = self.features(_pad_to_even(features)) + self.skip(pooled_skip)
+        merged: Tensor = self.features(_pad_to_even(features)) + averages
         return merged
+
+    def averages(self, skip: Volume5d) -> Volume5d:
+        """The skip path, means of 2x2x2 voxels and a 1x1x1 convolution: together one strided convolution."""
+        weight = self.skip.weight.expand(-1, -1, 2, 2, 2) / 8
+        return convolve(_pad_to_even(skip), weight, self.skip.bias, stride=2)
 
 
 class Extractor(nn.Module):
@@ -151,16 +160,15 @@ class Extractor(nn.Module):
         self.blocks = nn.ModuleList(_conv_block(n, n) for n in channels)
         self.downsamplings = nn.ModuleList(Downsampling(n, n, following) for n, following in pairwise(channels))
 
-    def forward(self, images: Volume5d) -> list[Volume5d]:
+    def forward(self, images: Volume5d, recompute: bool) -> list[Volume5d]:
         """Features, finest level first."""
         skip = self.stem(images)
         features = []
-        for level, block in enumerate(self.blocks):
-            last = level == len(self.downsamplings)
-            pooled_skip = None if last else F.avg_pool3d(_pad_to_even(skip), 2)
-            features.append(block(skip))
-            if pooled_skip is not None:
-                skip = self.downsamplings[level](features[-1], pooled_skip)
+        for block, downsampling in zip(self.blocks, [*self.downsamplings, None], strict=True):
+            averages = downsampling.averages(skip) if downsampling else None
+            features.append(_recomputed(block, skip) if recompute else block(skip))
+            if downsampling:
+                skip = downsampling(features[-1], averages)
         return features
 
 
@@ -204,8 +212,8 @@ class UpdateNetwork(nn.Module):
         first = cast(Conv3d, self.block[0])
         a, b = both.chunk(2)
         of_difference, of_sum = first.weight.chunk(2, dim=1)
-        difference = first.convolve(a - b, of_difference, None)
-        total = first.convolve(a + b, of_sum, first.bias)
+        difference = convolve(a - b, of_difference, None, padding=first.padding)
+        total = convolve(a + b, of_sum, first.bias, padding=first.padding)
         return _SumAndDifference.apply(total, difference)  # type: ignore[no-untyped-call]
 
 
@@ -217,6 +225,8 @@ class SITReg(nn.Module):
         self.config = config
         self.convolution_dtype: torch.dtype | None = None
         """Dtype of convolutions and features, None that of the weights; fields, statistics and weights keep theirs."""
+        self.recompute = False
+        """Keep for the backward pass only what goes from level to level, and compute the rest again."""
         in_channels = mind.CHANNELS if config.input_transform == "mind" else 1
         self.extractor = Extractor(in_channels, config.feature_channels)
         self.updates = nn.ModuleList(
@@ -231,7 +241,7 @@ class SITReg(nn.Module):
         """Features of every level, finest first, of images (2 * batch, 1, X, Y, Z) with intensities 0…255."""
         inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
         inputs = inputs.to(self.convolution_dtype or inputs.dtype, memory_format=torch.channels_last_3d)
-        features: list[BothHalves] = self.extractor(inputs)
+        features: list[BothHalves] = self.extractor(inputs, self.recompute)
         return features
 
     def control_points(self, level: int, features: BothHalves, disp_level_vox: BothHalves | None) -> BothHalves:
@@ -261,11 +271,8 @@ def register(
     halves = _Halves()
     results = []
     for level in reversed(range(network.config.levels)):
-        stride = 2**level
-        disp_level_vox = halves.at_block_centres(stride)
-        # `pop`: a level's features are not needed any more once they are warped.
-        control_points = network.control_points(level, features.pop(), disp_level_vox).to(fixed.dtype)
-        halves = halves.updated(spline_displacement(control_points, stride, shape))
+        inputs = network, level, features.pop(), halves, shape  # `pop`: no other level needs these features
+        halves = _recomputed(_next_halves, *inputs) if network.recompute else _next_halves(*inputs)
         if every_level or level == 0:
             results.append(halves.registration())
     return results
@@ -300,6 +307,20 @@ class _Halves:
         assert self.to_images is not None and self.from_other is not None
         forward, inverse = compose(self.to_images, self.from_other).chunk(2)
         return Registration(forward, inverse)
+
+
+def _next_halves(
+    network: ControlPointNetwork[Features], level: int, features: Features, halves: _Halves, shape: Sequence[int]
+) -> _Halves:
+    """What one level makes of the mappings found so far."""
+    control_points = network.control_points(level, features, halves.at_block_centres(2**level))
+    return halves.updated(spline_displacement(control_points, 2**level, shape))
+
+
+def _recomputed(function: Callable[..., Result], *inputs: Any) -> Result:
+    """The function's result, its intermediate values computed again when the backward pass needs them."""
+    result: Result = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return result
 
 
 def _swap(both: BothHalves) -> BothHalves:
