@@ -1,9 +1,10 @@
 """Compiling where no machine code can be kept."""
 
 import numba
+import numpy as np
 import pytest
 
-from registration.compiled import compiled
+from registration.compiled import compiled, compiled_loops
 
 
 def double(x):
@@ -29,3 +30,22 @@ def test_other_errors_are_not_hidden(monkeypatch):
     monkeypatch.setattr(numba, "njit", broken)
     with pytest.raises(RuntimeError, match="something else"):
         compiled(double)
+
+
+@compiled
+def rounded_product_minus(a, b, c):
+    return a * b - c
+
+
+@compiled_loops
+def loop(a, b, c, out):
+    for i in numba.prange(out.size):
+        out[i] = rounded_product_minus(a[i], b[i], c[i])
+
+
+def test_plain_arithmetic_stays_plain_inside_a_kernel():
+    """A fused a * b - c would leave the rounding error of the product."""
+    a, b = np.random.default_rng(0).random((2, 100))
+    out = np.empty(100)
+    loop(a, b, a * b, out)
+    assert not out.any()
