@@ -24,6 +24,7 @@ def compiled(kernel: Kernel, **options: Any) -> Kernel:
     The machine code is kept in `__pycache__`, or else in the user's cache folder (NUMBA_CACHE_DIR moves it). Where
     neither can be written, every process compiles again, which takes some seconds, instead of failing.
     """
+    options.setdefault("fastmath", False)  # unset, it would be whatever the first compiled caller has
     try:
         dispatcher = numba.njit(kernel, cache=True, nogil=True, **options)
     except RuntimeError as error:

@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from registration.kernels.dispatch import kernels_serve
+from registration.kernels.jacobian import fused_negative_volume
 
 Offset = tuple[int, int, int]
 Tetrahedron = tuple[Offset, Offset, Offset]
@@ -53,8 +57,8 @@ def jacobian_determinants(disp_vox: Float[Tensor, "batch 3 x y z"]) -> Iterator[
 def non_diffeomorphic_volume(disp_vox: Float[Tensor, "batch 3 x y z"]) -> Float[Tensor, "batch x-2 y-2 z-2"]:
     """Volume, in voxels, that id + disp_vox turns inside out around each interior voxel [1:-1, 1:-1, 1:-1].
 
-    Differentiable. One determinant is held at a time; with gradients it is computed again in the backward pass, so that
-    the memory stays that of one determinant.
+    Differentiable, and exactly 0 where nothing folds. The backward pass computes the determinants again instead of
+    keeping them.
 
     Args:
         disp_vox: displacement in voxels, array-axis order; any floating dtype, which is the dtype of the result.
@@ -63,6 +67,13 @@ def non_diffeomorphic_volume(disp_vox: Float[Tensor, "batch 3 x y z"]) -> Float[
         ValueError: the shape is not (batch, 3, X, Y, Z) with 3 voxels or more along each axis, or the dtype no float.
     """
     _check(disp_vox)
+    if kernels_serve(disp_vox):
+        return fused_negative_volume(disp_vox, np.array(TETRAHEDRA), _CUTTINGS * _DETERMINANT_PER_VOLUME)
+    return _plain_volume(disp_vox)
+
+
+def _plain_volume(disp_vox: Float[Tensor, "batch 3 x y z"]) -> Float[Tensor, "batch x-2 y-2 z-2"]:
+    """One determinant is held at a time; with gradients it is computed again in the backward pass."""
     recompute = torch.is_grad_enabled() and disp_vox.requires_grad
     volume = torch.zeros_like(_neighbour(disp_vox, (0, 0, 0))[:, 0])
     for tetrahedron in TETRAHEDRA:

@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import numba
+import numpy as np
 import pytest
 
-from registration.compiled import compiled
+from registration.compiled import compiled, compiled_loops
 
 
 def double(x):
@@ -65,3 +66,22 @@ def test_machine_code_is_kept_until_a_file_beside_it_changes(tmp_path):
     assert run() == ["42", "1"]
     (tmp_path / "helper.py").write_text(HELPER.format(3))
     assert run() == ["63", "0"]
+
+
+@compiled
+def rounded_product_minus(a, b, c):
+    return a * b - c
+
+
+@compiled_loops
+def loop(a, b, c, out):
+    for i in numba.prange(out.size):
+        out[i] = rounded_product_minus(a[i], b[i], c[i])
+
+
+def test_plain_arithmetic_stays_plain_inside_a_kernel():
+    """A fused a * b - c would leave the rounding error of the product."""
+    a, b = np.random.default_rng(0).random((2, 100))
+    out = np.empty(100)
+    loop(a, b, a * b, out)
+    assert not out.any()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registration.jacobian import TETRAHEDRA, jacobian_determinants, non_diffeomorphic_volume
+from registration.kernels.dispatch import plain_torch
 
 UNITS = np.eye(3, dtype=int)
 
@@ -93,11 +94,24 @@ def test_one_voxel_pushed_over_its_neighbour():
     assert volume.sum().item() == pytest.approx(14 / 12)
 
 
+def plainly(function, *arguments):
+    with plain_torch():
+        return function(*arguments)
+
+
+def with_gradient(field):
+    leaf = field.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    volume = non_diffeomorphic_volume(leaf)
+    weights = torch.arange(volume.numel(), dtype=volume.dtype).view_as(volume) / volume.numel()
+    return volume.detach(), *torch.autograd.grad((weights * volume).sum(), leaf)
+
+
 @pytest.mark.parametrize("amplitude", [0.2, 0.7, 2.0])
 def test_equals_matrix_determinants(amplitude):
     field = random_field(seed=3, amplitude=amplitude)
     expected = np.stack([volume_by_matrices(single) for single in field])
     np.testing.assert_allclose(non_diffeomorphic_volume(field).numpy(), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(plainly(non_diffeomorphic_volume, field).numpy(), expected, rtol=0, atol=1e-12)
     assert amplitude < 0.5 or expected.sum() > 1
 
 
@@ -127,6 +141,54 @@ def test_gradient():
 def test_with_and_without_gradient_agree():
     field = random_field(seed=2, amplitude=0.8)
     assert torch.equal(non_diffeomorphic_volume(field.clone().requires_grad_()), non_diffeomorphic_volume(field))
+
+
+@settings(max_examples=60)
+@given(
+    shape=st.tuples(*[st.integers(3, 20)] * 3),
+    batch=st.integers(1, 2),
+    amplitude=st.sampled_from([0.1, 0.3, 1.0, 30.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_kernel_equals_plain_torch(shape, batch, amplitude, dtype):
+    field = random_field(sum(shape), amplitude, shape, batch).to(dtype)
+    (volume, gradient), (expected_volume, expected_gradient) = with_gradient(field), plainly(with_gradient, field)
+    assert torch.equal(volume, expected_volume)  # to the last bit: no fold appears or vanishes by rounding
+    tolerance = 20 * torch.finfo(dtype).eps
+    scale = float(expected_gradient.abs().max())
+    torch.testing.assert_close(gradient, expected_gradient, rtol=tolerance, atol=tolerance * scale)
+
+
+def test_cells_of_no_volume_do_not_fold():
+    """Neighbours on one point: the determinant is exactly 0, whatever numbers lead there."""
+    field = random_field(seed=5, amplitude=0.1)
+    field[:, :, 3] = field[:, :, 2]
+    field[:, 0, 3] -= 1
+    collapsed = jacobian_determinants(field)
+    assert any((determinant == 0).any() for determinant in collapsed)
+    assert torch.equal(non_diffeomorphic_volume(field) > 0, plainly(non_diffeomorphic_volume, field) > 0)
+
+
+def test_any_strides(as_view):
+    field = as_view(random_field(seed=4, amplitude=0.8, shape=(9, 6, 7)))
+    for found, expected in zip(with_gradient(field), with_gradient(field.contiguous()), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_the_same_bytes_on_any_number_of_threads(on_threads):
+    field = random_field(seed=6, amplitude=1.0, shape=(23, 12, 14)).float()
+    for one, two in zip(*(on_threads(n, with_gradient, field) for n in (1, 2)), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_what_is_no_number_shows():
+    field = random_field(seed=7, amplitude=0.1)
+    field[0, 1, 3, 2, 4] = float("nan")
+    volume, gradient = with_gradient(field)
+    assert volume[0, 2, 1, 3].isnan()
+    assert gradient[0, :, 3, 2, 4].isnan().any()
+    assert torch.equal(volume.isnan(), plainly(non_diffeomorphic_volume, field).isnan())
+    assert volume[1].isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
