@@ -20,7 +20,9 @@ lint: $(VENV)/installed
 	$(RUN)/mypy
 
 bench: $(VENV)/installed
-	$(RUN)/lumirkit bench scoring --out runs/bench
+	$(RUN)/lumirkit bench scoring --out runs/bench/scoring
+	$(RUN)/lumirkit bench forward --size 80x112x96 --repeats 3 --out runs/bench/forward
+	$(RUN)/lumirkit bench step --size 40x56x48 --repeats 3 --out runs/bench/step
 
 image:
 	docker build --network=host --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg WEIGHTS=$(WEIGHTS) -t $(IMAGE) .

@@ -17,7 +17,8 @@ from data_manifests.worklist import RequestError, Shard
 from eval.baselines import run_baseline
 from eval.cases import EvaluationError, MaskRule
 from eval.leaderboard import ScoringOptions
-from lumirkit.bench import bench_scoring
+from lumirkit.bench.command import app as bench
+from lumirkit.bench.work import BenchError
 from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
 from lumirkit.scores import score_and_show
@@ -42,7 +43,6 @@ app = typer.Typer(
 manifest = typer.Typer(no_args_is_help=True, help="What a dataset folder holds.")
 app.add_typer(manifest, name="manifest")
 
-bench = typer.Typer(no_args_is_help=True, help="Measure how long things take on this machine.")
 app.add_typer(bench, name="bench")
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
@@ -185,17 +185,6 @@ def demo(
     run_demo(out)
 
 
-@bench.command("scoring")
-def bench_scoring_command(
-    out: Annotated[Path, typer.Option(help="Folder for scoring.md, scoring.json and the scored pair.")] = Path(
-        "runs/bench"
-    ),
-    repeats: Annotated[int, typer.Option(min=1, help="How often each stage is timed.")] = 5,
-) -> None:
-    """Time the scoring of one full-size pair, stage by stage."""
-    print(bench_scoring(out, repeats).to_markdown(), end="")
-
-
 def main() -> None:
     """Run the command; a wrong request ends with one message and exit status 2."""
     try:
@@ -203,7 +192,7 @@ def main() -> None:
     except REQUEST_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except (TrainingError, OSError) as error:
+    except (BenchError, TrainingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

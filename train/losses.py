@@ -1,4 +1,4 @@
-"""The pairwise losses: local NCC inside the brains, and diffusion of the displacement.
+"""The pairwise losses: local NCC inside the brains, diffusion of the displacement, and its folded volume.
 
 Source: Honkamaa & Marttinen, MELBA 2024:026 and 2025.
 """
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from registration.grid import DisplacementVox, Volume5d
+from registration.jacobian import non_diffeomorphic_volume
 from registration.ncc import local_ncc
 from registration.warp import sample
 
@@ -27,3 +28,12 @@ def diffusion_loss(disp_vox: DisplacementVox) -> Float[Tensor, ""]:
     """Mean squared forward difference of the displacement (voxels), averaged over the three axes."""
     means = [disp_vox.diff(dim=axis).square().mean() for axis in (2, 3, 4)]
     return torch.stack(means).mean()
+
+
+def ndv_loss(disp_vox: DisplacementVox) -> Float[Tensor, ""]:
+    """Non-diffeomorphic volume in voxels: the sum over the voxels of a field, not their mean; mean over the batch.
+
+    Raises:
+        ValueError: an axis has fewer than 3 voxels.
+    """
+    return non_diffeomorphic_volume(disp_vox).sum(dim=(1, 2, 3)).mean()

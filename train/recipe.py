@@ -30,11 +30,13 @@ class _Part(BaseModel):
 
 
 class Losses(_Part):
-    """The pairwise loss: NCC + diffusion_weight * diffusion, both directions, on every level if so weighted."""
+    """The pairwise loss: NCC + diffusion_weight * diffusion + ndv_weight * NDV, the mean of both directions."""
 
     ncc_window_vox: PositiveInt = 11
     """Edge of the local NCC window in voxels of the network's grid; odd."""
     diffusion_weight: NonNegativeFloat = 1.0
+    ndv_weight: NonNegativeFloat = 0.0
+    """Weight of the sum over voxels of the non-diffeomorphic volume (NDV); the reference fine-tunes with 1e-5."""
     intermediate_weight: NonNegativeFloat = 0.01
     """Weight of the same losses on the registration reached after each coarser level; 0 leaves them out."""
 

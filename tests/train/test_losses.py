@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from train.losses import diffusion_loss, masked_ncc_loss
+from train.losses import diffusion_loss, masked_ncc_loss, ndv_loss
 
 
 def images(seed=0, shape=(7, 8, 9)):
@@ -38,6 +38,15 @@ def test_diffusion_of_a_linear_field():
     disp_vox = torch.zeros(1, 3, 6, 7, 8)
     disp_vox[:, 0] = 0.3 * torch.arange(6).view(1, -1, 1, 1)
     assert float(diffusion_loss(disp_vox)) == pytest.approx(0.3**2 / 9)
+
+
+def test_ndv_of_a_mirrored_grid():
+    """x -> -x turns every interior cell inside out: one voxel of volume for each; the batch is averaged."""
+    mirrored = torch.zeros(1, 3, 6, 7, 8)
+    mirrored[:, 0] = -2 * torch.arange(6).view(1, -1, 1, 1)
+    inside = 4 * 5 * 6
+    assert float(ndv_loss(mirrored)) == pytest.approx(inside)
+    assert float(ndv_loss(torch.cat([mirrored, torch.zeros_like(mirrored)]))) == pytest.approx(inside / 2)
 
 
 def test_gradients():

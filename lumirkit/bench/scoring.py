@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, zoom
-from scipy.spatial import cKDTree
 
 from data_manifests.evaluation import find_evaluation_configs
-from data_manifests.structures import structures
 from eval.cache import result_key
 from eval.cases import Case, list_cases
 from eval.folding import measure_folding
@@ -31,11 +26,13 @@ from eval.overlap import confusion_matrix, dice_per_label, index_map, label_inde
 from eval.scoring import score_case
 from eval.surface import find_surfaces, surface_scores_per_label
 from eval.warping import warp_labels
+from lumirkit.bench.machine import machine_name
+from lumirkit.bench.memory import peak_memory_bytes
+from lumirkit.bench.scoring_pair import make_pair
 from registration.progress import Progress
-from registration.volume import write_displacement, write_text_atomically, write_volume
+from registration.volume import write_text_atomically
 
 FULL_SIZE = (160, 224, 192)
-_LANDMARKS = 16
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def bench_scoring(out: Path, repeats: int = 5, shape: tuple[int, int, int] = FUL
         shape: (X, Y, Z) of the images.
     """
     root = out / "pair"
-    _make_pair(root, shape)
+    make_pair(root, shape)
     case = list_cases(find_evaluation_configs(root), root, root / "fields")[0]
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         fresh.submit(_score_in_new_process, case).result()  # fills the cache of compiled code
@@ -109,24 +106,11 @@ def bench_scoring(out: Path, repeats: int = 5, shape: tuple[int, int, int] = FUL
     return bench
 
 
-def machine_name() -> str:
-    """The processor's name, as Linux gives it, or else what Python knows of it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name} ({os.cpu_count()} cores)"
-
-
 def _score_in_new_process(case: Case) -> tuple[float, float]:
     """CPU seconds this process has used when the case is scored, and its peak memory in GiB."""
-    import resource  # not on every system, and nothing else in the command needs it
-
     torch.set_num_threads(1)
     score_case(Inputs(case))
-    unit = 2**30 if platform.system() == "Darwin" else 2**20  # ru_maxrss is in bytes there, in KiB elsewhere
-    return time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return time.process_time(), peak_memory_bytes() / 2**30
 
 
 class _Stopwatch:
@@ -201,68 +185,6 @@ def _forget_files(case: Case) -> None:
     for path in case.files():
         with path.open("rb") as file:
             advise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _make_pair(root: Path, shape: tuple[int, int, int]) -> None:
-    """Write a ground-truth folder of one pair; the same shape gives the same bytes."""
-    rng = np.random.default_rng(0)
-    ids = sorted(structures())
-    seeds = rng.uniform(-1, 1, (4 * len(ids), 3))
-    seeds = seeds[np.linalg.norm(seeds, axis=1) < 1][: len(ids) - 1]
-    for number in (3455, 3454):
-        label_map = _dense_labels(shape, seeds + rng.normal(0, 0.03, seeds.shape), ids, rng)
-        image = np.where(label_map > 0, 50 + label_map // 2, 0).astype(np.uint8)
-        name = f"LUMIRMRI_{number}_0000.nii.gz"
-        points = _landmarks(label_map, ids[1 : _LANDMARKS + 1])
-        for folder, data in (("imagesVal", image), ("labelsVal", label_map), ("landmarksVal", points)):
-            write_volume(root / folder / name, data, np.eye(4))
-    disp_vox = np.stack([_smooth_noise(shape, 24, 6.0, rng) + _smooth_noise(shape, 6, 0.5, rng) for _ in range(3)], -1)
-    write_displacement(root / "fields" / "disp_3455_3454.nii.gz", np.asfortranarray(disp_vox), np.eye(4))
-    methods = [
-        {"name": "Non-diffeomorphic Volumes", "metric": "ndv"},
-        {"name": "DSC", "metric": "dice", "labels": ids},
-        {"name": "HD95", "metric": "hd95", "labels": ids},
-        {"name": "TRE_lm", "metric": "tre", "dest": "landmarks"},
-    ]
-    images = [f"./imagesVal/LUMIRMRI_{number}_0000.nii.gz" for number in (3455, 3454)]
-    config = {
-        "name": "bench",
-        "evaluation_methods": methods,
-        "expected_shape": [*shape, 3],
-        "eval_pairs": [{"fixed": images[0], "moving": images[1]}],
-    }
-    write_text_atomically(root / "LUMIR25_VAL_LUMIR24_Segmentation_evaluation_config.json", json.dumps(config))
-
-
-def _dense_labels(
-    shape: tuple[int, int, int], seeds: NDArray[np.float64], ids: list[int], rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """A ball that fills most of the grid, cut into one cell a seed with wavy borders; 0 outside."""
-    axes = [np.linspace(-1.15, 1.15, size) for size in shape]
-    points = np.stack([along + _smooth_noise(shape, 6, 0.03, rng) for along in np.meshgrid(*axes, indexing="ij")], -1)
-    brain = (points**2).sum(axis=-1) < 1
-    label_map = np.zeros(shape, dtype=np.uint8)
-    label_map[brain] = np.array(ids[1:], dtype=np.uint8)[cKDTree(seeds).query(points[brain])[1]]
-    return label_map
-
-
-def _landmarks(label_map: NDArray[np.uint8], ids: list[int]) -> NDArray[np.uint8]:
-    """A blob of 3 x 3 x 3 voxels at the centroid of each of some labels, numbered from 1."""
-    points = np.zeros_like(label_map)
-    for number, label in enumerate(ids, start=1):
-        centre = np.argwhere(label_map == label).mean(axis=0).round().astype(int)
-        points[tuple(slice(max(at - 1, 0), at + 2) for at in centre)] = number
-    return points
-
-
-def _smooth_noise(
-    shape: tuple[int, int, int], wavelength_vox: float, amplitude: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Random waves of about the given length and standard deviation."""
-    coarse = tuple(max(4, round(2 * size / wavelength_vox)) for size in shape)
-    noise = gaussian_filter(rng.normal(size=coarse), 0.7)
-    fine = zoom(noise, np.array(shape) / coarse, order=1, mode="nearest", grid_mode=True)
-    return np.asarray(amplitude * fine / fine.std(), dtype=np.float32)
 
 
 def _cell(values: tuple[float, float, float]) -> str:

@@ -1,0 +1,74 @@
+"""The kit's own network at work: a forward pass, an ensemble, a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float32
+from numpy import ndarray
+from torch import Tensor
+
+from data_manifests.worklist import RequestError
+from lumirkit.bench.images import brain_like_pair
+from lumirkit.bench.work import Convolutions, Kind, Work
+from registration.ensemble import Ensemble
+from registration.sitreg import SITReg, SITRegConfig
+from submission.predict import register_pair
+from train.recipe import Losses
+from train.stages import pairwise_loss
+
+# The public code's fine-tuning without group consistency: the final registration alone, so that both do the same.
+STEP_LOSSES = Losses(ncc_window_vox=11, diffusion_weight=1.0, ndv_weight=1e-5, intermediate_weight=0.0)
+_LEARNING_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One training step in its parts: `forward` gives the loss, the optimizer holds the parameters."""
+
+    forward: Callable[[], Tensor]
+    optimizer: torch.optim.Optimizer
+
+    def parameters(self) -> list[Tensor]:
+        """What is trained."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+def require_convolutions(convolutions: Convolutions) -> None:
+    """Check that the network offers this number format.
+
+    Raises:
+        RequestError: it does not.
+    """
+    if convolutions is not Convolutions.FLOAT32:
+        raise RequestError(f"--convolutions {convolutions}: the network computes in float32 alone")
+
+
+def _network(config: SITRegConfig, convolutions: Convolutions, device: torch.device, seed: int) -> SITReg:
+    """A network with random weights that move things by some voxels; drawn as the public code's first weights are."""
+    require_convolutions(convolutions)
+    torch.manual_seed(seed)
+    network = SITReg(config)
+    for update in network.updates:
+        update.head.reset_parameters()  # type: ignore[operator, union-attr]
+    return network.to(device)
+
+
+def registration_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:
+    """Register one pair as `lumirkit predict` does: images in memory to the field (X, Y, Z, 3), in voxels."""
+    fixed, moving = brain_like_pair(work.shape)
+    members = work.members if work.kind is Kind.ENSEMBLE else 1
+    device = torch.device(work.device)
+    network = Ensemble([_network(work.network, work.convolutions, device, seed) for seed in range(members)])
+    return lambda: register_pair(network, fixed, moving)
+
+
+def training_step(work: Work) -> TrainingStep:
+    """A training step on one pair with `STEP_LOSSES` and Adam."""
+    device = torch.device(work.device)
+    network = _network(work.network, work.convolutions, device, seed=0)
+    fixed, moving = (torch.from_numpy(image.data).to(device)[None, None] for image in brain_like_pair(work.shape))
+    optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
+    return TrainingStep(lambda: pairwise_loss(network, fixed, moving, STEP_LOSSES)[0], optimizer)

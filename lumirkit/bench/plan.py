@@ -1,0 +1,88 @@
+"""Which works a benchmark measures: its options, the sizes, and the rows that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import train
+from data_manifests.worklist import RequestError
+from lumirkit.bench.report import Row
+from lumirkit.bench.work import NETWORK_KINDS, Convolutions, Kind, Shape, Work
+from registration.sitreg import SITRegConfig
+from train.recipe import load_recipe
+
+_SMALLEST_AXIS = 8
+_RECIPES = Path(train.__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a benchmark measures."""
+
+    device: str = "cpu"
+    network: str = "lumir25"
+    """Name of a shipped recipe, or path of one; its `network` is measured."""
+    convolutions: Sequence[Convolutions] = (Convolutions.FLOAT32,)
+    members: int = 5
+    repeats: int = 5
+    plain: bool = False
+    """Measure the plain torch versions of the compiled kernels, too."""
+    threads: int | None = None
+    """None: as many as torch takes by itself."""
+    reference: Path | None = None
+    """Checkout of the public SITReg repository, to be measured at the same works."""
+    reference_repeats: int | None = None
+    """None: as many as ours."""
+
+
+def parse_size(text: str) -> Shape:
+    """The (X, Y, Z) of a text such as 160x224x192.
+
+    Raises:
+        RequestError: the text says no such thing, or an axis is too short for the losses.
+    """
+    try:
+        x, y, z = (int(part) for part in text.lower().split("x"))
+    except ValueError as error:
+        raise RequestError(f"--size {text}: expected voxels along three axes, such as 160x224x192") from error
+    if min(x, y, z) < _SMALLEST_AXIS:
+        raise RequestError(f"--size {text}: expected at least {_SMALLEST_AXIS} voxels along each axis")
+    return x, y, z
+
+
+def load_network(name: str) -> SITRegConfig:
+    """The network of a recipe: a YAML file, or the name of a shipped one.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is not valid.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _RECIPES / f"{name}.yaml"
+    return load_recipe(path).network
+
+
+def plan_rows(kind: Kind, shape: Shape, network: SITRegConfig, options: Options) -> Iterator[Row]:
+    """The rows of one work at one size: ours, ours without kernels, the public code."""
+    work = Work(
+        kind=kind,
+        shape=shape,
+        network=network,
+        members=options.members if kind is Kind.ENSEMBLE else 1,
+        repeats=options.repeats,
+        device=options.device,
+    )
+    if kind not in NETWORK_KINDS:
+        yield Row(what=kind, work=work)
+        return
+    name = f"{options.members} members" if kind is Kind.ENSEMBLE else Path(options.network).stem
+    for convolutions in options.convolutions:
+        ours = work.model_copy(update={"convolutions": convolutions})
+        yield Row(what=f"{name}, {convolutions}", work=ours)
+        if options.plain:
+            plain = ours.model_copy(update={"plain_torch": True})
+            yield Row(what=f"{name}, {convolutions}, plain torch", work=plain)
+    if options.reference and kind is not Kind.ENSEMBLE:
+        repeats = options.reference_repeats or options.repeats
+        theirs = work.model_copy(update={"reference": options.reference, "repeats": repeats})
+        yield Row(what="public SITReg code", work=theirs)

@@ -1,0 +1,161 @@
+"""What a benchmark found, as JSON, as Markdown and as tables on a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import floor, log10
+from pathlib import Path
+
+from pydantic import BaseModel
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from lumirkit.bench.floor import Floor
+from lumirkit.bench.machine import Machine
+from lumirkit.bench.scoring import ScoringBench
+from lumirkit.bench.work import IO_KINDS, Kind, Measurement, Spread, Work
+from registration.volume import write_text_atomically
+
+_NONE = "-"
+_NOTES = (
+    "Seconds: median (smallest to largest) of the repeats after one call that warms up. Memory: the most that the own "
+    "process of a work held, and in brackets without Python and its libraries; GB are 10^9 bytes. Floor: the "
+    "convolutions' arithmetic at the best measured rate, or moving the same bytes undecoded. The networks have random "
+    "weights. A training step is one pair: NCC, diffusion and NDV of the final registration, backward, optimizer."
+)
+
+
+class Row(BaseModel):
+    """One work and what became of it: a measurement, or an error."""
+
+    what: str
+    work: Work
+    measurement: Measurement | None = None
+    error: str | None = None
+    floor_s: float | None = None
+    """The least time that this machine can take."""
+    reference_s: float | None = None
+    """Median of the public code at the same work."""
+
+    @property
+    def times_the_floor(self) -> float | None:
+        """Median over floor."""
+        if self.measurement is None or self.floor_s is None:
+            return None
+        return self.measurement.seconds.median / self.floor_s
+
+    @property
+    def reference_ratio(self) -> float | None:
+        """Median of the public code over ours: how many times faster ours is."""
+        if self.measurement is None or self.reference_s is None:
+            return None
+        return self.reference_s / self.measurement.seconds.median
+
+
+class Report(BaseModel):
+    """All rows of one run of the command, with the machine and its rates."""
+
+    machine: Machine
+    floor: Floor
+    repeats: int
+    rows: list[Row]
+    scoring: ScoringBench | None = None
+
+    def to_markdown(self) -> str:
+        """A title, the machine, and one table for each kind of work."""
+        machine, rates = self.machine, self.floor
+        lines = [
+            "# Benchmark",
+            "",
+            f"{machine.name}; device {machine.device}; torch {machine.torch}; "
+            f"{machine.threads} threads; {self.repeats} repeats; {machine.date}; load before {machine.load:.2f}.",
+            "",
+            f"Measured rates in GFLOP/s: matrix product {_rates(rates.matrix_gflops)}, convolution "
+            f"{_rates(rates.convolution_gflops)}. Copying: {_digits(rates.copy_gb_per_s)} GB/s, read plus written.",
+            "",
+            _NOTES,
+        ]
+        for table in _tables(self.rows):
+            lines += ["", f"## {table.title}", "", _markdown_row(table.columns)]
+            lines += [_markdown_row(["---"] * len(table.columns)), *map(_markdown_row, table.cells)]
+        if self.scoring:
+            lines += ["", "## scoring", "", self.scoring.to_markdown().rstrip()]
+        return "\n".join([*lines, ""])
+
+    def write(self, out: Path) -> None:
+        """Write bench.md and bench.json into a folder, each whole or not at all."""
+        write_text_atomically(out / "bench.json", self.model_dump_json(indent=1) + "\n")
+        write_text_atomically(out / "bench.md", self.to_markdown())
+
+    def show(self, console: Console) -> None:
+        """Print the tables."""
+        for table in _tables(self.rows):
+            shown = Table(*table.columns, title=table.title, box=SIMPLE_HEAD, pad_edge=False)
+            for row in table.cells:
+                shown.add_row(*row)
+            console.print(shown)
+        if self.scoring:
+            console.print(self.scoring.to_markdown(), markup=False, highlight=False)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A table of text."""
+
+    title: str
+    columns: Sequence[str]
+    cells: Sequence[Sequence[str]]
+
+
+def _tables(rows: Sequence[Row]) -> Iterator[_Cells]:
+    """One table for each kind of work that there are rows of."""
+    groups = [("forward", (Kind.FORWARD,)), ("step", (Kind.STEP,)), ("ensemble", (Kind.ENSEMBLE,)), ("io", IO_KINDS)]
+    for title, kinds in groups:
+        chosen = [row for row in rows if row.work.kind in kinds]
+        parts = title == "step"
+        if chosen:
+            yield _Cells(title, _columns(parts), [_cells(row, parts) for row in chosen])
+
+
+def _columns(parts: bool) -> list[str]:
+    of_a_step = ["forward s", "backward s", "saved GB"] if parts else []
+    last = ["peak GB", "floor s", "x floor", "reference s", "reference / ours"]
+    return ["what", "size", "median (min to max) s", *of_a_step, *last]
+
+
+def _cells(row: Row, parts: bool) -> list[str]:
+    size = " x ".join(map(str, row.work.shape))
+    found = row.measurement
+    if found is None:
+        why = (row.error or "").strip().splitlines()[-1:]
+        return [row.what, size, f"failed: {' '.join(why)}", *[_NONE] * (len(_columns(parts)) - 3)]
+    of_a_step = []
+    if parts:
+        of_a_step = [*(_digits(found.parts[name].median) for name in ("forward", "backward")), _digits(found.saved_gb)]
+    memory = f"{_digits(found.peak_memory_gb)} ({_digits(found.work_memory_gb)})"
+    last = map(_digits, (row.floor_s, row.times_the_floor, row.reference_s, row.reference_ratio))
+    return [row.what, size, _spread(found.seconds), *of_a_step, memory, *last]
+
+
+def _spread(seconds: Spread) -> str:
+    return f"{_digits(seconds.median)} ({_digits(seconds.min)} to {_digits(seconds.max)})"
+
+
+def _digits(value: float | None) -> str:
+    """Three significant digits, never as a power of ten."""
+    if value is None:
+        return _NONE
+    if value == 0:
+        return "0"
+    decimals = 2 - floor(log10(abs(value)))
+    return f"{round(value, decimals):.{max(decimals, 0)}f}"
+
+
+def _rates(by_dtype: dict[str, float]) -> str:
+    return " and ".join(f"{_digits(rate)} ({dtype})" for dtype, rate in by_dtype.items())
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

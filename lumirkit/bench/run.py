@@ -1,0 +1,106 @@
+"""Planning and doing a benchmark: which works, each in its own process, then one report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from data_manifests.worklist import RequestError
+from lumirkit.bench.child import check_reference_in_child, floor_in_child, measure_in_child
+from lumirkit.bench.floor import Floor
+from lumirkit.bench.machine import describe_machine
+from lumirkit.bench.networks import require_convolutions
+from lumirkit.bench.plan import Options, load_network, plan_rows
+from lumirkit.bench.report import Report, Row
+from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
+from lumirkit.bench.work import IO_KINDS, BenchError, Kind, Shape
+from registration.progress import Progress
+
+STEP_SIZE: Shape = (80, 112, 96)
+
+
+def run_bench(sizes: dict[Kind, Sequence[Shape]], options: Options, out: Path, with_scoring: bool = False) -> Report:
+    """Measure works at sizes, print tables, and write bench.md and bench.json.
+
+    Args:
+        sizes: the works, and at which (X, Y, Z) each.
+        out: folder for both files.
+        with_scoring: also time the scoring of a full-size pair.
+
+    Raises:
+        RequestError, RecipeError: the request cannot be carried out; nothing was started.
+        BenchError: some works could not be measured; all others are written.
+    """
+    network = load_network(options.network)
+    for convolutions in options.convolutions:
+        require_convolutions(convolutions)
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise RequestError(f"--device {options.device}: this machine offers no CUDA device to torch; use --device cpu")
+    if options.reference:
+        check_reference_in_child(options.reference)
+    threads = options.threads or torch.get_num_threads()
+    planned = [
+        row for kind, shapes in sizes.items() for shape in shapes for row in plan_rows(kind, shape, network, options)
+    ]
+    machine = describe_machine(options.device, threads)
+    floor = floor_in_child(options.device, threads)
+    rows = _with_references(_measure_all(planned, threads, floor))
+    report = Report(machine=machine, floor=floor, repeats=options.repeats, rows=rows)
+    report.write(out)
+    if with_scoring:
+        report.scoring = bench_scoring(out / "scoring", options.repeats)
+        report.write(out)
+    report.show(Console())
+    _require_success(rows)
+    return report
+
+
+def run_all(options: Options, out: Path) -> Report:
+    """Measure every work at its usual size: prediction and io at full size, the training step at half of it.
+
+    Raises:
+        RequestError, RecipeError: the request cannot be carried out; nothing was started.
+        BenchError: some works could not be measured; all others are written.
+    """
+    sizes: dict[Kind, Sequence[Shape]] = {Kind.FORWARD: [FULL_SIZE], Kind.ENSEMBLE: [FULL_SIZE], Kind.STEP: [STEP_SIZE]}
+    return run_bench(sizes | {kind: [FULL_SIZE] for kind in IO_KINDS}, options, out, with_scoring=True)
+
+
+def _measure_all(planned: Sequence[Row], threads: int, floor: Floor) -> list[Row]:
+    rows = []
+    with Progress(len(planned), "measuring") as progress:
+        for row in planned:
+            rows.append(_measure(row, threads, floor))
+            progress.advance(f"{row.work.kind}: {row.what}")
+    return rows
+
+
+def _measure(row: Row, threads: int, floor: Floor) -> Row:
+    try:
+        found = measure_in_child(row.work, threads)
+    except BenchError as error:
+        return row.model_copy(update={"error": str(error)})
+    least = found.raw_s.median if found.raw_s else None
+    if found.convolution_flop:
+        least = floor.seconds(found.convolution_flop, row.work.convolutions)
+    return row.model_copy(update={"measurement": found, "floor_s": least})
+
+
+def _with_references(rows: Sequence[Row]) -> list[Row]:
+    """Set the public code's median beside each of our rows of the same work and size."""
+    theirs = {
+        (row.work.kind, row.work.shape): row.measurement.seconds.median
+        for row in rows
+        if row.work.reference and row.measurement
+    }
+    ours = [row.model_copy(update={"reference_s": theirs.get((row.work.kind, row.work.shape))}) for row in rows]
+    return [row if row.work.reference else beside for row, beside in zip(rows, ours, strict=True)]
+
+
+def _require_success(rows: Sequence[Row]) -> None:
+    failed = [f"{row.work.kind}, {row.what}, {row.work.shape}:\n{row.error}" for row in rows if row.error]
+    if failed:
+        raise BenchError("some works could not be measured; all others are written:\n" + "\n".join(failed))

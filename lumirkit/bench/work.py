@@ -1,0 +1,94 @@
+"""What can be measured, and what a measurement says; both travel as JSON between the command and a work's process."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from registration.sitreg import SITRegConfig
+
+Shape = tuple[int, int, int]
+
+
+class BenchError(RuntimeError):
+    """Some works could not be measured; everything else was, and is written."""
+
+
+class Kind(StrEnum):
+    """The works."""
+
+    FORWARD = "forward"
+    STEP = "step"
+    ENSEMBLE = "ensemble"
+    READ_NII = "read .nii"
+    READ_NII_GZ = "read .nii.gz"
+    WRITE_NII = "write .nii"
+    WRITE_NII_GZ = "write .nii.gz"
+
+
+NETWORK_KINDS = (Kind.FORWARD, Kind.STEP, Kind.ENSEMBLE)
+IO_KINDS = (Kind.READ_NII, Kind.READ_NII_GZ, Kind.WRITE_NII, Kind.WRITE_NII_GZ)
+
+
+class Convolutions(StrEnum):
+    """Number format of the convolutions."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Work(BaseModel):
+    """One measurement to be made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    shape: Shape
+    """(X, Y, Z) of the images."""
+    network: SITRegConfig
+    convolutions: Convolutions = Convolutions.FLOAT32
+    members: PositiveInt = 1
+    """Models of the ensemble."""
+    repeats: PositiveInt = 5
+    device: str = "cpu"
+    plain_torch: bool = False
+    """Without the compiled kernels."""
+    reference: Path | None = None
+    """Measure the public SITReg code of this checkout instead of ours."""
+
+
+class Spread(BaseModel):
+    """Median, smallest and largest of the repeats."""
+
+    median: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarise at least one value."""
+        return cls(median=statistics.median(values), min=min(values), max=max(values))
+
+
+class Measurement(BaseModel):
+    """What a work took; seconds of the wall clock, GB are 10^9 bytes."""
+
+    seconds: Spread
+    parts: dict[str, Spread] = {}
+    """Seconds of the parts of a training step: forward (with the loss), backward, optimizer."""
+    peak_memory_gb: float
+    """High-water mark of the work's own process; on a GPU what torch allocated there."""
+    work_memory_gb: float
+    """The same without what the process held before the work began: Python and its libraries."""
+    convolution_flop: int | None = None
+    """Floating-point operations of the convolutions of one call."""
+    saved_gb: float | None = None
+    """What autograd keeps for the backward pass, parameters not counted."""
+    raw_s: Spread | None = None
+    """Seconds to read or write the same bytes without decoding them."""
+    mean_displacement_vox: float | None = None
+    """Mean length of the displacements that the random weights give, in voxels."""
