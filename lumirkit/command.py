@@ -24,6 +24,7 @@ from lumirkit.manifest import check as check_manifest
 from lumirkit.scores import score_and_show
 from lumirkit.weights import show_weights
 from registration.cohort import Failure
+from registration.sitreg import Convolutions
 from registration.volume import VolumeError
 from registration.weights import WeightsError
 from submission.predict import predict_dataset, predict_file
@@ -46,6 +47,9 @@ app.add_typer(manifest, name="manifest")
 app.add_typer(bench, name="bench")
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
+ConvolutionFormat = Annotated[
+    Convolutions, typer.Option("--convolutions", help="Number format of the convolutions; bfloat16 is faster.")
+]
 Weights = Annotated[
     list[Path], typer.Option(help="Weight file, or folder of them; give it several times to average models.")
 ]
@@ -91,9 +95,10 @@ def register(
     out: Annotated[Path, typer.Argument(help="Displacement field to write (.nii.gz).")],
     weights: Weights,
     device: Device = "auto",
+    convolutions: ConvolutionFormat = Convolutions.FLOAT32,
 ) -> None:
     """Register one pair of images."""
-    predict_file(fixed, moving, out, weights, _device(device))
+    predict_file(fixed, moving, out, weights, _device(device), convolutions)
 
 
 @app.command()
@@ -103,10 +108,12 @@ def predict(
     out: FieldsOut,
     shard: ShardText = "1/1",
     device: Device = "auto",
+    convolutions: ConvolutionFormat = Convolutions.FLOAT32,
 ) -> None:
     """Register the validation pairs of a dataset."""
     dataset_json = _dataset_json(dataset)
-    failures = predict_dataset(dataset_json, dataset_json.parent, out, weights, _device(device), Shard.parse(shard))
+    place = _device(device), Shard.parse(shard), convolutions
+    failures = predict_dataset(dataset_json, dataset_json.parent, out, weights, *place)
     _report(_reasons(failures))
 
 

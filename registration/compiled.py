@@ -1,15 +1,26 @@
-"""Numba's compiler, with machine code kept between processes wherever a place for it can be written."""
+"""Numba's compiler, with machine code kept between processes wherever it can be written or was left before.
+
+Numba keeps a function's code under the content of the function's own file. Kernels call functions of other files, and
+a container runs from a file system that can only be read; both need the changes made here.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+    UserWideCacheLocator,
+)
 
 Kernel = TypeVar("Kernel", bound=Callable)
 
@@ -21,26 +32,15 @@ FIELD_MATHS = {"contract", "reassoc", "nsz", "arcp"}
 def compiled(kernel: Kernel, **options: Any) -> Kernel:
     """Compile a function on its first call; plain IEEE arithmetic unless `options` say otherwise.
 
-    The machine code is kept in `__pycache__`, or else in the user's cache folder (NUMBA_CACHE_DIR moves it). Where
-    neither can be written, every process compiles again, which takes some seconds, instead of failing.
+    The machine code is kept in `__pycache__`, or else in the user's cache folder (NUMBA_CACHE_DIR moves it), until a
+    file with compiled functions beside it changes. Where nothing can be written, code that is there is used, and what
+    is missing is compiled for this process, which takes some seconds, instead of failing.
     """
     options.setdefault("fastmath", False)  # unset, it would be whatever the first compiled caller has
-    try:
-        dispatcher = numba.njit(kernel, cache=True, nogil=True, **options)
-    except RuntimeError as error:
-        if "no locator available" not in str(error):
-            raise
-        return numba.njit(kernel, nogil=True, **options)
-    # Numba would compile again only where the kernel's own file has changed. What it calls lies in other files of the
-    # folder too, so machine code is kept under the content of all that hold any.
-    dispatcher._cache._cache_file._source_stamp = _content(Path(inspect.getfile(kernel)).parent)
+    dispatcher = numba.njit(kernel, nogil=True, **options)
+    with suppress(RuntimeError):  # no place for machine code, neither to write nor to read
+        dispatcher._cache = _KeptCode(kernel)  # type: ignore[no-untyped-call]
     return dispatcher
-
-
-@cache
-def _content(folder: Path) -> str:
-    sources = (path.read_bytes() for path in sorted(folder.glob("*.py")))
-    return hashlib.sha256(b"".join(source for source in sources if b"import compiled" in source)).hexdigest()
 
 
 def compiled_loops(kernel: Kernel) -> Kernel:
@@ -51,3 +51,48 @@ def compiled_loops(kernel: Kernel) -> Kernel:
 def compiled_point(kernel: Kernel) -> Kernel:
     """Compile what a kernel does at one voxel, in `FIELD_MATHS`; kernels of CPU and GPU call it."""
     return compiled(kernel, fastmath=FIELD_MATHS)
+
+
+@cache
+def _content(folder: Path) -> str:
+    """Hash of the files that hold compiled functions."""
+    sources = (path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(b"".join(source for source in sources if b"import compiled" in source)).hexdigest()
+
+
+class _OfAllFiles:
+    """Code is fresh as long as no file beside the function's changes."""
+
+    _py_file: str
+
+    def get_source_stamp(self) -> str:
+        return _content(Path(self._py_file).parent)
+
+
+class _UserProvided(_OfAllFiles, UserProvidedCacheLocator):
+    pass
+
+
+class _InTree(_OfAllFiles, InTreeCacheLocator):
+    @classmethod
+    def from_function(cls, py_func: Callable, py_file: str) -> _InTree | None:
+        locator: _InTree | None = super().from_function(py_func, py_file)  # type: ignore[no-untyped-call]
+        if locator is None and any((Path(py_file).parent / "__pycache__").glob("*.nbi")):
+            return cls(py_func, py_file)  # left by who could write here
+        return locator
+
+
+class _UserWide(_OfAllFiles, UserWideCacheLocator):
+    pass
+
+
+class _Places(CompileResultCacheImpl):
+    _locator_classes = [_UserProvided, _InTree, _UserWide]  # noqa: RUF012
+
+
+class _KeptCode(FunctionCache):
+    _impl_class = _Places
+
+    def save_overload(self, *arguments: Any) -> None:
+        with suppress(OSError):  # a full disk or one that can only be read must not stop a registration
+            super().save_overload(*arguments)  # type: ignore[no-untyped-call]

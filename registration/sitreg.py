@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 from math import gcd
 from typing import Any, Literal, Protocol, Self, TypeVar, cast
@@ -36,6 +37,13 @@ _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the 
 BothHalves = Float[Tensor, "2*batch channel x y z"]
 Features = TypeVar("Features")
 Result = TypeVar("Result")
+
+
+class Convolutions(StrEnum):
+    """Number format of convolutions and features; fields, statistics and weights stay in float32."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
 
 
 class SITRegConfig(BaseModel):
@@ -223,8 +231,7 @@ class SITReg(nn.Module):
     def __init__(self, config: SITRegConfig) -> None:
         super().__init__()
         self.config = config
-        self.convolution_dtype: torch.dtype | None = None
-        """Dtype of convolutions and features, None that of the weights; fields, statistics and weights keep theirs."""
+        self.convolutions = Convolutions.FLOAT32
         self.recompute = False
         """Keep for the backward pass only what goes from level to level, and compute the rest again."""
         in_channels = mind.CHANNELS if config.input_transform == "mind" else 1
@@ -240,7 +247,8 @@ class SITReg(nn.Module):
     def extract(self, images: BothHalves) -> list[BothHalves]:
         """Features of every level, finest first, of images (2 * batch, 1, X, Y, Z) with intensities 0…255."""
         inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
-        inputs = inputs.to(self.convolution_dtype or inputs.dtype, memory_format=torch.channels_last_3d)
+        dtype = torch.bfloat16 if self.convolutions is Convolutions.BFLOAT16 else inputs.dtype
+        inputs = inputs.to(dtype, memory_format=torch.channels_last_3d)
         features: list[BothHalves] = self.extractor(inputs, self.recompute)
         return features
 

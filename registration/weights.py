@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from registration.ensemble import Ensemble
-from registration.sitreg import SITReg, SITRegConfig
+from registration.sitreg import Convolutions, SITReg, SITRegConfig
 from registration.volume import write_atomically
 
 _CARD_KEY = "lumirkit"
@@ -60,7 +60,9 @@ def save_weights(path: Path, network: SITReg, card: WeightsCard) -> WeightsCard:
     return card
 
 
-def load_weights(path: Path, device: torch.device | str = "cpu") -> tuple[SITReg, WeightsCard]:
+def load_weights(
+    path: Path, device: torch.device | str = "cpu", convolutions: Convolutions = Convolutions.FLOAT32
+) -> tuple[SITReg, WeightsCard]:
     """Read a network, ready for inference, and its card.
 
     Raises:
@@ -91,6 +93,7 @@ def load_weights(path: Path, device: torch.device | str = "cpu") -> tuple[SITReg
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise WeightsError(f"{path}: the tensors do not fit the network in the card: {error}") from error
+    network.convolutions = convolutions
     return network.to(device).eval().requires_grad_(False), card
 
 
@@ -109,14 +112,16 @@ def find_weights(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def load_ensemble(paths: Sequence[Path], device: torch.device | str = "cpu") -> tuple[Ensemble, list[WeightsCard]]:
+def load_ensemble(
+    paths: Sequence[Path], device: torch.device | str = "cpu", convolutions: Convolutions = Convolutions.FLOAT32
+) -> tuple[Ensemble, list[WeightsCard]]:
     """Read one to K weight files (or folders of them) as one ensemble.
 
     Raises:
         WeightsError: as `load_weights`, or the members' networks differ.
     """
     files = find_weights(paths)
-    loaded = [load_weights(file, device) for file in files]
+    loaded = [load_weights(file, device, convolutions) for file in files]
     cards = [card for _, card in loaded]
     for file, card in zip(files, cards, strict=True):
         differing = [

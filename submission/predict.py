@@ -15,7 +15,7 @@ from data_manifests.worklist import PairFiles, Shard, require_writable, validati
 from registration.cohort import Failure, for_each_pair, register_files
 from registration.ensemble import Ensemble
 from registration.grid import coarsen_image, refine_displacement
-from registration.sitreg import register
+from registration.sitreg import Convolutions, register
 from registration.volume import Volume, VolumeError, require_nifti_name, require_same_shape
 from registration.weights import load_ensemble
 
@@ -41,7 +41,14 @@ def register_pair(network: Ensemble, fixed: Volume, moving: Volume) -> Float32[n
     return np.ascontiguousarray(disp_vox[0].movedim(0, -1).cpu().numpy())
 
 
-def predict_file(fixed: Path, moving: Path, out: Path, weights: Sequence[Path], device: torch.device) -> None:
+def predict_file(
+    fixed: Path,
+    moving: Path,
+    out: Path,
+    weights: Sequence[Path],
+    device: torch.device,
+    convolutions: Convolutions = Convolutions.FLOAT32,
+) -> None:
     """Register one pair of files and write the field.
 
     Raises:
@@ -49,7 +56,7 @@ def predict_file(fixed: Path, moving: Path, out: Path, weights: Sequence[Path], 
     """
     require_nifti_name(out)
     require_writable(out.parent)
-    network, _ = load_ensemble(weights, device)
+    network, _ = load_ensemble(weights, device, convolutions)
     register_files(partial(register_pair, network), fixed, moving, out)
 
 
@@ -60,6 +67,7 @@ def predict_dataset(
     weights: Sequence[Path],
     device: torch.device,
     shard: Shard | None = None,
+    convolutions: Convolutions = Convolutions.FLOAT32,
 ) -> list[Failure]:
     """Register the validation pairs of a dataset JSON and write one field a pair under the evaluator's names.
 
@@ -75,7 +83,7 @@ def predict_dataset(
         ManifestError, WeightsError, RequestError: the request cannot be carried out; nothing was started.
     """
     pairs = validation_files(dataset_json, images, out, shard)
-    network, _ = load_ensemble(weights, device)
+    network, _ = load_ensemble(weights, device, convolutions)
 
     def predict_pair(pair: PairFiles) -> None:
         register_files(partial(register_pair, network), pair.fixed, pair.moving, pair.field, pair.shape)

@@ -38,6 +38,7 @@ def train(recipe: Recipe, data: Path, out: Path, device: torch.device, minutes: 
     run = RunFolder(out, recipe, data)
     torch.manual_seed(recipe.seed)
     network = SITReg(recipe.network).to(device)
+    network.convolutions, network.recompute = recipe.convolutions, recipe.recompute
     run.restore_network(network)
     first_stage, step = run.last_position()
     run.truncate_log(step)

@@ -18,7 +18,7 @@ from pydantic import (
     field_validator,
 )
 
-from registration.sitreg import SITRegConfig
+from registration.sitreg import Convolutions, SITRegConfig
 
 
 class RecipeError(ValueError):
@@ -69,6 +69,10 @@ class Recipe(_Part):
     name: str
     seed: int = 0
     network: SITRegConfig
+    convolutions: Convolutions = Convolutions.FLOAT32
+    """bfloat16 is faster; weights, statistics, fields and losses stay in float32."""
+    recompute: bool = False
+    """Keep only what goes from level to level for the backward pass: a fraction of the memory for more time."""
     stages: tuple[Stage, ...]
     data_workers: int = 0
     """Processes that read images beside training; 0 reads in the training process."""
