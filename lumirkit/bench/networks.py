@@ -47,13 +47,10 @@ def require_convolutions(convolutions: Convolutions) -> None:
 
 
 def _network(config: SITRegConfig, convolutions: Convolutions, device: torch.device, seed: int) -> SITReg:
-    """A network with random weights that move things by some voxels; drawn as the public code's first weights are."""
+    """A network as training starts it; its first weights move things about as far as those of the public code."""
     require_convolutions(convolutions)
     torch.manual_seed(seed)
-    network = SITReg(config)
-    for update in network.updates:
-        update.head.reset_parameters()  # type: ignore[operator, union-attr]
-    return network.to(device)
+    return SITReg(config).to(device)
 
 
 def registration_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:

@@ -22,8 +22,9 @@ _NONE = "-"
 _NOTES = (
     "Seconds: median (smallest to largest) of the repeats after one call that warms up. Memory: the most that the own "
     "process of a work held, and in brackets without Python and its libraries; GB are 10^9 bytes. Floor: the "
-    "convolutions' arithmetic at the best measured rate, or moving the same bytes undecoded. The networks have random "
-    "weights. A training step is one pair: NCC, diffusion and NDV of the final registration, backward, optimizer."
+    "convolutions' arithmetic at the best measured rate, or moving the same bytes undecoded. The networks have the "
+    "weights that training starts from; mean u is how far these move things. A training step is one pair: NCC, "
+    "diffusion and NDV of the final registration, backward, optimizer."
 )
 
 
@@ -109,34 +110,35 @@ class _Cells:
     cells: Sequence[Sequence[str]]
 
 
+_FIRST = ("what", "size", "median (min to max) s")
+_LAST = ("peak GB", "floor s", "x floor", "reference s", "reference / ours")
+_GROUPS: tuple[tuple[str, Sequence[Kind], Sequence[str]], ...] = (
+    ("forward", (Kind.FORWARD,), ("mean u, voxels",)),
+    ("step", (Kind.STEP,), ("forward s", "backward s", "saved GB")),
+    ("ensemble", (Kind.ENSEMBLE,), ("mean u, voxels",)),
+    ("io", IO_KINDS, ()),
+)
+
+
 def _tables(rows: Sequence[Row]) -> Iterator[_Cells]:
-    """One table for each kind of work that there are rows of."""
-    groups = [("forward", (Kind.FORWARD,)), ("step", (Kind.STEP,)), ("ensemble", (Kind.ENSEMBLE,)), ("io", IO_KINDS)]
-    for title, kinds in groups:
+    """One table for each kind of work that there are rows of, with the columns that this kind has of its own."""
+    for title, kinds, own in _GROUPS:
         chosen = [row for row in rows if row.work.kind in kinds]
-        parts = title == "step"
         if chosen:
-            yield _Cells(title, _columns(parts), [_cells(row, parts) for row in chosen])
+            yield _Cells(title, (*_FIRST, *own, *_LAST), [_cells(row, own) for row in chosen])
 
 
-def _columns(parts: bool) -> list[str]:
-    of_a_step = ["forward s", "backward s", "saved GB"] if parts else []
-    last = ["peak GB", "floor s", "x floor", "reference s", "reference / ours"]
-    return ["what", "size", "median (min to max) s", *of_a_step, *last]
-
-
-def _cells(row: Row, parts: bool) -> list[str]:
+def _cells(row: Row, own: Sequence[str]) -> list[str]:
     size = " x ".join(map(str, row.work.shape))
     found = row.measurement
     if found is None:
         why = (row.error or "").strip().splitlines()[-1:]
-        return [row.what, size, f"failed: {' '.join(why)}", *[_NONE] * (len(_columns(parts)) - 3)]
-    of_a_step = []
-    if parts:
-        of_a_step = [*(_digits(found.parts[name].median) for name in ("forward", "backward")), _digits(found.saved_gb)]
+        return [row.what, size, f"failed: {' '.join(why)}", *[_NONE] * len([*own, *_LAST])]
+    special = {"mean u, voxels": found.mean_displacement_vox, "saved GB": found.saved_gb}
+    special |= {f"{part} s": spread.median for part, spread in found.parts.items()}
     memory = f"{_digits(found.peak_memory_gb)} ({_digits(found.work_memory_gb)})"
     last = map(_digits, (row.floor_s, row.times_the_floor, row.reference_s, row.reference_ratio))
-    return [row.what, size, _spread(found.seconds), *of_a_step, memory, *last]
+    return [row.what, size, _spread(found.seconds), *(_digits(special[name]) for name in own), memory, *last]
 
 
 def _spread(seconds: Spread) -> str:
