@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from registration.grid import Volume5d
-from registration.smoothing import gaussian_smooth
+from registration.kernels.dispatch import kernels_serve
+from registration.kernels.mind import fused_mind
+from registration.smoothing import gaussian_smooth, gaussian_weights
 
 CHANNELS = 6
 SIGMA_VOX = 0.5
@@ -24,7 +26,27 @@ def mind(image: Float[Tensor, "batch 1 x y z"], sigma_vox: float = SIGMA_VOX) ->
 
     V is kept above a thousandth of its mean over the image, so that regions without contrast give 1 in all channels
     instead of amplified noise. The result, in (0, 1], does not change under a * image + b for any a != 0.
+
+    Args:
+        image: any floating dtype, which is the dtype of the result; any intensities.
+        sigma_vox: standard deviation of the patch weights in voxels; the patch has an edge of 3 voxels.
+
+    Returns:
+        The neighbours in the order x - 1, x + 1, y - 1, y + 1, z - 1, z + 1; the memory format is that of channels
+        last where no gradient is asked for.
+
+    Raises:
+        ValueError: the image has more than one channel.
     """
+    if image.shape[1] != 1:
+        raise ValueError(f"mind: the image has shape {tuple(image.shape)}; expected one channel, (batch, 1, X, Y, Z)")
+    differentiated = image.requires_grad and torch.is_grad_enabled()
+    if kernels_serve(image) and not differentiated:
+        return fused_mind(image, gaussian_weights(sigma_vox, _RADIUS), _VARIANCE_FLOOR)
+    return _plain_mind(image, sigma_vox)
+
+
+def _plain_mind(image: Float[Tensor, "batch 1 x y z"], sigma_vox: float) -> Float[Tensor, "batch 6 x y z"]:
     distance = gaussian_smooth(_squared_differences(image), sigma_vox, _RADIUS)
     variance = distance.mean(dim=1, keepdim=True)
     floor = _VARIANCE_FLOOR * variance.mean(dim=(2, 3, 4), keepdim=True)

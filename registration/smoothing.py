@@ -5,17 +5,23 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from registration.grid import Volume5d
 from registration.separable import AxisOperator, apply_along_axes, clamped_operator
 
 
+def gaussian_weights(sigma_vox: float, radius: int) -> Float64[Tensor, " taps"]:
+    """Samples of a Gaussian at the 2 * radius + 1 voxels around its centre, of sum 1."""
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).double() / sigma_vox) ** 2)
+    return weights / weights.sum()
+
+
 @lru_cache(maxsize=64)
 def _gaussian_operator(size: int, sigma_vox: float, radius: int) -> AxisOperator:
-    offsets = torch.arange(-radius, radius + 1)
-    weights = torch.exp(-0.5 * (offsets.double() / sigma_vox) ** 2)
-    columns = torch.arange(size)[:, None] + offsets
-    return clamped_operator((weights / weights.sum()).expand(size, -1), columns, size)
+    columns = torch.arange(size)[:, None] + torch.arange(-radius, radius + 1)
+    return clamped_operator(gaussian_weights(sigma_vox, radius).expand(size, -1), columns, size)
 
 
 def gaussian_smooth(volume: Volume5d, sigma_vox: float, radius: int) -> Volume5d:

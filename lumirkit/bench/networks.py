@@ -10,11 +10,10 @@ from jaxtyping import Float32
 from numpy import ndarray
 from torch import Tensor
 
-from data_manifests.worklist import RequestError
 from lumirkit.bench.images import brain_like_pair
-from lumirkit.bench.work import Convolutions, Kind, Work
+from lumirkit.bench.work import Kind, Work
 from registration.ensemble import Ensemble
-from registration.sitreg import SITReg, SITRegConfig
+from registration.sitreg import SITReg
 from submission.predict import register_pair
 from train.recipe import Losses
 from train.stages import pairwise_loss
@@ -36,36 +35,25 @@ class TrainingStep:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 
-def require_convolutions(convolutions: Convolutions) -> None:
-    """Check that the network offers this number format.
-
-    Raises:
-        RequestError: it does not.
-    """
-    if convolutions is not Convolutions.FLOAT32:
-        raise RequestError(f"--convolutions {convolutions}: the network computes in float32 alone")
-
-
-def _network(config: SITRegConfig, convolutions: Convolutions, device: torch.device, seed: int) -> SITReg:
+def _network(work: Work, seed: int) -> SITReg:
     """A network as training starts it; its first weights move things about as far as those of the public code."""
-    require_convolutions(convolutions)
     torch.manual_seed(seed)
-    return SITReg(config).to(device)
+    network = SITReg(work.network).to(work.device)
+    network.convolutions, network.recompute = work.convolutions, work.recompute
+    return network
 
 
 def registration_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:
     """Register one pair as `lumirkit predict` does: images in memory to the field (X, Y, Z, 3), in voxels."""
     fixed, moving = brain_like_pair(work.shape)
     members = work.members if work.kind is Kind.ENSEMBLE else 1
-    device = torch.device(work.device)
-    network = Ensemble([_network(work.network, work.convolutions, device, seed) for seed in range(members)])
+    network = Ensemble([_network(work, seed) for seed in range(members)])
     return lambda: register_pair(network, fixed, moving)
 
 
 def training_step(work: Work) -> TrainingStep:
     """A training step on one pair with `STEP_LOSSES` and Adam."""
-    device = torch.device(work.device)
-    network = _network(work.network, work.convolutions, device, seed=0)
-    fixed, moving = (torch.from_numpy(image.data).to(device)[None, None] for image in brain_like_pair(work.shape))
+    network = _network(work, seed=0)
+    fixed, moving = (torch.from_numpy(image.data).to(work.device)[None, None] for image in brain_like_pair(work.shape))
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
     return TrainingStep(lambda: pairwise_loss(network, fixed, moving, STEP_LOSSES)[0], optimizer)

@@ -9,8 +9,8 @@ from pathlib import Path
 import train
 from data_manifests.worklist import RequestError
 from lumirkit.bench.report import Row
-from lumirkit.bench.work import NETWORK_KINDS, Convolutions, Kind, Shape, Work
-from registration.sitreg import SITRegConfig
+from lumirkit.bench.work import NETWORK_KINDS, Kind, Shape, Work
+from registration.sitreg import Convolutions, SITRegConfig
 from train.recipe import load_recipe
 
 _SMALLEST_AXIS = 8
@@ -79,6 +79,9 @@ def plan_rows(kind: Kind, shape: Shape, network: SITRegConfig, options: Options)
     for convolutions in options.convolutions:
         ours = work.model_copy(update={"convolutions": convolutions})
         yield Row(what=f"{name}, {convolutions}", work=ours)
+        if kind is Kind.STEP:
+            recomputed = ours.model_copy(update={"recompute": True})
+            yield Row(what=f"{name}, {convolutions}, recomputed", work=recomputed)
         if options.plain:
             plain = ours.model_copy(update={"plain_torch": True})
             yield Row(what=f"{name}, {convolutions}, plain torch", work=plain)

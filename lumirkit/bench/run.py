@@ -12,7 +12,6 @@ from data_manifests.worklist import RequestError
 from lumirkit.bench.child import check_reference_in_child, floor_in_child, measure_in_child
 from lumirkit.bench.floor import Floor
 from lumirkit.bench.machine import describe_machine
-from lumirkit.bench.networks import require_convolutions
 from lumirkit.bench.plan import Options, load_network, plan_rows
 from lumirkit.bench.report import Report, Row
 from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
@@ -35,8 +34,6 @@ def run_bench(sizes: dict[Kind, Sequence[Shape]], options: Options, out: Path, w
         BenchError: some works could not be measured; all others are written.
     """
     network = load_network(options.network)
-    for convolutions in options.convolutions:
-        require_convolutions(convolutions)
     if options.device != "cpu" and not torch.cuda.is_available():
         raise RequestError(f"--device {options.device}: this machine offers no CUDA device to torch; use --device cpu")
     if options.reference:

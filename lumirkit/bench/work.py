@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from registration.sitreg import SITRegConfig
+from registration.sitreg import Convolutions, SITRegConfig
 
 Shape = tuple[int, int, int]
 
@@ -34,13 +34,6 @@ NETWORK_KINDS = (Kind.FORWARD, Kind.STEP, Kind.ENSEMBLE)
 IO_KINDS = (Kind.READ_NII, Kind.READ_NII_GZ, Kind.WRITE_NII, Kind.WRITE_NII_GZ)
 
 
-class Convolutions(StrEnum):
-    """Number format of the convolutions."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-
-
 class Work(BaseModel):
     """One measurement to be made."""
 
@@ -57,6 +50,8 @@ class Work(BaseModel):
     device: str = "cpu"
     plain_torch: bool = False
     """Without the compiled kernels."""
+    recompute: bool = False
+    """A training step that keeps only what goes from level to level."""
     reference: Path | None = None
     """Measure the public SITReg code of this checkout instead of ours."""
 
