@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from registration.sitreg import BothHalves, SITReg
+from registration.sitreg import BothHalves, MemberFeatures, SITReg
 
 
 class Ensemble(nn.Module):
@@ -27,15 +27,13 @@ class Ensemble(nn.Module):
         self.recompute = False
         self.members: Sequence[SITReg] = nn.ModuleList(members)  # type: ignore[assignment]
 
-    def extract(self, images: BothHalves) -> list[list[BothHalves]]:
-        """Per level, finest first, the features of every member."""
+    def extract(self, images: BothHalves) -> list[MemberFeatures]:
+        """Features of every level, finest first, one volume a member."""
         by_member = [member.extract(images) for member in self.members]
-        return [list(level) for level in zip(*by_member, strict=True)]
+        return [[volume for own in level for volume in own] for level in zip(*by_member, strict=True)]
 
-    def control_points(self, level: int, features: list[BothHalves], disp_level_vox: BothHalves | None) -> BothHalves:
+    def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
         """The members' mean control points, in voxels of the level."""
-        predictions = [
-            member.control_points(level, own, disp_level_vox)
-            for member, own in zip(self.members, features, strict=True)
-        ]
+        features.reverse()  # so that `pop` gives the first member's
+        predictions = [member.control_points(level, [features.pop()], disp_level_vox) for member in self.members]
         return torch.stack(predictions).mean(dim=0)

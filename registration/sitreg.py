@@ -35,7 +35,7 @@ INTENSITY_MAX = 255.0
 _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the start: nearly the identity, not stuck
 
 BothHalves = Float[Tensor, "2*batch channel x y z"]
-Features = TypeVar("Features")
+MemberFeatures = list[BothHalves]  # of one level, one volume a model
 Result = TypeVar("Result")
 
 
@@ -87,17 +87,20 @@ class Registration:
     inverse_vox: DisplacementVox
 
 
-class ControlPointNetwork(Protocol[Features]):
+class ControlPointNetwork(Protocol):
     """What the level loop needs of a network; one model and an ensemble of models both offer it."""
 
     config: SITRegConfig
     recompute: bool
 
-    def extract(self, images: BothHalves) -> Sequence[Features]:
-        """Features of every level, finest first."""
+    def extract(self, images: BothHalves) -> list[MemberFeatures]:
+        """Features of every level, finest first, of images (2 * batch, 1, X, Y, Z) with intensities 0…255."""
 
-    def control_points(self, level: int, features: Features, disp_level_vox: BothHalves | None) -> BothHalves:
-        """Bounded control points of one level, in voxels of that level, from features warped half-way."""
+    def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
+        """Bounded control points of one level, in voxels of that level, from features warped half-way.
+
+        Takes the volumes out of `features`, so that each is forgotten once it is warped. None stands for the identity.
+        """
 
 
 class Conv3d(nn.Conv3d):
@@ -170,13 +173,18 @@ class Extractor(nn.Module):
 
     def forward(self, images: Volume5d, recompute: bool) -> list[Volume5d]:
         """Features, finest level first."""
-        skip = self.stem(images)
+        volume = self.stem(images)
         features = []
         for block, downsampling in zip(self.blocks, [*self.downsamplings, None], strict=True):
-            averages = downsampling.averages(skip) if downsampling else None
-            features.append(_recomputed(block, skip) if recompute else block(skip))
+            averages = downsampling.averages(volume) if downsampling else None
+            if recompute:
+                volume = _recomputed(block, volume)
+            else:
+                for layer in cast(nn.Sequential, block):  # not block(volume), which would hold its input to the end
+                    volume = layer(volume)
+            features.append(volume)
             if downsampling:
-                skip = downsampling(features[-1], averages)
+                volume = downsampling(volume, averages)
         return features
 
 
@@ -244,23 +252,22 @@ class SITReg(nn.Module):
         )
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
-    def extract(self, images: BothHalves) -> list[BothHalves]:
-        """Features of every level, finest first, of images (2 * batch, 1, X, Y, Z) with intensities 0…255."""
+    def extract(self, images: BothHalves) -> list[MemberFeatures]:
+        """Features of every level, finest first; see `ControlPointNetwork`."""
         inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
         dtype = torch.bfloat16 if self.convolutions is Convolutions.BFLOAT16 else inputs.dtype
         inputs = inputs.to(dtype, memory_format=torch.channels_last_3d)
-        features: list[BothHalves] = self.extractor(inputs, self.recompute)
-        return features
+        return [[volume] for volume in self.extractor(inputs, self.recompute)]
 
-    def control_points(self, level: int, features: BothHalves, disp_level_vox: BothHalves | None) -> BothHalves:
-        """Control points of both halves, in voxels of the level; None stands for the identity."""
-        warped = features if disp_level_vox is None else sample(features, disp_level_vox)
+    def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
+        """Control points of both halves, in voxels of the level; see `ControlPointNetwork`."""
+        warped = features.pop() if disp_level_vox is None else sample(features.pop(), disp_level_vox)
         control_points: BothHalves = self.updates[level](warped)
         return control_points.contiguous()
 
 
 def register(
-    network: ControlPointNetwork[Features],
+    network: ControlPointNetwork,
     fixed: Float[Tensor, "batch 1 x y z"],
     moving: Float[Tensor, "batch 1 x y z"],
     every_level: bool = False,
@@ -275,12 +282,14 @@ def register(
         Registrations from coarse to fine; only the final one unless `every_level`.
     """
     shape = fixed.shape[2:]
-    features = list(network.extract(torch.cat([moving, fixed])))
+    features = network.extract(torch.cat([moving, fixed]))
     halves = _Halves()
     results = []
     for level in reversed(range(network.config.levels)):
-        inputs = network, level, features.pop(), halves, shape  # `pop`: no other level needs these features
-        halves = _recomputed(_next_halves, *inputs) if network.recompute else _next_halves(*inputs)
+        if network.recompute:
+            halves = _recomputed(_next_halves, network, level, tuple(features.pop()), halves, shape)
+        else:
+            halves = _next_halves(network, level, features.pop(), halves, shape)
         if every_level or level == 0:
             results.append(halves.registration())
     return results
@@ -318,10 +327,15 @@ class _Halves:
 
 
 def _next_halves(
-    network: ControlPointNetwork[Features], level: int, features: Features, halves: _Halves, shape: Sequence[int]
+    network: ControlPointNetwork,
+    level: int,
+    features: MemberFeatures | tuple[BothHalves, ...],
+    halves: _Halves,
+    shape: Sequence[int],
 ) -> _Halves:
-    """What one level makes of the mappings found so far."""
-    control_points = network.control_points(level, features, halves.at_block_centres(2**level))
+    """What one level makes of the mappings found so far; a list of features is emptied, a tuple is kept."""
+    volumes = features if isinstance(features, list) else list(features)
+    control_points = network.control_points(level, volumes, halves.at_block_centres(2**level))
     return halves.updated(spline_displacement(control_points, 2**level, shape))
 
 
