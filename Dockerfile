@@ -16,8 +16,10 @@ RUN pip install --no-cache-dir --root-user-action=ignore \
 
 ARG WEIGHTS=submission/weights
 COPY ${WEIGHTS}/ /opt/lumirkit/weights/
-# A build without usable weights ends here, with the reason.
-RUN lumirkit weights /opt/lumirkit/weights && chmod -R a+rX /opt/lumirkit
+# A build without usable weights ends here, with the reason. Registering once leaves the compiled kernels in the image.
+RUN lumirkit weights /opt/lumirkit/weights \
+    && python -m submission.warm_up /opt/lumirkit/weights \
+    && chmod -R a+rX /opt/lumirkit
 
 # The caller's user has no home and no name here, and only the output folder may be writable.
 ENV HOME=/tmp USER=lumirkit PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lumirkit.bench.accuracy import measure_accuracy
 from lumirkit.bench.plan import Options, parse_size
 from lumirkit.bench.run import STEP_SIZE, run_all, run_bench
 from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
@@ -116,6 +117,17 @@ def scoring(
 ) -> None:
     """Score one full-size pair, stage by stage."""
     print(bench_scoring(out, repeats).to_markdown(), end="")
+
+
+@app.command()
+def accuracy(
+    fixed: Annotated[Path, typer.Argument(help="Fixed image.")],
+    moving: Annotated[Path, typer.Argument(help="Moving image, on the same grid.")],
+    weights: Annotated[list[Path], typer.Option(help="Weight file, or folder of them; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Where to write the numbers (.json).")] = _OUT / "accuracy.json",
+) -> None:
+    """Compare the fields of the kernels, in float32 and bfloat16, with plain torch in float64."""
+    measure_accuracy(weights, fixed, moving, out)
 
 
 @app.command("all")

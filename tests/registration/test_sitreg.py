@@ -5,7 +5,8 @@ from pydantic import ValidationError
 from registration.ensemble import Ensemble
 from registration.grid import coarse_shape
 from registration.jacobian import jacobian_determinants
-from registration.sitreg import SITReg, SITRegConfig, register
+from registration.kernels.dispatch import plain_torch
+from registration.sitreg import Convolutions, SITReg, SITRegConfig, register
 from registration.warp import compose
 
 SMALL = {"feature_channels": (4, 6, 8), "update_channels": (4, 8, 8)}
@@ -123,6 +124,56 @@ def test_gradient_against_finite_differences():
         weight -= 2 * step * direction
         below = objective()
     assert float((above - below) / (2 * step)) == pytest.approx(float((weight.grad * direction).sum()), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(24, 20, 28), (25, 19, 30)])
+def test_the_kernels_give_the_fields_of_plain_torch_in_float64(shape):
+    network, pair = lively(SITRegConfig(**SMALL), strength=0.1), images(shape)
+    with torch.no_grad():
+        kernels = register(network, *pair)[-1]
+        with plain_torch():
+            exact = register(network.double(), *(image.double() for image in pair))[-1]
+    distance = (kernels.forward_vox - exact.forward_vox).norm(dim=1)
+    assert exact.forward_vox.abs().max() > 0.3
+    assert distance.max() < 1e-3
+    assert distance.mean() < 1e-4
+
+
+def test_bfloat16_convolutions_stay_close_and_symmetric():
+    network, pair = lively(SITRegConfig(**SMALL), strength=0.1), images((24, 20, 28))
+    with torch.no_grad():
+        exact = register(network, *pair)[-1]
+        network.convolutions = Convolutions.BFLOAT16
+        there, back = register(network, *pair)[-1], register(network, *pair[::-1])[-1]
+        with plain_torch():
+            plain = register(network, *pair)[-1]
+    assert there.forward_vox.dtype == torch.float32
+    assert 0 < (there.forward_vox - exact.forward_vox).norm(dim=1).mean() < 0.02
+    assert (plain.forward_vox - exact.forward_vox).norm(dim=1).mean() < 0.02
+    assert torch.equal(there.forward_vox, back.inverse_vox)
+
+
+@pytest.mark.parametrize("convolutions", Convolutions)
+def test_recomputed_levels_give_the_same_gradients(convolutions):
+    network = lively(SITRegConfig(**SMALL))
+    network.convolutions = convolutions
+    pair = images((16, 20, 18))
+    gradients, kept = [], []
+    for network.recompute in (False, True):
+        storages = {}
+
+        def keep(tensor, storages=storages):
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            result = register(network, *pair)[-1]
+            loss = result.forward_vox.square().mean() + result.inverse_vox.square().mean()
+        kept.append(sum(storages.values()))
+        gradients.append(torch.autograd.grad(loss, list(network.parameters())))
+    assert kept[1] < 0.5 * kept[0]
+    for once, again in zip(*gradients, strict=True):
+        assert torch.equal(once, again)
 
 
 def test_an_ensemble_of_one_is_the_model_itself():

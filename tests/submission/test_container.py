@@ -86,6 +86,18 @@ def test_fields_equal_those_outside_bit_for_bit(image, phantom_root, tmp_path, i
     assert {path.stat().st_uid for path in inside.iterdir()} == {FOREIGN_USER}
 
 
+def test_the_kernels_are_compiled_already(image):
+    """Made at the build; a container that may write nothing would otherwise compile them for every run."""
+    look = (
+        "from pathlib import Path; from submission.warm_up import warm_up; from registration.kernels import inversion;"
+        "warm_up(Path('/opt/lumirkit/weights')); stats = inversion.invert.stats;"
+        "print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))"
+    )
+    user = f"{FOREIGN_USER}:{FOREIGN_USER}"
+    run = docker("run", "--rm", "--read-only", "--user", user, "--entrypoint", "python", image[0], "-c", look)
+    assert run.stdout.split() == ["1", "0"], run.stderr
+
+
 def test_images_that_the_user_may_not_read_are_named(image, phantom_root, tmp_path):
     closed = shutil.copytree(phantom_root, tmp_path / "closed")
     closed.chmod(0o700)

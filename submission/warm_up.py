@@ -1,0 +1,38 @@
+"""Compile the kernels where an image is built, so that a container, which may write nothing, finds them ready."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from registration.sitreg import Convolutions
+from registration.volume import Volume
+from registration.weights import load_ensemble
+from submission.predict import register_pair
+
+_EDGE = 32
+
+
+def warm_up(weights: Path) -> None:
+    """Register a small pair of noise with these weights in every number format, which compiles all that it calls.
+
+    Raises:
+        WeightsError: the weights cannot be used.
+    """
+    rng = np.random.default_rng(0)
+    edge = _EDGE * load_ensemble([weights])[0].config.resolution_vox
+    fixed, moving = (
+        Volume(Path(name), rng.uniform(0, 255, (edge,) * 3).astype(np.float32), np.eye(4))
+        for name in ("fixed", "moving")
+    )
+    for convolutions in Convolutions:
+        network, _ = load_ensemble([weights], convolutions=convolutions)
+        field = register_pair(network, fixed, moving)
+        if not np.isfinite(field).all():
+            raise FloatingPointError(f"{weights}: the field of a pair of noise, with {convolutions}, is not finite")
+
+
+if __name__ == "__main__":
+    warm_up(Path(sys.argv[1]))
