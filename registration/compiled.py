@@ -22,8 +22,11 @@ def compiled(kernel: Kernel, **options: Any) -> Kernel:
     """Compile a function on its first call; plain IEEE arithmetic unless `options` say otherwise.
 
     The machine code is kept in `__pycache__`, or else in the user's cache folder (NUMBA_CACHE_DIR moves it). Where
-    neither can be written, every process compiles again, which takes some seconds, instead of failing.
+    neither can be written, every process compiles again, which takes some seconds, instead of failing. Where Numba's
+    compiler is switched off (NUMBA_DISABLE_JIT), the function stays as it is.
     """
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return kernel
     try:
         dispatcher = numba.njit(kernel, cache=True, nogil=True, **options)
     except RuntimeError as error:
