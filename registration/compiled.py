@@ -34,8 +34,11 @@ def compiled(kernel: Kernel, **options: Any) -> Kernel:
 
     The machine code is kept in `__pycache__`, or else in the user's cache folder (NUMBA_CACHE_DIR moves it), until a
     file with compiled functions beside it changes. Where nothing can be written, code that is there is used, and what
-    is missing is compiled for this process, which takes some seconds, instead of failing.
+    is missing is compiled for this process, which takes some seconds, instead of failing. Where Numba's compiler is
+    switched off (NUMBA_DISABLE_JIT), the function stays as it is.
     """
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return kernel
     options.setdefault("fastmath", False)  # unset, it would be whatever the first compiled caller has
     dispatcher = numba.njit(kernel, nogil=True, **options)
     with suppress(RuntimeError):  # no place for machine code, neither to write nor to read

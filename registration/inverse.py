@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from registration.grid import DisplacementVox
-from registration.kernels.dispatch import kernels_serve
+from registration.kernels.dispatch import geometry_serves
 from registration.kernels.functions import Invert
 from registration.warp import sample
 
@@ -38,10 +38,15 @@ def invert(disp_vox: DisplacementVox) -> DisplacementVox:
     """
     if min(disp_vox.shape[2:]) < 2:
         raise ValueError(f"invert: found a grid of {tuple(disp_vox.shape[2:])}; expected at least 2 voxels an axis")
-    if kernels_serve(disp_vox):
-        settings = _tolerance(disp_vox), _MAX_STEPS, _SMALLEST_DETERMINANT
-        return Invert.apply(disp_vox, *settings)  # type: ignore[no-untyped-call]
+    if geometry_serves(disp_vox):
+        return inverted_by_kernels(disp_vox)
     return _PointwiseInverse.apply(disp_vox)  # type: ignore[no-untyped-call]
+
+
+def inverted_by_kernels(disp_vox: DisplacementVox) -> DisplacementVox:
+    """`invert` by the kernels of the field's device, whether or not they serve; the field is not checked."""
+    settings = _tolerance(disp_vox), _MAX_STEPS, _SMALLEST_DETERMINANT
+    return Invert.apply(disp_vox, *settings)  # type: ignore[no-untyped-call]
 
 
 def _tolerance(disp_vox: DisplacementVox) -> float:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from registration.grid import DisplacementVox, Volume5d, sampling_grid
-from registration.kernels.dispatch import kernels_serve
+from registration.kernels.dispatch import geometry_serves, kernels_serve
 from registration.kernels.functions import Sample, SampleFeatures
 
 
@@ -30,7 +30,7 @@ def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border
     zeros = outside == "zeros"
     if kernels_serve(disp_vox) and not zeros and _holds_features(volume, disp_vox):
         return SampleFeatures.apply(volume, disp_vox)  # type: ignore[no-untyped-call]
-    if kernels_serve(volume, disp_vox):
+    if geometry_serves(volume, disp_vox):
         return Sample.apply(volume, disp_vox, zeros, False)  # type: ignore[no-untyped-call]
     sampled = F.grid_sample(
         volume.to(disp_vox.dtype), sampling_grid(disp_vox), padding_mode=outside, align_corners=False
@@ -40,7 +40,7 @@ def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border
 
 def compose(outer: DisplacementVox, inner: DisplacementVox) -> DisplacementVox:
     """Displacement of (id + outer) o (id + inner): x -> x + inner(x) + outer(x + inner(x))."""
-    if outer.shape == inner.shape and kernels_serve(outer, inner):
+    if outer.shape == inner.shape and geometry_serves(outer, inner):
         return Sample.apply(outer, inner, False, True)  # type: ignore[no-untyped-call]
     return inner + sample(outer, inner)
 

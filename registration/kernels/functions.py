@@ -6,23 +6,18 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from registration.kernels import features, group_norm, inversion, sampling, taps
+from registration.kernels import features, group_norm, sampling, taps
+from registration.kernels.cpu import as_array, slabs
+from registration.kernels.dispatch import geometry_of
 from registration.kernels.interpolation import ticks_for
 
 Array = np.ndarray[Any, Any]
 Taps = tuple[Array, Array]
-
-
-def as_array(tensor: Tensor) -> Array:
-    """The tensor's memory as a numpy array (a view where it is contiguous); bfloat16 as its bits."""
-    tensor = tensor.detach().contiguous()
-    return tensor.view(torch.int16).numpy().view(np.uint16) if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
 
 def _channels_last(volume: Tensor) -> Array:
@@ -32,11 +27,6 @@ def _channels_last(volume: Tensor) -> Array:
 
 def _empty_channels_last(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return torch.empty_like(like, dtype=dtype, memory_format=torch.channels_last_3d)
-
-
-def _slabs(batch: int) -> int:
-    """Parts of a volume that tasks own, so that every thread has one."""
-    return max(1, numba.get_num_threads() // batch)
 
 
 class ApplyTaps(torch.autograd.Function):
@@ -74,33 +64,17 @@ class Sample(torch.autograd.Function):
     def forward(ctx: Any, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> Tensor:
         ctx.save_for_backward(volume, disp_vox)
         ctx.zeros, ctx.add_disp = zeros, add_disp
-        disp = as_array(disp_vox)
-        out = torch.empty(volume.shape, dtype=volume.dtype)
-        sampling.sample(as_array(volume), disp, ticks_for(disp), zeros, add_disp, out.numpy())
-        return out
+        return geometry_of(disp_vox).sample(volume, disp_vox, zeros, add_disp)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         volume, disp_vox = ctx.saved_tensors
         to_volume, to_disp = ctx.needs_input_grad[:2]
-        g, disp = as_array(gradient), as_array(disp_vox)
-        of_volume = scattered(g, disp, ctx.zeros) if to_volume else None
-        of_disp = None
-        if to_disp:
-            of_disp = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
-            v, out = as_array(volume), of_disp.numpy()
-            sampling.gradient_of_disp(g, v, disp, ticks_for(disp), ctx.zeros, ctx.add_disp, out)
+        kernels = geometry_of(disp_vox)
+        of_volume = kernels.gradient_of_volume(gradient, disp_vox, ctx.zeros) if to_volume else None
+        of_disp = kernels.gradient_of_disp(gradient, volume, disp_vox, ctx.zeros, ctx.add_disp) if to_disp else None
         return of_volume, of_disp, None, None
-
-
-def scattered(gradient: Array, disp: Array, zeros: bool) -> Tensor:
-    """The gradient of a sampled volume, put back to where its values were read."""
-    out = torch.zeros(gradient.shape, dtype=torch.from_numpy(gradient).dtype)
-    ticks = ticks_for(disp)
-    reached = sampling.planes_reached(disp, ticks)
-    sampling.gradient_of_volume(gradient, disp, ticks, zeros, reached, _slabs(gradient.shape[0]), out.numpy())
-    return out
 
 
 class SampleFeatures(torch.autograd.Function):
@@ -125,7 +99,7 @@ class SampleFeatures(torch.autograd.Function):
         if to_volume:
             sums = _empty_channels_last(volume, disp_vox.dtype).zero_()
             reached = sampling.planes_reached(disp, ticks)
-            features.gradient_of_volume(g, disp, ticks, reached, _slabs(len(g)), _channels_last(sums))
+            features.gradient_of_volume(g, disp, ticks, reached, slabs(len(g)), _channels_last(sums))
             of_volume = sums.to(volume.dtype)
         if to_disp:
             of_disp = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
@@ -138,20 +112,17 @@ class Invert(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, disp_vox: Tensor, tolerance: float, most_steps: int, smallest_determinant: float) -> Tensor:
-        disp = as_array(disp_vox)
-        real = disp.dtype.type
-        out = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
-        inversion.invert(disp, ticks_for(disp), real(tolerance), most_steps, real(smallest_determinant), out.numpy())
-        ctx.save_for_backward(disp_vox, out)
-        return out
+        inverse_vox = geometry_of(disp_vox).invert(disp_vox, tolerance, most_steps, smallest_determinant)
+        ctx.save_for_backward(disp_vox, inverse_vox)
+        return inverse_vox
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        disp, inverse = (as_array(tensor) for tensor in ctx.saved_tensors)
-        at_solution = np.empty_like(inverse)
-        inversion.transposed_solve(disp, inverse, as_array(gradient), ticks_for(disp), at_solution)
-        return scattered(at_solution, inverse, zeros=False), None, None, None
+        disp_vox, inverse_vox = ctx.saved_tensors
+        kernels = geometry_of(disp_vox)
+        at_solution = kernels.transposed_solve(disp_vox, inverse_vox, gradient)
+        return kernels.gradient_of_volume(at_solution, inverse_vox, zeros=False), None, None, None
 
 
 class GroupNormRelu(torch.autograd.Function):

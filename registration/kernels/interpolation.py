@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba.extending import overload
 
 from registration.compiled import compiled_point
 
@@ -22,6 +23,17 @@ Array = np.ndarray[Any, Any]
 def ticks_for(disp: Array) -> Array:
     """The table of coordinates for a field (batch, 3, X, Y, Z)."""
     return np.arange(max(*disp.shape[2:], 1) + 1, dtype=disp.dtype)
+
+
+def floored(value: Real) -> Real:
+    """The largest whole number up to `value`, of the same type; Numba has `np.floor` for the CPU alone."""
+    return np.floor(value)
+
+
+# Numba compares the signatures of an overload and its implementation, annotations included; so they have none.
+@overload(floored)
+def _floored(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    return lambda value: np.floor(value)
 
 
 @compiled_point
@@ -39,7 +51,7 @@ def axis_weights(position: Real, last: Real, one: Real, zeros: bool) -> tuple[Re
     An axis of one voxel has cell 0 and upper weight 0.
     """
     inside = clamped(position, last)
-    cell = clamped(np.floor(inside), last - one if last > one else last - last)
+    cell = clamped(floored(inside), last - one if last > one else last - last)
     upper = inside - cell
     lower = one - upper
     if zeros:
