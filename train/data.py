@@ -1,4 +1,4 @@
-"""Training images and the pairs drawn from them."""
+"""Training images, and the pairs and triplets drawn from them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from data_manifests.dataset import Dataset, find_dataset_json, read_dataset, require_files
 from registration.volume import VolumeError, read_image
+from train.augment import Appearance, Augmentation, draw_appearance
 
 _CACHED_IMAGES = 256  # decoded images kept per process; at full size in uint8 about 1.8 GB
 
@@ -36,6 +37,7 @@ class TrainingImages:
         require_files(root, [entry.image for entry in dataset.training], path)
         if len(dataset.training) < 2:
             raise VolumeError(f"{path}: lists {len(dataset.training)} training images; expected at least 2 for a pair.")
+        self.source = path
         self.shape = dataset.image_shape
         self.paths: Sequence[Path] = [root / entry.image for entry in dataset.training]
         self._decoded = lru_cache(maxsize=_CACHED_IMAGES)(self._decode)
@@ -59,27 +61,50 @@ class TrainingImages:
         return small if np.array_equal(small, image.data) else image.data
 
 
-class PairSampler(TorchDataset[tuple[Image, Image]]):
-    """Random ordered pairs of two different images; sample i depends on (seed, stage, i) alone.
+class GroupSampler(TorchDataset[tuple[int, list[Image]]]):
+    """Random ordered pairs or triplets of different images; sample i depends on (seed, stage, i) alone.
 
-    Whatever the number of worker processes, and wherever an interrupted run continues, the pairs are the same.
+    Whatever the number of worker processes, and wherever an interrupted run continues, the samples are the same.
     """
 
-    def __init__(self, images: TrainingImages, seed: int, stage: int, length: int) -> None:
-        self.images, self.seed, self.stage, self.length = images, seed, stage, length
+    def __init__(self, images: TrainingImages, seed: int, stage: int, length: int, group: int = 2) -> None:
+        """Draw `group` images a sample.
+
+        Raises:
+            VolumeError: there are fewer images than a group has.
+        """
+        if len(images) < group:
+            raise VolumeError(
+                f"{images.source}: lists {len(images)} training images; a stage with group consistency draws {group} "
+                "different ones at a time. Add images, or set its group_consistency_weight to 0."
+            )
+        self.images, self.seed, self.stage, self.length, self.group = images, seed, stage, length, group
 
     def __len__(self) -> int:
         return self.length
 
-    def indices(self, sample: int) -> tuple[int, int]:
-        """Indices of (fixed, moving): every ordered pair is equally likely, none is a self-pair."""
+    def indices(self, sample: int) -> tuple[int, ...]:
+        """Indices of the images, of a pair (fixed, moving): every ordered group is equally likely, none repeats one."""
         generator = np.random.default_rng([self.seed, self.stage, sample])
-        fixed = int(generator.integers(len(self.images)))
-        moving = int(generator.integers(len(self.images) - 1))
-        return fixed, moving + (moving >= fixed)
+        chosen: list[int] = []
+        for remaining in range(len(self.images), len(self.images) - self.group, -1):
+            index = int(generator.integers(remaining))
+            for taken in sorted(chosen):
+                index += index >= taken
+            chosen.append(index)
+        return tuple(chosen)
 
-    def __getitem__(self, sample: int) -> tuple[Image, Image]:
+    def appearances(self, sample: int, ranges: Augmentation) -> list[Appearance]:
+        """What is done to each image of a sample before the network sees it."""
+        generator = np.random.default_rng([self.seed, self.stage, sample, 1])
+        return [draw_appearance(ranges, generator) for _ in range(self.group)]
+
+    def names(self, sample: int) -> str:
+        """The files of a sample, for messages."""
+        return ", ".join(self.images.paths[index].name for index in self.indices(sample))
+
+    def __getitem__(self, sample: int) -> tuple[int, list[Image]]:
+        """Number of the sample, and its images."""
         if not 0 <= sample < self.length:
             raise IndexError(sample)
-        fixed, moving = self.indices(sample)
-        return self.images[fixed], self.images[moving]
+        return sample, [self.images[index] for index in self.indices(sample)]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import time
+from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,10 +15,10 @@ from torch.utils.data import DataLoader, Subset
 
 from registration.progress import Progress
 from registration.sitreg import SITReg
-from train.data import PairSampler, TrainingImages
-from train.recipe import Recipe, Stage
+from train.data import GroupSampler, TrainingImages
+from train.recipe import Recipe, RecipeError, Stage
 from train.run_folder import RunFolder
-from train.stages import pairwise_loss
+from train.stages import Terms, View, make_view, pair_step, triplet_step
 
 
 class TrainingError(RuntimeError):
@@ -35,30 +39,34 @@ def train(recipe: Recipe, data: Path, out: Path, device: torch.device, minutes: 
     """
     deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     images = TrainingImages(data)
-    run = RunFolder(out, recipe, data)
+    samplers = [_sampler(images, recipe, number) for number in range(len(recipe.stages))]
     torch.manual_seed(recipe.seed)
     network = SITReg(recipe.network).to(device)
     network.convolutions, network.recompute = recipe.convolutions, recipe.recompute
+    for stage in recipe.stages:
+        _trained_parameters(network, stage)
+    run = RunFolder(out, recipe, data)
     run.restore_network(network)
-    first_stage, step = run.last_position()
+    step = run.last_step()
     run.truncate_log(step)
-    stage_start = sum(stage.epochs * stage.steps_per_epoch for stage in recipe.stages[:first_stage])
-    for number, stage in enumerate(recipe.stages[first_stage:], start=first_stage):
-        # A stage has its own optimizer: continuing another stage's would bring back that stage's learning rate.
-        optimizer = torch.optim.Adam(network.parameters(), lr=stage.learning_rate)
-        if step > stage_start:
-            run.restore_optimizer(network, optimizer)
-        step = _train_stage(network, optimizer, images, run, number, stage_start, step, deadline)
-        stage_start += stage.epochs * stage.steps_per_epoch
-        if time.monotonic() > deadline:
-            break
+    stage_start = 0
+    for number, stage in enumerate(recipe.stages):
+        if step < stage_start + stage.steps:
+            # A stage has its own optimizer: continuing another stage's would bring back that stage's learning rate.
+            optimizer = torch.optim.Adam(_trained_parameters(network, stage), lr=stage.learning_rate)
+            if step > stage_start:
+                run.restore_optimizer(network, optimizer)
+            step = _train_stage(network, optimizer, samplers[number], run, number, stage_start, step, deadline)
+            if time.monotonic() > deadline:
+                break
+        stage_start += stage.steps
     return run.weights
 
 
 def _train_stage(
     network: SITReg,
     optimizer: torch.optim.Optimizer,
-    images: TrainingImages,
+    sampler: GroupSampler,
     run: RunFolder,
     number: int,
     stage_start: int,
@@ -67,17 +75,21 @@ def _train_stage(
 ) -> int:
     """Train one stage from `step` (counted over all stages) to its end or the deadline; returns the step reached."""
     stage = run.recipe.stages[number]
-    total = stage.epochs * stage.steps_per_epoch
-    batches = _batches(images, run.recipe, number, skip=(step - stage_start) * stage.batch_size)
-    with Progress(total, f"stage {number + 1} of {len(run.recipe.stages)}", initial=step - stage_start) as progress:
-        for fixed, moving in batches:
+    done = step - stage_start
+    with Progress(stage.steps, f"stage {number + 1} of {len(run.recipe.stages)}", initial=done) as progress:
+        for samples, images in _batches(sampler, stage, run.recipe.data_workers, done * stage.batch_size):
             started = time.monotonic()
             step += 1
-            terms = _step(network, optimizer, fixed, moving, stage, step)
+            views = _views(network, sampler, stage, samples.tolist(), images)
+            names = "; ".join(sampler.names(sample) for sample in samples.tolist())
+            terms = _step(network, optimizer, views, stage, step - stage_start - 1, names, step)
             run.log(
                 {"stage": number, "step": step, "epoch": (step - stage_start - 1) // stage.steps_per_epoch}
                 | terms
-                | {"learning_rate": stage.learning_rate, "seconds": round(time.monotonic() - started, 3)}
+                | {
+                    "learning_rate": stage.learning_rate_at(step - stage_start - 1),
+                    "seconds": round(time.monotonic() - started, 3),
+                }
             )
             progress.advance(" ".join(f"{name} {value:.4f}" for name, value in terms.items()))
             out_of_time = time.monotonic() > deadline
@@ -89,24 +101,67 @@ def _train_stage(
 
 
 def _step(
-    network: SITReg, optimizer: torch.optim.Optimizer, fixed: Tensor, moving: Tensor, stage: Stage, step: int
-) -> dict[str, float]:
-    device = next(network.parameters()).device
+    network: SITReg,
+    optimizer: torch.optim.Optimizer,
+    views: Sequence[View],
+    stage: Stage,
+    stage_step: int,
+    names: str,
+    step: int,
+) -> Terms:
+    """One optimizer step on a batch of pairs or triplets; `stage_step` counts from the start of the stage."""
+    for group in optimizer.param_groups:
+        group["lr"] = stage.learning_rate_at(stage_step)
     optimizer.zero_grad(set_to_none=True)
-    loss, terms = pairwise_loss(network, fixed.to(device), moving.to(device), stage.losses)
-    if not torch.isfinite(loss):
+    if len(views) == 2:
+        fixed, moving = views
+        terms = pair_step(network, fixed, moving, stage.losses)
+    else:
+        terms = triplet_step(network, views, stage.losses, stage.cycle_weight_at(stage_step))
+    if not isfinite(terms["loss"]):
         raise TrainingError(
-            f"step {step}: the loss is {loss.item()}; training stopped, the last checkpoint is good. "
+            f"step {step}: the loss is {terms['loss']} on {names}; training stopped, the last checkpoint is good. "
             "Lower the learning rate, or look for damaged training images with `lumirkit manifest check`."
         )
-    loss.backward()
+    if stage.gradient_clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), stage.gradient_clip_norm)
     optimizer.step()
     return terms
 
 
-def _batches(images: TrainingImages, recipe: Recipe, number: int, skip: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """The batches of a stage that are still to be done."""
+def _trained_parameters(network: SITReg, stage: Stage) -> list[Tensor]:
+    """Let the stage's frozen parameters take no gradient; returns all others.
+
+    Raises:
+        RecipeError: a pattern matches no parameter, or everything is frozen.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    for pattern in stage.frozen:
+        if not fnmatch.filter(names, pattern):
+            raise RecipeError(f"frozen: {pattern!r} matches no parameter; their names are such as {names[0]}.")
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not any(fnmatch.fnmatchcase(name, pattern) for pattern in stage.frozen))
+    trained: list[Tensor] = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not trained:
+        raise RecipeError(f"frozen: {list(stage.frozen)} match every parameter; nothing is left to train.")
+    return trained
+
+
+def _views(
+    network: SITReg, sampler: GroupSampler, stage: Stage, samples: Sequence[int], images: Sequence[Tensor]
+) -> list[View]:
+    """The images of a batch on the network's device and grid, each changed as its sample number says."""
+    device, stride = next(network.parameters()).device, network.config.resolution_vox
+    appearances = zip(*(sampler.appearances(sample, stage.augmentation) for sample in samples), strict=True)
+    return [make_view(batch.to(device), stride, drawn) for batch, drawn in zip(images, appearances, strict=True)]
+
+
+def _sampler(images: TrainingImages, recipe: Recipe, number: int) -> GroupSampler:
     stage = recipe.stages[number]
-    length = stage.epochs * stage.steps_per_epoch * stage.batch_size
-    pairs = PairSampler(images, recipe.seed, number, length)
-    return DataLoader(Subset(pairs, range(skip, length)), batch_size=stage.batch_size, num_workers=recipe.data_workers)
+    return GroupSampler(images, recipe.seed, number, stage.steps * stage.batch_size, stage.images_per_item)
+
+
+def _batches(sampler: GroupSampler, stage: Stage, workers: int, skip: int) -> DataLoader[Any]:
+    """The batches of a stage that are still to be done: numbers of the samples, and one batch of images a place."""
+    left = Subset(sampler, range(skip, len(sampler)))
+    return DataLoader(left, batch_size=stage.batch_size, num_workers=workers)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import cos, pi
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from omegaconf import OmegaConf
@@ -19,6 +21,7 @@ from pydantic import (
 )
 
 from registration.sitreg import Convolutions, SITRegConfig
+from train.augment import Augmentation
 
 
 class RecipeError(ValueError):
@@ -30,7 +33,7 @@ class _Part(BaseModel):
 
 
 class Losses(_Part):
-    """The pairwise loss: NCC + diffusion_weight * diffusion + ndv_weight * NDV, the mean of both directions."""
+    """NCC + diffusion_weight * diffusion + ndv_weight * NDV of a pair, both directions; and the cycle of a triplet."""
 
     ncc_window_vox: PositiveInt = 11
     """Edge of the local NCC window in voxels of the network's grid; odd."""
@@ -39,6 +42,11 @@ class Losses(_Part):
     """Weight of the sum over voxels of the non-diffeomorphic volume (NDV); the reference fine-tunes with 1e-5."""
     intermediate_weight: NonNegativeFloat = 0.01
     """Weight of the same losses on the registration reached after each coarser level; 0 leaves them out."""
+
+    group_consistency_weight: NonNegativeFloat = 0.0
+    """Weight of the cycle loss (the reference's is 40); above 0 the stage draws triplets instead of pairs."""
+    group_consistency_ramp_epochs: NonNegativeFloat = 0.0
+    """The weight above grows from 0 over this many epochs."""
 
     @field_validator("ncc_window_vox")
     @classmethod
@@ -52,15 +60,43 @@ class Stage(_Part):
     """One part of the schedule, with its own length, learning rate and losses."""
 
     epochs: PositiveInt
-    pairs_per_epoch: PositiveInt
+    items_per_epoch: PositiveInt
+    """Pairs, or triplets where `losses` weight group consistency."""
     batch_size: PositiveInt = 1
     learning_rate: PositiveFloat
+    schedule: Literal["constant", "cosine"] = "constant"
+    """cosine: the learning rate falls to 0 over the stage."""
+    gradient_clip_norm: PositiveFloat | None = None
+    """Longest gradient (2-norm over all parameters) that a step follows unshortened."""
+    frozen: tuple[str, ...] = ()
+    """Patterns of parameter names that this stage leaves as they are, such as `extractor.*`."""
+    augmentation: Augmentation = Augmentation()
     losses: Losses = Losses()
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps an epoch; a last, smaller batch is filled up."""
-        return -(-self.pairs_per_epoch // self.batch_size)
+        return -(-self.items_per_epoch // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole stage."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def images_per_item(self) -> int:
+        """2 for pairs, 3 for triplets."""
+        return 3 if self.losses.group_consistency_weight > 0 else 2
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step of this stage, counted from 0."""
+        share = (1 + cos(pi * step / self.steps)) / 2 if self.schedule == "cosine" else 1.0
+        return self.learning_rate * share
+
+    def cycle_weight_at(self, step: int) -> float:
+        """Weight of the cycle loss at a step of this stage, counted from 0."""
+        ramp = self.losses.group_consistency_ramp_epochs * self.steps_per_epoch
+        return self.losses.group_consistency_weight * (min(1.0, (step + 1) / ramp) if ramp > 0 else 1.0)
 
 
 class Recipe(_Part):

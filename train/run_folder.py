@@ -86,14 +86,13 @@ class RunFolder:
         for old in self._checkpoints()[:-_KEPT_CHECKPOINTS]:
             old.unlink()
 
-    def last_position(self) -> tuple[int, int]:
-        """(stage, step) of the newest checkpoint; (0, 0) for a new run."""
+    def last_step(self) -> int:
+        """Step of the newest checkpoint; 0 for a new run."""
         checkpoints = self._checkpoints()
         if not checkpoints:
-            return 0, 0
+            return 0
         with safe_open(checkpoints[-1], framework="pt") as file:
-            metadata = file.metadata()
-        return int(metadata["stage"]), int(metadata["step"])
+            return int(file.metadata()["step"])
 
     def restore_network(self, network: SITReg) -> None:
         """Load the network's weights from the newest checkpoint, if there is one."""

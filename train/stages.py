@@ -1,32 +1,84 @@
-"""What one training step of a stage computes."""
+"""What one training step of a stage computes: the losses of a pair, or of three pairs around a cycle, and gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
 from registration.grid import Volume5d, coarsen_image
 from registration.sitreg import INTENSITY_MAX, Registration, SITReg, register
+from train.augment import Appearance, apply_appearance
+from train.group_consistency import CYCLE, cycle_gradients, pull
 from train.losses import diffusion_loss, masked_ncc_loss, ndv_loss
 from train.recipe import Losses
 
+Terms = dict[str, float]
 
-def pairwise_loss(
-    network: SITReg, fixed: Volume5d, moving: Volume5d, losses: Losses
-) -> tuple[Tensor, dict[str, float]]:
-    """Register a batch of full-size pairs and return the loss to minimise, with its terms for the log.
 
-    The loss is computed on the network's grid: half of each term for either direction, the terms of the coarser
-    levels' registrations weighted by `intermediate_weight`. Where the NDV has a weight, it is one of the terms.
+@dataclass(frozen=True)
+class View:
+    """A batch of images on the network's grid, intensities 0…255: as they are, and as the network sees them."""
+
+    clean: Volume5d
+    seen: Volume5d
+
+
+def make_view(images: Volume5d, stride: int, appearances: Sequence[Appearance] | None = None) -> View:
+    """Bring full-size images to the grid coarser by `stride`, and change how each looks to the network."""
+    clean = coarsen_image(images, stride)
+    if appearances is None:
+        return View(clean, clean)
+    seen = [apply_appearance(image[None], appearance) for image, appearance in zip(clean, appearances, strict=True)]
+    return View(clean, torch.cat(seen))
+
+
+def pair_step(network: SITReg, fixed: View, moving: View, losses: Losses) -> Terms:
+    """Add the gradients of a batch of pairs to the parameters; returns the terms for the log."""
+    total, terms, _ = pairwise_loss(network, fixed, moving, losses)
+    total.backward()
+    return terms
+
+
+def triplet_step(network: SITReg, triplet: Sequence[View], losses: Losses, cycle_weight: float) -> Terms:
+    """Add the gradients of a batch of triplets: the mean of the losses of the pairs of `CYCLE`, and the cycle's.
+
+    Exact, in the memory of one pair: the fields of all three pairs are found without history, then each pair is
+    registered again and takes its share of the cycle's gradient.
     """
-    fixed = coarsen_image(fixed, network.config.resolution_vox)
-    moving = coarsen_image(moving, network.config.resolution_vox)
-    registrations = register(network, fixed, moving, every_level=losses.intermediate_weight > 0)
-    fixed, moving = fixed / INTENSITY_MAX, moving / INTENSITY_MAX
-    total, terms = _both_directions(registrations[-1], fixed, moving, losses)
+    pairs = [(triplet[fixed], triplet[moving]) for fixed, moving in CYCLE]
+    with torch.no_grad():
+        fields = [register(network, fixed.seen, moving.seen)[-1] for fixed, moving in pairs]
+    cycle = cycle_gradients(fields, [view.clean for view in triplet])
+    terms = []
+    for (fixed, moving), gradients in zip(pairs, cycle.of_fields, strict=True):
+        total, pair_terms, registration = pairwise_loss(network, fixed, moving, losses)
+        (total / len(CYCLE) + cycle_weight * pull(registration, gradients)).backward()
+        terms.append(pair_terms)
+    return _with_cycle(terms, cycle.loss.item(), cycle_weight)
+
+
+def _with_cycle(terms: Sequence[Terms], cycle: float, weight: float) -> Terms:
+    mean = {name: sum(pair[name] for pair in terms) / len(terms) for name in terms[0]}
+    return mean | {"loss": mean["loss"] + weight * cycle, "cycle": cycle}
+
+
+def pairwise_loss(network: SITReg, fixed: View, moving: View, losses: Losses) -> tuple[Tensor, Terms, Registration]:
+    """Register a batch of pairs: the loss to minimise, its terms for the log, and the final registration.
+
+    Half of each term is for either direction; the terms of the coarser levels' registrations are weighted by
+    `intermediate_weight`. Where the NDV has a weight, it is one of the terms.
+    """
+    registrations = register(network, fixed.seen, moving.seen, every_level=losses.intermediate_weight > 0)
+    images = fixed.clean / INTENSITY_MAX, moving.clean / INTENSITY_MAX
+    total, terms = _both_directions(registrations[-1], *images, losses)
     for registration in registrations[:-1]:
-        level_total, _ = _both_directions(registration, fixed, moving, losses)
+        level_total, _ = _both_directions(registration, *images, losses)
         total = total + losses.intermediate_weight * level_total
-    return total, {"loss": total.item()} | {name: term.item() for name, term in terms.items()}
+    log = {"loss": total.item()} | {name: term.item() for name, term in terms.items()}
+    return total, log, registrations[-1]
 
 
 def _both_directions(
@@ -44,3 +96,8 @@ def _both_directions(
         total = total + losses.ndv_weight * ndv
         terms["ndv_vox"] = ndv
     return total, terms
+
+
+def views_of(images: Iterable[Volume5d], stride: int) -> list[View]:
+    """Views of images that the network sees as they are."""
+    return [make_view(image, stride) for image in images]

@@ -87,6 +87,22 @@ def step(
 
 
 @app.command()
+def triplet(
+    size: Size = None,
+    device: Device = BenchDevice.CPU,
+    convolutions: Format = None,
+    network: Network = "lumir25",
+    repeats: Repeats = 5,
+    plain: Plain = False,
+    threads: Threads = None,
+    out: Out = _OUT,
+) -> None:
+    """Train one step with group consistency, on three images."""
+    options = Options(device, network, _formats(convolutions), 1, repeats, plain, threads)
+    run_bench({Kind.TRIPLET: _shapes(size, STEP_SIZE)}, options, out)
+
+
+@app.command()
 def ensemble(
     size: Size = None,
     device: Device = BenchDevice.CPU,

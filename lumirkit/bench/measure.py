@@ -18,7 +18,7 @@ from lumirkit.bench.files import file_work
 from lumirkit.bench.floor import synchronize
 from lumirkit.bench.flops import ConvolutionFlop
 from lumirkit.bench.memory import MemoryMeter, SavedBytes
-from lumirkit.bench.networks import TrainingStep, registration_call, training_step
+from lumirkit.bench.networks import TrainingStep, registration_call, training_step, triplet_call
 from lumirkit.bench.reference import reference_call, reference_step
 from lumirkit.bench.work import IO_KINDS, Kind, Measurement, Spread, Work
 from registration.kernels.dispatch import plain_torch
@@ -43,6 +43,8 @@ def measure(work: Work) -> Measurement:
             found = _measure_files(work)
         elif work.kind is Kind.STEP:
             found = _measure_step(work)
+        elif work.kind is Kind.TRIPLET:
+            found = _measure_call(triplet_call(work), work.repeats)
         else:
             found = _measure_registration(work)
     spreads = {name: Spread.of([one[name] for one in found.seconds]) for name in found.seconds[0]}
@@ -63,6 +65,12 @@ def _seconds(call: Callable[[], object]) -> dict[str, float]:
     start = time.perf_counter()
     call()
     return {"total": time.perf_counter() - start}
+
+
+def _measure_call(call: Callable[[], object], repeats: int) -> _Found:
+    with ConvolutionFlop() as flop:
+        call()
+    return _Found([_seconds(call) for _ in range(repeats)], convolution_flop=flop.total)
 
 
 def _measure_registration(work: Work) -> _Found:

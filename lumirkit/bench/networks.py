@@ -16,11 +16,12 @@ from registration.ensemble import Ensemble
 from registration.sitreg import SITReg
 from submission.predict import register_pair
 from train.recipe import Losses
-from train.stages import pairwise_loss
+from train.stages import pairwise_loss, triplet_step, views_of
 
 # The public code's fine-tuning without group consistency: the final registration alone, so that both do the same.
 STEP_LOSSES = Losses(ncc_window_vox=11, diffusion_weight=1.0, ndv_weight=1e-5, intermediate_weight=0.0)
 _LEARNING_RATE = 1e-4
+_CYCLE_WEIGHT = 40.0
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,31 @@ def registration_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:
     return lambda: register_pair(network, fixed, moving)
 
 
+def triplet_call(work: Work) -> Callable[[], float]:
+    """A training step on one triplet with `STEP_LOSSES`, group consistency and Adam; the call returns the loss."""
+    network = _network(work, seed=0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
+    pair = brain_like_pair(work.shape)
+    images = (torch.from_numpy(image.data).to(work.device)[None, None] for image in (*pair, pair[0]))
+    triplet = views_of(images, work.network.resolution_vox)
+
+    def call() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        terms = triplet_step(network, triplet, STEP_LOSSES, _CYCLE_WEIGHT)
+        optimizer.step()
+        return terms["loss"]
+
+    return call
+
+
 def training_step(work: Work) -> TrainingStep:
     """A training step on one pair with `STEP_LOSSES` and Adam."""
     network = _network(work, seed=0)
-    fixed, moving = (torch.from_numpy(image.data).to(work.device)[None, None] for image in brain_like_pair(work.shape))
+    images = [torch.from_numpy(image.data).to(work.device)[None, None] for image in brain_like_pair(work.shape)]
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
-    return TrainingStep(lambda: pairwise_loss(network, fixed, moving, STEP_LOSSES)[0], optimizer)
+
+    def forward() -> Tensor:
+        fixed_view, moving_view = views_of(images, work.network.resolution_vox)
+        return pairwise_loss(network, fixed_view, moving_view, STEP_LOSSES)[0]
+
+    return TrainingStep(forward, optimizer)

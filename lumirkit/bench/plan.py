@@ -79,13 +79,13 @@ def plan_rows(kind: Kind, shape: Shape, network: SITRegConfig, options: Options)
     for convolutions in options.convolutions:
         ours = work.model_copy(update={"convolutions": convolutions})
         yield Row(what=f"{name}, {convolutions}", work=ours)
-        if kind is Kind.STEP:
+        if kind in (Kind.STEP, Kind.TRIPLET):
             recomputed = ours.model_copy(update={"recompute": True})
             yield Row(what=f"{name}, {convolutions}, recomputed", work=recomputed)
         if options.plain:
             plain = ours.model_copy(update={"plain_torch": True})
             yield Row(what=f"{name}, {convolutions}, plain torch", work=plain)
-    if options.reference and kind is not Kind.ENSEMBLE:
+    if options.reference and kind in (Kind.FORWARD, Kind.STEP):
         repeats = options.reference_repeats or options.repeats
         theirs = work.model_copy(update={"reference": options.reference, "repeats": repeats})
         yield Row(what="public SITReg code", work=theirs)

@@ -24,7 +24,8 @@ _NOTES = (
     "process of a work held, and in brackets without Python and its libraries; GB are 10^9 bytes. Floor: the "
     "convolutions' arithmetic at the best measured rate, or moving the same bytes undecoded. The networks have the "
     "weights that training starts from; mean u is how far these move things. A training step is one pair: NCC, "
-    "diffusion and NDV of the final registration, backward, optimizer."
+    "diffusion and NDV of the final registration, backward, optimizer. A triplet is three such pairs and the group "
+    "consistency around them."
 )
 
 
@@ -115,6 +116,7 @@ _LAST = ("peak GB", "floor s", "x floor", "reference s", "reference / ours")
 _GROUPS: tuple[tuple[str, Sequence[Kind], Sequence[str]], ...] = (
     ("forward", (Kind.FORWARD,), ("mean u, voxels",)),
     ("step", (Kind.STEP,), ("forward s", "backward s", "saved GB")),
+    ("triplet", (Kind.TRIPLET,), ()),
     ("ensemble", (Kind.ENSEMBLE,), ("mean u, voxels",)),
     ("io", IO_KINDS, ()),
 )

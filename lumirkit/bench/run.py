@@ -62,7 +62,12 @@ def run_all(options: Options, out: Path) -> Report:
         RequestError, RecipeError: the request cannot be carried out; nothing was started.
         BenchError: some works could not be measured; all others are written.
     """
-    sizes: dict[Kind, Sequence[Shape]] = {Kind.FORWARD: [FULL_SIZE], Kind.ENSEMBLE: [FULL_SIZE], Kind.STEP: [STEP_SIZE]}
+    sizes: dict[Kind, Sequence[Shape]] = {
+        Kind.FORWARD: [FULL_SIZE],
+        Kind.ENSEMBLE: [FULL_SIZE],
+        Kind.STEP: [STEP_SIZE],
+        Kind.TRIPLET: [STEP_SIZE],
+    }
     return run_bench(sizes | {kind: [FULL_SIZE] for kind in IO_KINDS}, options, out, with_scoring=True)
 
 

@@ -23,6 +23,7 @@ class Kind(StrEnum):
 
     FORWARD = "forward"
     STEP = "step"
+    TRIPLET = "triplet"
     ENSEMBLE = "ensemble"
     READ_NII = "read .nii"
     READ_NII_GZ = "read .nii.gz"
@@ -30,7 +31,7 @@ class Kind(StrEnum):
     WRITE_NII_GZ = "write .nii.gz"
 
 
-NETWORK_KINDS = (Kind.FORWARD, Kind.STEP, Kind.ENSEMBLE)
+NETWORK_KINDS = (Kind.FORWARD, Kind.STEP, Kind.TRIPLET, Kind.ENSEMBLE)
 IO_KINDS = (Kind.READ_NII, Kind.READ_NII_GZ, Kind.WRITE_NII, Kind.WRITE_NII_GZ)
 
 

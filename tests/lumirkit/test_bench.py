@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_manifests.worklist import RequestError
+from lumirkit.bench.accuracy import measure_accuracy
 from lumirkit.bench.child import check_reference_in_child, measure_in_child
 from lumirkit.bench.floor import Floor
 from lumirkit.bench.machine import Machine
@@ -22,18 +23,18 @@ from registration.sitreg import SITRegConfig
 RECIPE = """
 name: tiny
 network: {input_transform: mind, feature_channels: [4, 8], update_channels: [4, 8]}
-stages: [{epochs: 1, pairs_per_epoch: 1, learning_rate: 1.0e-4}]
+stages: [{epochs: 1, items_per_epoch: 1, learning_rate: 1.0e-4}]
 """
 CONFIG = "src/scripts/configs/sitreg/lumir/cc_grad_1.0_very_deep_heavy_group_consistency_ndv.json"
 CHECKOUT = os.environ.get("LUMIRKIT_SITREG")
 
 
 def convolution_flop(size=16, features=(4, 8), updates=(4, 8), channels=6):
-    """Two operations a weight and output voxel, for both images."""
+    """Two operations a weight and output voxel, for both images; an update's first layer serves both at once."""
     (f0, f1), (u0, u1) = features, updates
     fine, coarse = size**3, (size // 2) ** 3
-    extractor = fine * (channels * f0 + 27 * 2 * f0 * f0) + coarse * (8 * f0 * f1 + f0 * f1 + 27 * 2 * f1 * f1)
-    updating = fine * (27 * (2 * f0 * u0 + u0 * u0) + 3 * u0) + coarse * (27 * (2 * f1 * u1 + u1 * u1) + 3 * u1)
+    extractor = fine * (channels * f0 + 27 * 2 * f0 * f0) + coarse * (2 * 8 * f0 * f1 + 27 * 2 * f1 * f1)
+    updating = fine * (27 * (f0 * u0 + u0 * u0) + 3 * u0) + coarse * (27 * (f1 * u1 + u1 * u1) + 3 * u1)
     return 2 * 2 * (extractor + updating)
 
 
@@ -132,8 +133,10 @@ def test_a_training_step(run, tmp_path):
     status, out, _ = run("step", "--size", "16x16x16")
     assert status == 0
     assert "tiny, float32" in out
-    (row,) = rows_of(tmp_path / "out")
+    row, recomputed = rows_of(tmp_path / "out")
     check_numbers(row)
+    check_numbers(recomputed)
+    assert recomputed["measurement"]["saved_gb"] < 0.5 * row["measurement"]["saved_gb"]
     found = row["measurement"]
     parts = sum(found["parts"][name]["median"] for name in ("forward", "backward", "optimizer"))
     assert parts == pytest.approx(found["seconds"]["median"])
@@ -141,6 +144,32 @@ def test_a_training_step(run, tmp_path):
     # Backward does forward's work twice, but for the gradient of the images.
     stem = 2 * 2 * 16**3 * 6 * 4
     assert found["convolution_flop"] == 3 * convolution_flop() - stem
+
+
+def test_a_triplet_in_both_number_formats(run, tmp_path):
+    formats = ("--convolutions", "float32", "--convolutions", "bfloat16")
+    assert run("triplet", "--size", "16x16x16", *formats)[0] == 0
+    rows = rows_of(tmp_path / "out")
+    assert [row["what"] for row in rows[::2]] == ["tiny, float32", "tiny, bfloat16"]
+    stem = 2 * 2 * 16**3 * 6 * 4
+    for row in rows:
+        check_numbers(row)
+    # Every pair once without history, then as in a training step.
+    assert rows[0]["measurement"]["convolution_flop"] == 3 * (4 * convolution_flop() - stem)
+
+
+def test_accuracy(make_weights, phantom_root, tmp_path):
+    fixed, moving = sorted((phantom_root / "imagesVal").iterdir())[:2]
+    out = tmp_path / "accuracy.json"
+    rows = measure_accuracy([make_weights(0)], fixed, moving, out)
+    assert json.loads(out.read_text()) == [row.model_dump() for row in rows]
+    plain, kernels, bfloat16 = rows
+    assert plain.max_vox < 0.01
+    assert kernels.max_vox < 1e-3
+    assert kernels.mean_vox < 1e-4
+    assert kernels.mean_vox < bfloat16.mean_vox < 0.1
+    assert max(row.swap_vox for row in rows) < 1e-5
+    assert max(row.inverse_mean_vox for row in rows) < 0.05
 
 
 @pytest.mark.parametrize("kind", IO_KINDS)
@@ -176,11 +205,11 @@ def test_a_package_that_the_reference_lacks_is_named(tmp_path):
 @pytest.mark.parametrize("work", ["forward", "step"])
 def test_the_public_code_beside_ours(work, run, tmp_path):
     assert run(work, "--size", "32x40x36", "--network", "lumir25", "--reference", CHECKOUT)[0] == 0
-    ours, theirs = rows_of(tmp_path / "out")
+    ours, *_, theirs = rows_of(tmp_path / "out")
     check_numbers(theirs)
     assert ours["reference_s"] == theirs["measurement"]["seconds"]["median"]
     flop = [row["measurement"]["convolution_flop"] for row in (ours, theirs)]
-    assert flop[0] == pytest.approx(flop[1], rel=0.05)  # the same network but for the first layer
+    assert 0.75 * flop[1] < flop[0] < 0.9 * flop[1]  # the same network; ours needs less for the updates' first layers
 
 
 @pytest.mark.parametrize(
@@ -188,7 +217,6 @@ def test_the_public_code_beside_ours(work, run, tmp_path):
     [
         (["--size", "16x16"], "--size 16x16: expected voxels along three axes"),
         (["--size", "16x4x16"], "at least 8 voxels"),
-        (["--convolutions", "bfloat16"], "--convolutions bfloat16"),
         (["--network", "no-such-recipe"], "no such recipe"),
     ],
 )

@@ -15,7 +15,7 @@ RECIPE = Recipe.model_validate(
     {
         "name": "tiny",
         "network": {"resolution_vox": 2, "feature_channels": [4, 4], "update_channels": [4, 4]},
-        "stages": [{"epochs": 1, "pairs_per_epoch": 2, "learning_rate": 1e-3}],
+        "stages": [{"epochs": 1, "items_per_epoch": 2, "learning_rate": 1e-3}],
     }
 )
 

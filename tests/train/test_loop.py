@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def recipe(**changes):
     stage = {
         "epochs": 2,
-        "pairs_per_epoch": 2,
+        "items_per_epoch": 2,
         "learning_rate": 2e-3,
         "losses": {"ncc_window_vox": 5, "intermediate_weight": 0.01},
     }
@@ -31,7 +31,7 @@ def without_times(log):
 
 
 def test_training_lowers_the_loss(phantom_root, tmp_path):
-    stage = {"epochs": 1, "pairs_per_epoch": 120, "learning_rate": 1e-2, "losses": {"ncc_window_vox": 5}}
+    stage = {"epochs": 1, "items_per_epoch": 120, "learning_rate": 1e-2, "losses": {"ncc_window_vox": 5}}
     train(recipe(stages=[stage]), phantom_root, tmp_path, CPU)
     losses = [entry["loss"] for entry in log_of(tmp_path)]
     assert sum(losses[-24:]) / 24 < sum(losses[:24]) / 24 - 0.01  # each of the 12 ordered pairs about twice
@@ -81,7 +81,7 @@ def test_a_finished_run_is_left_alone(phantom_root, tmp_path):
 
 def test_a_new_stage_starts_with_its_own_learning_rate(phantom_root, tmp_path):
     stages = [
-        {"epochs": 1, "pairs_per_epoch": 1, "learning_rate": rate, "losses": {"ncc_window_vox": 5}}
+        {"epochs": 1, "items_per_epoch": 1, "learning_rate": rate, "losses": {"ncc_window_vox": 5}}
         for rate in (1e-3, 1e-9)
     ]
     weights = train(recipe(stages=stages), phantom_root, tmp_path / "two", CPU)
@@ -105,14 +105,47 @@ def test_a_folder_of_another_recipe_is_refused(phantom_root, tmp_path):
 
 
 def test_a_nan_loss_stops_training_and_keeps_the_checkpoint(phantom_root, tmp_path, monkeypatch):
-    def poisoned(network, *arguments):
-        loss, terms = original(network, *arguments)
-        return loss * float("nan"), terms
+    def poisoned(*arguments):
+        return original(*arguments) | {"loss": float("nan")}
 
     train(recipe(), phantom_root, tmp_path, CPU, minutes=0)
     kept = list((tmp_path / "checkpoints").iterdir())
-    original = loop.pairwise_loss
-    monkeypatch.setattr(loop, "pairwise_loss", poisoned)
-    with pytest.raises(TrainingError, match="step 2: the loss is nan"):
+    original = loop.pair_step
+    monkeypatch.setattr(loop, "pair_step", poisoned)
+    with pytest.raises(TrainingError, match=r"step 2: the loss is nan on LUMIRMRI_\d{4}_0000.nii.gz, LUMIR"):
         train(recipe(), phantom_root, tmp_path, CPU)
     assert list((tmp_path / "checkpoints").iterdir()) == kept
+
+
+def test_a_fine_tuning_stage_with_triplets_continues_bit_for_bit(phantom_root, tmp_path):
+    losses = {"ncc_window_vox": 5, "ndv_weight": 1e-5, "group_consistency_weight": 40, "intermediate_weight": 0}
+    stage = {"epochs": 1, "items_per_epoch": 2, "learning_rate": 1e-3, "gradient_clip_norm": 1.0, "losses": losses}
+    stage["augmentation"] = {"noise_std": [0, 0.05], "gamma": [0.7, 1.4], "inversion_probability": 0.5}
+    changes = {"stages": [{**stage, "losses": {"ncc_window_vox": 5}}, {**stage, "schedule": "cosine"}]}
+    whole = train(recipe(**changes), phantom_root, tmp_path / "whole", CPU)
+    for _ in range(4):
+        cut = train(recipe(**changes), phantom_root, tmp_path / "cut", CPU, minutes=0)
+    log = without_times(log_of(tmp_path / "cut"))
+    assert log == without_times(log_of(tmp_path / "whole"))
+    assert ["cycle" in entry for entry in log] == [False, False, True, True]
+    expected = load_file(whole)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in load_file(cut).items())
+
+
+def test_frozen_parameters_stay_as_they_are(phantom_root, tmp_path):
+    stage = {"epochs": 1, "items_per_epoch": 2, "learning_rate": 1e-2, "losses": {"ncc_window_vox": 5}}
+    first = train(recipe(stages=[stage]), phantom_root, tmp_path / "one", CPU)
+    both = train(recipe(stages=[stage, {**stage, "frozen": ["extractor.*"]}]), phantom_root, tmp_path / "two", CPU)
+    before, after = load_file(first), load_file(both)
+    for name, tensor in after.items():
+        assert torch.equal(tensor, before[name]) == name.startswith("extractor."), name
+
+
+@pytest.mark.parametrize(
+    ("frozen", "message"), [(["extracter.*"], "matches no parameter"), (["*"], "nothing is left to train")]
+)
+def test_impossible_freezing_is_refused_before_anything_starts(phantom_root, tmp_path, frozen, message):
+    stage = {"epochs": 1, "items_per_epoch": 1, "learning_rate": 1e-2}
+    with pytest.raises(RecipeError, match=message):
+        train(recipe(stages=[stage, {**stage, "frozen": frozen}]), phantom_root, tmp_path / "run", CPU)
+    assert not (tmp_path / "run").exists()

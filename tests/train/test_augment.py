@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from scipy.ndimage import gaussian_filter
+
+from registration.mind import mind
+from train.augment import Appearance, Augmentation, apply_appearance, draw_appearance
+
+RANGES = Augmentation(noise_std=(0.01, 0.05), blur_sigma_vox=(0.2, 1.0), gamma=(0.5, 2.0), inversion_probability=0.3)
+
+
+@pytest.fixture
+def image():
+    torch.manual_seed(0)
+    return 255 * torch.rand(1, 1, 12, 14, 10)
+
+
+def drawn(ranges, count=2000):
+    generator = np.random.default_rng(0)
+    return [draw_appearance(ranges, generator) for _ in range(count)]
+
+
+def test_draws_fill_their_ranges():
+    appearances = drawn(RANGES)
+    for name in ("noise_std", "blur_sigma_vox", "gamma"):
+        values, (low, high) = [getattr(appearance, name) for appearance in appearances], getattr(RANGES, name)
+        assert low <= min(values) < low + 0.02 * (high - low)
+        assert high >= max(values) > high - 0.02 * (high - low)
+    assert sum(appearance.inverted for appearance in appearances) / len(appearances) == pytest.approx(0.3, abs=0.04)
+    assert np.median([appearance.gamma for appearance in appearances]) == pytest.approx(1.0, abs=0.05)
+    assert len({appearance.noise_seed for appearance in appearances}) > 1990
+
+
+def test_nothing_is_done_by_default(image):
+    assert drawn(Augmentation(), 1)[0].noise_std == 0
+    torch.testing.assert_close(apply_appearance(image, Appearance()), image)
+    torch.testing.assert_close(apply_appearance(image, drawn(Augmentation(), 1)[0]), image)
+
+
+def test_gamma_and_inversion(image):
+    torch.testing.assert_close(apply_appearance(image, Appearance(gamma=2.0)), image**2 / 255)
+    torch.testing.assert_close(apply_appearance(image, Appearance(inverted=True)), 255 - image)
+
+
+def test_blur_is_scipy_s(image):
+    blurred = apply_appearance(image, Appearance(blur_sigma_vox=0.8))[0, 0].numpy()
+    expected = gaussian_filter(image[0, 0].numpy(), 0.8, mode="nearest", radius=2)
+    np.testing.assert_allclose(blurred, expected, atol=1e-3)
+
+
+def test_noise_has_its_strength_and_is_drawn_again_the_same(image):
+    noisy = Appearance(noise_std=0.1, noise_seed=7)
+    noise = apply_appearance(image, noisy) - image
+    assert float(noise.std()) == pytest.approx(25.5, rel=0.05)
+    assert torch.equal(apply_appearance(image, noisy), apply_appearance(image, noisy))
+    assert not torch.equal(apply_appearance(image, noisy), apply_appearance(image, Appearance(0.1, noise_seed=8)))
+
+
+def test_mind_does_not_see_an_inversion(image):
+    torch.testing.assert_close(mind(apply_appearance(image, Appearance(inverted=True))), mind(image))
+    assert (mind(apply_appearance(image, Appearance(gamma=2.0))) - mind(image)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ({"noise_std": (0.2, 0.1)}, "expected the smaller number first"),
+        ({"gamma": (0.0, 1.0)}, "expected positive exponents"),
+        ({"inversion_probability": 1.5}, "expected at most 1"),
+        ({"blur_sigma_vox": (-1.0, 1.0)}, "greater than or equal to 0"),
+        ({"rotation": (0, 1)}, "Extra inputs"),
+    ],
+)
+def test_impossible_ranges_are_refused(ranges, message):
+    with pytest.raises(ValidationError, match=message):
+        Augmentation(**ranges)
