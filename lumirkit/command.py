@@ -30,6 +30,7 @@ from registration.weights import WeightsError
 from submission.predict import predict_dataset, predict_file
 from train.loop import TrainingError
 from train.loop import train as train_recipe
+from train.members import train_members
 from train.recipe import RecipeError, load_recipe
 
 REQUEST_ERRORS = (EvaluationError, ManifestError, RecipeError, RequestError, VolumeError, WeightsError)
@@ -165,11 +166,19 @@ def train(
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run in it is continued.")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key: key=value.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this time; a later call continues.")] = None,
+    members: Annotated[
+        int | None, typer.Option(min=1, help="Train so many seeds, counted from the recipe's, each in OUT/seed<n>.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Train a recipe, or continue an interrupted run of it."""
-    path = train_recipe(load_recipe(recipe, set_ or []), data, out, _device(device), minutes)
-    print(f"weights: {path}")
+    loaded = load_recipe(recipe, set_ or [])
+    if members is None:
+        paths = [train_recipe(loaded, data, out, _device(device), minutes)]
+    else:
+        paths = train_members(loaded, data, out, _device(device), members, minutes)
+    for path in paths:
+        print(f"weights: {path}")
 
 
 @manifest.command("check")

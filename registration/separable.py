@@ -24,7 +24,8 @@ class AxisOperator:
     """The matrix that one axis is multiplied by, and its nonzero weights."""
 
     def __init__(self, matrix: Matrix) -> None:
-        self.matrix = matrix
+        with torch.inference_mode(False):  # operators are kept, and one made while predicting may serve in training
+            self.matrix = matrix.clone()
 
     @cached_property
     def taps(self) -> Taps:

@@ -4,6 +4,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from registration.grid import coarse_shape, coarsen_image, displacement_at_block_centres, refine_displacement
+from registration.kernels.dispatch import plain_torch
 from registration.warp import compose, sample
 
 SHAPE = (9, 10, 11)
@@ -62,3 +63,14 @@ def test_grids_keep_their_place():
 def test_coarsening_fills_odd_sizes_with_background():
     coarse = coarsen_image(torch.ones(1, 1, 3, 2, 2), 2)
     torch.testing.assert_close(coarse[0, 0, :, 0, 0], torch.tensor([1.0, 0.5]))
+
+
+def test_operators_first_met_while_predicting_serve_in_training():
+    shape = (7, 11, 13)  # no other test has it, so its operators are made here
+    with torch.inference_mode(), plain_torch():
+        refine_displacement(translation([1.0, 2.0, 3.0], coarse_shape(shape, 2)).double(), 2, shape)
+    field = translation([1.0, 2.0, 3.0], coarse_shape(shape, 2)).double().requires_grad_()
+    with plain_torch():
+        refine_displacement(field, 2, shape).sum().backward()
+    assert field.grad is not None
+    torch.testing.assert_close(field.grad.sum(), torch.tensor(2.0 * 3 * 7 * 11 * 13, dtype=torch.float64))

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from train import loop
 from train.loop import TrainingError, train
+from train.members import train_members
 from train.recipe import Recipe, RecipeError
 
 CPU = torch.device("cpu")
@@ -149,3 +150,21 @@ def test_impossible_freezing_is_refused_before_anything_starts(phantom_root, tmp
     with pytest.raises(RecipeError, match=message):
         train(recipe(stages=[stage, {**stage, "frozen": frozen}]), phantom_root, tmp_path / "run", CPU)
     assert not (tmp_path / "run").exists()
+
+
+def test_members_are_runs_of_their_own_and_finished_ones_are_left_alone(phantom_root, tmp_path):
+    small = recipe(seed=3)
+    first = train_members(small, phantom_root, tmp_path / "members", CPU, 2)
+    assert [path.parent.parent.name for path in first] == ["seed3", "seed4"]
+    alone = train(recipe(seed=4), phantom_root, tmp_path / "alone", CPU)
+    three, four, expected = (load_file(path) for path in (*first, alone))
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in four.items())
+    assert not all(torch.equal(tensor, three[name]) for name, tensor in four.items())
+    before = [path.stat().st_mtime_ns for path in first]
+    assert train_members(small, phantom_root, tmp_path / "members", CPU, 2) == first
+    assert [path.stat().st_mtime_ns for path in first] == before
+
+
+def test_the_time_of_members_is_counted_over_all(phantom_root, tmp_path):
+    assert len(train_members(recipe(), phantom_root, tmp_path, CPU, 3, minutes=0)) == 1
+    assert not (tmp_path / "seed1").exists()
