@@ -23,9 +23,7 @@ CYCLE = ((0, 1), (1, 2), (2, 0))
 """(fixed, moving) of the three pairs: each field leads from its fixed image to the next pair's fixed image."""
 
 
-def cycle_loss(
-    registrations: Sequence[Registration], masks: Sequence[Float[Tensor, "batch 1 x y z"]]
-) -> Float[Tensor, ""]:
+def cycle_loss(registrations: Sequence[Registration], mask: Float[Tensor, "batch 1 x y z"]) -> Float[Tensor, ""]:
     """Mean over the voxels inside of |C(x) - x|^2, C the composition around the cycle, both ways, halved.
 
     Lengths are in units in which the largest axis spans [-1, 1], as the weight of the publication expects: a voxel is
@@ -33,13 +31,13 @@ def cycle_loss(
 
     Args:
         registrations: of the pairs of `CYCLE`, in their order.
-        masks: of the three images, nonzero inside.
+        mask: of the first pair's fixed image, where the cycle begins; nonzero inside.
     """
     first, second, third = registrations
     # Fixed image of pair 1 -> of pair 2 -> of pair 3 -> back; and the inverse fields the other way round from there.
     forward = compose(third.forward_vox, compose(second.forward_vox, first.forward_vox))
     inverse = compose(first.inverse_vox, compose(second.inverse_vox, third.inverse_vox))
-    return (_mean_square(forward, masks[0]) + _mean_square(inverse, masks[0])) / 2
+    return (_mean_square(forward, mask) + _mean_square(inverse, mask)) / 2
 
 
 def _mean_square(disp_vox: Tensor, mask: Volume5d) -> Tensor:
@@ -56,14 +54,14 @@ class CycleGradients:
     of_fields: list[tuple[Tensor, Tensor]]
 
 
-def cycle_gradients(registrations: Sequence[Registration], masks: Sequence[Volume5d]) -> CycleGradients:
+def cycle_gradients(registrations: Sequence[Registration], mask: Volume5d) -> CycleGradients:
     """Value and gradients of the cycle loss at fields that carry no history."""
     leaves = [
         Registration(r.forward_vox.detach().requires_grad_(), r.inverse_vox.detach().requires_grad_())
         for r in registrations
     ]
     with torch.enable_grad():
-        loss = cycle_loss(leaves, masks)
+        loss = cycle_loss(leaves, mask)
     flat = torch.autograd.grad(loss, [field for leaf in leaves for field in (leaf.forward_vox, leaf.inverse_vox)])
     return CycleGradients(loss.detach(), list(zip(flat[::2], flat[1::2], strict=True)))
 

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader, Subset
 
 from registration.progress import Progress
 from registration.sitreg import SITReg
+from train.augment import Augmentation
 from train.data import GroupSampler, TrainingImages
 from train.recipe import Recipe, RecipeError, Stage
 from train.run_folder import RunFolder
-from train.stages import Terms, View, make_view, pair_step, triplet_step
+from train.stages import Terms, View, make_view, pair_step, triplet_step, views_of
 
 
 class TrainingError(RuntimeError):
@@ -152,6 +153,8 @@ def _views(
 ) -> list[View]:
     """The images of a batch on the network's device and grid, each changed as its sample number says."""
     device, stride = next(network.parameters()).device, network.config.resolution_vox
+    if stage.augmentation == Augmentation():
+        return views_of((batch.to(device) for batch in images), stride)
     appearances = zip(*(sampler.appearances(sample, stage.augmentation) for sample in samples), strict=True)
     return [make_view(batch.to(device), stride, drawn) for batch, drawn in zip(images, appearances, strict=True)]
 

@@ -51,7 +51,7 @@ def triplet_step(network: SITReg, triplet: Sequence[View], losses: Losses, cycle
     pairs = [(triplet[fixed], triplet[moving]) for fixed, moving in CYCLE]
     with torch.no_grad():
         fields = [register(network, fixed.seen, moving.seen)[-1] for fixed, moving in pairs]
-    cycle = cycle_gradients(fields, [view.clean for view in triplet])
+    cycle = cycle_gradients(fields, triplet[0].clean)
     terms = []
     for (fixed, moving), gradients in zip(pairs, cycle.of_fields, strict=True):
         total, pair_terms, registration = pairwise_loss(network, fixed, moving, losses)

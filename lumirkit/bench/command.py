@@ -159,7 +159,7 @@ def all_(
     reference_repeats: ReferenceRepeats = None,
     out: Out = _OUT,
 ) -> None:
-    """Measure everything at its usual size: forward, ensemble, step at half size, io, scoring."""
+    """Measure everything at its usual size: forward, ensemble, step and triplet at half size, io, scoring."""
     options = Options(
         device, network, _formats(convolutions), members, repeats, plain, threads, reference, reference_repeats
     )

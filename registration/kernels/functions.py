@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -143,9 +143,7 @@ class GroupNormRelu(torch.autograd.Function):
         v, g = _rows(volume), _rows(gradient)
         scale, shift = deviation * weight, bias - mean * deviation * weight
         a, c = _as_rows(volume, weight, scale, shift)
-        of_gradient, of_product = _channel_means(
-            volume, lambda like, sums: group_norm.gradient_sums(g, v, a, c, sums), weight
-        )
+        of_gradient, of_product = _channel_means(volume, lambda sums: group_norm.gradient_sums(g, v, a, c, sums))
         of_normalised = deviation * (of_product - mean * of_gradient)  # mean of g times the normalised value
         count = volume[0, 0].numel()
         of_weight, of_bias = (count * part.sum(dim=0).to(weight) for part in (of_normalised, of_gradient))
@@ -163,7 +161,7 @@ def normalised_relu(
 ) -> tuple[Tensor, Tensor]:
     """Put relu(group_norm(volume)) into `out`, which may be `volume`; returns mean and 1 / deviation by channel."""
     v = _rows(volume)
-    means = _channel_means(volume, lambda like, sums: group_norm.channel_sums(v, like, sums), weight)
+    means = _channel_means(volume, lambda sums: group_norm.channel_sums(v, as_array(weight), sums))
     mean, mean_square = _group_means(means, groups)
     deviation = (mean_square - mean**2).clamp(min=0).add(epsilon).rsqrt()
     scale, shift = deviation * weight.detach(), bias.detach() - mean * deviation * weight.detach()
@@ -183,11 +181,11 @@ def _as_rows(volume: Tensor, weight: Tensor, *per_channel: Tensor) -> Iterator[A
     return (as_array(numbers.to(weight.dtype).repeat(1, volume.shape[4])) for numbers in per_channel)
 
 
-def _channel_means(volume: Tensor, kernel: Any, weight: Tensor) -> Tensor:
+def _channel_means(volume: Tensor, kernel: Callable[[Array], None]) -> Tensor:
     """Two means over all voxels, (2, batch, channel) in float64, of what `kernel` sums plane by plane."""
     batch, channels, size_x = volume.shape[:3]
     sums = np.zeros((batch, size_x, 2, channels))
-    kernel(as_array(weight), sums)
+    kernel(sums)
     return torch.from_numpy(sums.sum(axis=1)).movedim(1, 0) / volume[0, 0].numel()
 
 

@@ -74,8 +74,8 @@ def value_and_matrix(
 
 
 @compiled_loops
-def invert(disp: Array, ticks: Array, tolerance: Real, most_steps: int, smallest_determinant: Real, out: Array) -> int:
-    """Solve v + u(x + v) = 0 for each voxel; the number of Newton passes that the slowest row took.
+def invert(disp: Array, ticks: Array, tolerance: Real, most_steps: int, smallest_determinant: Real, out: Array) -> None:
+    """Solve v + u(x + v) = 0 for each voxel.
 
     As the plain version: a Newton step that does not shrink the largest component of the residual is replaced by the
     fixed-point step from the best solution so far.
@@ -83,7 +83,6 @@ def invert(disp: Array, ticks: Array, tolerance: Real, most_steps: int, smallest
     batch, _, size_x, size_y, size_z = disp.shape
     shape = (size_x, size_y, size_z)
     one, zero = ticks[1], ticks[0]
-    passes = np.zeros(batch * size_x, np.int64)
     for plane in numba.prange(batch * size_x):
         b, x = plane // size_x, plane % size_x
         fields = disp[b, 0].ravel(), disp[b, 1].ravel(), disp[b, 2].ravel()
@@ -95,7 +94,7 @@ def invert(disp: Array, ticks: Array, tolerance: Real, most_steps: int, smallest
                 b0[z], b1[z], b2[z] = v0[z], v1[z], v2[z]
                 f0[z], f1[z], f2[z] = v0[z], v1[z], v2[z]
                 best[z] = np.inf
-            for step in range(most_steps):
+            for _ in range(most_steps):
                 worst = zero
                 for z in range(size_z):
                     v = v0[z], v1[z], v2[z]
@@ -119,10 +118,8 @@ def invert(disp: Array, ticks: Array, tolerance: Real, most_steps: int, smallest
                     v1[z] = v[1] - scale * dot(n, r) if newton else f1[z]
                     v2[z] = v[2] - scale * dot(o, r) if newton else f2[z]
                     worst = best[z] if best[z] > worst else worst
-                passes[plane] = max(passes[plane], step + 1)
                 if worst <= tolerance:
                     break
-    return passes.max()
 
 
 @compiled_loops
