@@ -58,7 +58,7 @@ def measure_folding(disp_vox: Float[ndarray, "x y z 3"], mask: Bool[ndarray, "x 
         volume = non_diffeomorphic_volume(torch.from_numpy(disp)[None])[0].numpy()[inside]
         folded_volume += float(volume.sum())
         folded_voxels += int(np.count_nonzero(volume))
-        logarithms.append(np.log(np.maximum(_central_determinant(disp)[inside], _SMALLEST_DETERMINANT)))
+        logarithms.append(np.log(np.maximum(central_determinant(disp)[inside], _SMALLEST_DETERMINANT)))
     spread = float(np.std(np.concatenate(logarithms)))
     return Folding(100.0 * folded_volume / voxels, folded_voxels, spread)
 
@@ -79,7 +79,7 @@ def _blocks(interior: Bool[ndarray, "x y z"]) -> Iterator[tuple[slice, ...]]:
             yield block
 
 
-def _central_determinant(disp_vox: Float64[ndarray, "3 x y z"]) -> Float64[ndarray, "x-2 y-2 z-2"]:
+def central_determinant(disp_vox: Float64[ndarray, "3 x y z"]) -> Float64[ndarray, "x-2 y-2 z-2"]:
     """Determinant of the Jacobian of id + disp_vox at the interior voxels."""
     rows = []
     for axis in range(3):

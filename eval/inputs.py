@@ -21,9 +21,13 @@ _SAMPLES = 65536  # values that the precision of a field is judged by
 
 @dataclass
 class Inputs:
-    """Reads the files of a case; their bytes are dropped as soon as they are unpacked."""
+    """Reads the files of a case; their bytes are dropped as soon as they are unpacked.
+
+    `disp_vox` is a field (X, Y, Z, 3) in voxels to score instead of the case's file.
+    """
 
     case: Case
+    disp_vox: Float[ndarray, "x y z 3"] | None = None
     _contents: dict[Path, bytes] = field(default_factory=dict, repr=False)
 
     def hashes(self) -> dict[str, str]:
@@ -35,6 +39,8 @@ class Inputs:
 
     def displacement(self) -> Float[ndarray, "x y z 3"]:
         """The displacement field in voxels, float32 or float64 as the file has it."""
+        if self.disp_vox is not None:
+            return self.disp_vox
         if self.case.field is None:
             return np.zeros((*self.case.shape, 3), dtype=np.float32, order="F")
         return read_displacement(self.case.field, self.case.shape, self._take(self.case.field))

@@ -28,10 +28,12 @@ from registration.sitreg import Convolutions
 from registration.volume import VolumeError
 from registration.weights import WeightsError
 from submission.predict import predict_dataset, predict_file
-from train.loop import TrainingError
+from train.deadline import Deadline
 from train.loop import train as train_recipe
 from train.members import train_members
+from train.processes import Processes
 from train.recipe import RecipeError, load_recipe
+from train.step import TrainingError
 
 REQUEST_ERRORS = (EvaluationError, ManifestError, RecipeError, RequestError, VolumeError, WeightsError)
 
@@ -170,15 +172,23 @@ def train(
         int | None, typer.Option(min=1, help="Train so many seeds, counted from the recipe's, each in OUT/seed<n>.")
     ] = None,
     device: Device = "auto",
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the decoded images; without it in memory, or on disk if that is short."),
+    ] = None,
 ) -> None:
-    """Train a recipe, or continue an interrupted run of it."""
+    """Train a recipe, or continue an interrupted run of it; started by torchrun or srun, with all their processes."""
     loaded = load_recipe(recipe, set_ or [])
-    if members is None:
-        paths = [train_recipe(loaded, data, out, _device(device), minutes)]
-    else:
-        paths = train_members(loaded, data, out, _device(device), members, minutes)
-    for path in paths:
-        print(f"weights: {path}")
+    deadline = Deadline(minutes)
+    deadline.on_termination()
+    with Processes.joined(_device(device)) as processes:
+        if members is None:
+            paths = [train_recipe(loaded, data, out, processes, deadline, cache)]
+        else:
+            paths = train_members(loaded, data, out, processes, members, deadline, cache)
+        if processes.is_first:
+            for path in paths:
+                print(f"weights: {path}")
 
 
 @manifest.command("check")

@@ -19,6 +19,7 @@ from registration.progress import Progress
 from registration.volume import write_text_atomically
 from submission.predict import predict_dataset
 from train.loop import train as train_recipe
+from train.processes import Processes
 from train.recipe import load_recipe
 
 RECIPE = Path(train.__file__).parent / "recipes" / "demo.yaml"
@@ -48,8 +49,9 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
     _make_data(data, spec or PhantomSpec())
     console.print(f"[bold]2/4[/] training {MEMBERS} small MIND networks on T1-like images")
     weights.mkdir()
+    cpu = Processes(torch.device("cpu"))
     for seed in range(MEMBERS):
-        trained = train_recipe(load_recipe(recipe, [f"seed={seed}"]), data, out / f"model{seed}", torch.device("cpu"))
+        trained = train_recipe(load_recipe(recipe, [f"seed={seed}"]), data, out / f"model{seed}", cpu)
         shutil.copy(trained, weights)
     console.print(f"[bold]3/4[/] registering the validation pairs with the average of {MEMBERS} models")
     failures = predict_dataset(find_dataset_json(data), data, fields, [weights], torch.device("cpu"))

@@ -14,13 +14,13 @@ _SECONDS_BETWEEN_LINES = 10.0
 class Progress:
     """Counts steps of a known total; `note` is a short text such as a running mean.
 
-    Use as a context manager and call `advance` once a step.
+    Use as a context manager and call `advance` once a step; `silent` shows nothing, for all processes of a run but one.
     """
 
-    def __init__(self, total: int, description: str, initial: int = 0) -> None:
-        self._bar = tqdm(
-            total=total, desc=description, initial=initial, disable=not sys.stderr.isatty(), dynamic_ncols=True
-        )
+    def __init__(self, total: int, description: str, initial: int = 0, silent: bool = False) -> None:
+        hidden = silent or not sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=description, initial=initial, disable=hidden, dynamic_ncols=True)
+        self._silent = silent
         self._total, self._done, self._description = total, initial, description
         self._start = self._last_line = time.monotonic()
         self._initial = initial
@@ -39,7 +39,9 @@ class Progress:
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update()
         now = time.monotonic()
-        if self._bar.disable and (now - self._last_line > _SECONDS_BETWEEN_LINES or self._done == self._total):
+        if self._silent or not self._bar.disable:
+            return
+        if now - self._last_line > _SECONDS_BETWEEN_LINES or self._done == self._total:
             self._last_line = now
             left = (now - self._start) / (self._done - self._initial) * (self._total - self._done)
             timing = f"{now - self._start:.0f} s, {left:.0f} s left"

@@ -43,6 +43,14 @@ class Volume:
         return x, y, z
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its voxels without being unpacked: their shape, and the dtype of their values."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+
 def require_same_shape(fixed: Volume, moving: Volume) -> None:
     """Check that two images can be registered voxel by voxel.
 
@@ -129,6 +137,16 @@ def read_image(path: Path, content: bytes | None = None) -> Volume:
     if affine is None:
         raise VolumeError(f"{path}: the header has no affine; expected a NIfTI sform or qform. Rewrite the header.")
     return Volume(path, data.astype(np.float32, copy=False), affine)
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a NIfTI file; values that a scale factor applies to are float64.
+
+    Raises:
+        VolumeError: the file is missing or not NIfTI.
+    """
+    image = _load(path)
+    return Header(tuple(image.shape), np.dtype(np.float64) if _is_scaled(image) else image.get_data_dtype())
 
 
 def read_labels(path: Path, content: bytes | None = None) -> NDArray[np.int32]:

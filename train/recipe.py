@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -99,6 +100,14 @@ class Stage(_Part):
         return self.losses.group_consistency_weight * (min(1.0, (step + 1) / ramp) if ramp > 0 else 1.0)
 
 
+class ValidationPlan(_Part):
+    """How often a run is scored on the validation pairs of its data, and on how many."""
+
+    every_epochs: PositiveInt = 1
+    pairs_per_split: PositiveInt = 4
+    """The first so many pairs of each split; those of an epoch cost about as many seconds on a CPU."""
+
+
 class Recipe(_Part):
     """Everything that determines a training run but the data and the machine."""
 
@@ -109,9 +118,18 @@ class Recipe(_Part):
     """bfloat16 is faster; weights, statistics, fields and losses stay in float32."""
     recompute: bool = False
     """Keep only what goes from level to level for the backward pass: a fraction of the memory for more time."""
-    stages: tuple[Stage, ...]
-    data_workers: int = 0
-    """Processes that read images beside training; 0 reads in the training process."""
+    initial_weights: Path | None = None
+    """Weight file of the same network to start from; None starts from random numbers."""
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Weights and validation use a running mean of the parameters, which keeps this share of itself each step."""
+    validation: ValidationPlan | None = None
+    """None for no validation; the weights with the best score are then not kept apart."""
+    kept_checkpoints: PositiveInt = 2
+
+    def start_of(self, number: int) -> int:
+        """Steps that are done, over all stages, when stage `number` begins."""
+        return sum(stage.steps for stage in self.stages[:number])
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
@@ -19,72 +19,132 @@ from data_manifests.worklist import require_writable
 from registration.sitreg import SITReg
 from registration.volume import write_atomically, write_text_atomically
 from registration.weights import WeightsCard, save_weights
+from train.model import Model
+from train.processes import Processes
 from train.recipe import Recipe, RecipeError, recipe_yaml
 
-_KEPT_CHECKPOINTS = 2
+_LOG, _VALIDATION = "log.jsonl", "validation.jsonl"
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
+
+Entry = Mapping[str, float | int | str]
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written; the message says why and from where the run continues."""
 
 
 class RunFolder:
-    """Reads and writes the files of one run."""
+    """Reads and writes the files of one run; of several processes, only the first one writes."""
 
-    def __init__(self, path: Path, recipe: Recipe, data: Path) -> None:
-        """Create the folder, or open the one of an interrupted run of the same recipe.
+    def __init__(self, path: Path, recipe: Recipe) -> None:
+        self.path, self.recipe = path, recipe
+        self._provenance: dict[str, str] = {}
+
+    def prepare(self, data: Path, processes: Processes) -> None:
+        """Make the folder, or take over that of an interrupted run of the same recipe.
 
         Raises:
             RecipeError: the folder belongs to a run of another recipe.
             RequestError: the folder cannot be made or is not writable.
         """
-        require_writable(path)
-        self.path, self.recipe = path, recipe
-        self._provenance = {"data": data.resolve().name, "commit": _git_commit()} | {
-            package: version(package) for package in ("lumirkit", "torch", "numpy")
-        }
-        stored = path / "recipe.yaml"
-        if stored.exists() and stored.read_text(encoding="utf-8") != recipe_yaml(recipe):
+        require_writable(self.path)
+        stored = self.path / "recipe.yaml"
+        if stored.exists() and stored.read_text(encoding="utf-8") != recipe_yaml(self.recipe):
             raise RecipeError(
                 f"{stored}: this folder holds a run of a different recipe. Give another --out, or delete the folder."
             )
-        write_text_atomically(stored, recipe_yaml(recipe))
-        write_text_atomically(path / "provenance.json", json.dumps(self._provenance, indent=1) + "\n")
+        self._provenance = {
+            "data": data.resolve().name,
+            "commit": _git_commit(),
+            "device": processes.device.type,
+            "processes": str(processes.size),
+        } | {package: version(package) for package in ("lumirkit", "torch", "numpy")}
+        write_text_atomically(stored, recipe_yaml(self.recipe))
+        write_text_atomically(self.path / "provenance.json", json.dumps(self._provenance, indent=1) + "\n")
+        for name in (_LOG, _VALIDATION):
+            self._truncate(name, self.last_step())
 
     @property
     def weights(self) -> Path:
         """The run's newest weights."""
-        return self.path / "weights" / f"{self.recipe.name}_seed{self.recipe.seed}.safetensors"
+        return self.path / "weights" / self._weights_name
 
-    def log(self, entry: Mapping[str, float | int | str]) -> None:
-        """Append one line to log.jsonl."""
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+    @property
+    def best_weights(self) -> Path:
+        """The weights that validated best; in a folder of their own, since a folder of weights is an ensemble."""
+        return self.path / "best" / self._weights_name
+
+    @property
+    def _weights_name(self) -> str:
+        return f"{self.recipe.name}_seed{self.recipe.seed}.safetensors"
+
+    def log(self, entry: Entry) -> None:
+        """Append one training step to log.jsonl."""
+        self._append(_LOG, entry)
+
+    def log_validation(self, entry: Entry) -> None:
+        """Append one validation to validation.jsonl."""
+        self._append(_VALIDATION, entry)
+
+    def validations(self) -> list[dict[str, Any]]:
+        """All validations so far."""
+        path = self.path / _VALIDATION
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def _append(self, name: str, entry: Entry) -> None:
+        with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
-    def truncate_log(self, step: int) -> None:
+    def _truncate(self, name: str, step: int) -> None:
         """Drop the lines after `step`, which an interrupted run wrote and the continued run will write again."""
-        path = self.path / "log.jsonl"
+        path = self.path / name
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             write_text_atomically(path, "".join(kept))
 
-    def save(self, network: SITReg, optimizer: torch.optim.Optimizer, stage: int, step: int) -> None:
-        """Write a checkpoint and the weights; older checkpoints than the last two are removed."""
-        tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
-        state = get_optimizer_state_dict(network, optimizer, options=_FLAT)
+    def save(self, model: Model, optimizer: torch.optim.Optimizer, stage: int, step: int) -> None:
+        """Write a checkpoint and the weights; of older checkpoints the recipe says how many are kept.
+
+        Raises:
+            CheckpointError: there is no room, or the folder cannot be written any more.
+        """
+        tensors = {f"network/{name}": tensor for name, tensor in model.network.state_dict().items()}
+        tensors |= {f"average/{name}": tensor for name, tensor in model.average_state().items()}
+        state = get_optimizer_state_dict(model.network, optimizer, options=_FLAT)
         tensors |= {f"optimizer/{name}": value for name, value in state.items() if isinstance(value, Tensor)}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         path = self.path / "checkpoints" / f"step_{step:08d}.safetensors"
         metadata = {"stage": str(stage), "step": str(step)}
-        write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+        try:
+            write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+            self._save_weights(self.weights, model, step)
+        except (OSError, SafetensorError) as error:
+            older = [kept.name for kept in self._checkpoints()]
+            raise CheckpointError(
+                f"{path}: the checkpoint of step {step} could not be written ({error}); the run stopped and continues "
+                f"from {older[-1] if older else 'its start'} with the same command once there is room."
+            ) from error
+        for old in self._checkpoints()[: -self.recipe.kept_checkpoints]:
+            old.unlink()
+
+    def save_best(self, model: Model, step: int) -> None:
+        """Keep these weights as those that validated best."""
+        self._save_weights(self.best_weights, model, step)
+
+    def save_picture(self, name: str, content: bytes) -> None:
+        """Write a PNG file into `pictures`."""
+        write_atomically(self.path / "pictures" / f"{name}.png", lambda temporary: _write(temporary, content))
+
+    def _save_weights(self, path: Path, model: Model, step: int) -> None:
         card = WeightsCard(
-            network=network.config,
+            network=model.network.config,
             recipe=self.recipe.model_dump(mode="json"),
             seed=self.recipe.seed,
             steps=step,
             provenance=self._provenance,
         )
-        save_weights(self.weights, network, card)
-        for old in self._checkpoints()[:-_KEPT_CHECKPOINTS]:
-            old.unlink()
+        save_weights(path, model.result, card)
 
     def last_step(self) -> int:
         """Step of the newest checkpoint; 0 for a new run."""
@@ -94,10 +154,11 @@ class RunFolder:
         with safe_open(checkpoints[-1], framework="pt") as file:
             return int(file.metadata()["step"])
 
-    def restore_network(self, network: SITReg) -> None:
-        """Load the network's weights from the newest checkpoint, if there is one."""
+    def restore_model(self, model: Model) -> None:
+        """Load the network and its running mean from the newest checkpoint, if there is one."""
         if self._checkpoints():
-            network.load_state_dict(self._tensors("network/"))
+            model.network.load_state_dict(self._tensors("network/"))
+            model.load_average(self._tensors("average/"))
 
     def restore_optimizer(self, network: SITReg, optimizer: torch.optim.Optimizer) -> None:
         """Load the optimizer's moments from the newest checkpoint; its learning rate stays the stage's own."""
@@ -112,6 +173,10 @@ class RunFolder:
         with safe_open(self._checkpoints()[-1], framework="pt") as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118  not a dict
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _git_commit() -> str:

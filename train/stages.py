@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,30 @@ def triplet_step(network: SITReg, triplet: Sequence[View], losses: Losses, cycle
         (total / len(CYCLE) + cycle_weight * pull(registration, gradients)).backward()
         terms.append(pair_terms)
     return _with_cycle(terms, cycle.loss.item(), cycle_weight)
+
+
+def shared_triplet_step(
+    network: SITReg,
+    triplet: Sequence[View],
+    losses: Losses,
+    cycle_weight: float,
+    pair: int,
+    from_all: Callable[[Tensor], Sequence[Tensor]],
+) -> Terms:
+    """As `triplet_step`, where three processes share the triplet: this one adds the gradients of pair `pair`.
+
+    The mean of the three processes' gradients is that of the triplet, and so are the means of their terms.
+
+    Args:
+        from_all: gathers a tensor of equal shape from the three processes, in the order of `CYCLE`.
+    """
+    fixed, moving = (triplet[place] for place in CYCLE[pair])
+    total, terms, registration = pairwise_loss(network, fixed, moving, losses)
+    both = torch.cat([registration.forward_vox, registration.inverse_vox], dim=1).detach()
+    fields = [Registration(*each.split(3, dim=1)) for each in from_all(both)]
+    cycle = cycle_gradients(fields, triplet[0].clean)
+    (total + len(CYCLE) * cycle_weight * pull(registration, cycle.of_fields[pair])).backward()
+    return _with_cycle([terms], cycle.loss.item(), cycle_weight)
 
 
 def _with_cycle(terms: Sequence[Terms], cycle: float, weight: float) -> Terms:

@@ -27,8 +27,8 @@ from eval.scoring import score_case
 from eval.surface import find_surfaces, surface_scores_per_label
 from eval.warping import warp_labels
 from lumirkit.bench.machine import machine_name
-from lumirkit.bench.memory import peak_memory_bytes
 from lumirkit.bench.scoring_pair import make_pair
+from registration.memory import peak_memory_bytes
 from registration.progress import Progress
 from registration.volume import write_text_atomically
 

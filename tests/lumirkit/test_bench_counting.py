@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from lumirkit.bench.flops import ConvolutionFlop
-from lumirkit.bench.memory import SavedBytes, peak_memory_bytes, resident_memory_bytes
+from lumirkit.bench.memory import SavedBytes
+from registration.memory import peak_memory_bytes, resident_memory_bytes
 
 
 def test_convolution_flop_forward_and_backward():

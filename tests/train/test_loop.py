@@ -1,15 +1,27 @@
 import json
+import resource
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from train import loop
-from train.loop import TrainingError, train
+from eval.leaderboard import evaluate
+from registration.weights import WeightsError, load_weights
+from submission.predict import predict_dataset
+from train import step as step_module
+from train.deadline import Deadline
+from train.loop import train
 from train.members import train_members
+from train.processes import Processes
 from train.recipe import Recipe, RecipeError
+from train.run_folder import CheckpointError
+from train.step import Stepper, TrainingError
 
-CPU = torch.device("cpu")
+CPU = Processes(torch.device("cpu"))
+
+
+OF_THE_MACHINE = {"seconds", "waited_seconds", "samples_per_second", "memory_gb"}
 
 
 def recipe(**changes):
@@ -23,12 +35,12 @@ def recipe(**changes):
     return Recipe.model_validate({"name": "tiny", "network": network, "stages": [stage, stage], **changes})
 
 
-def log_of(run):
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+def log_of(run, name="log.jsonl"):
+    return [json.loads(line) for line in (run / name).read_text().splitlines()]
 
 
 def without_times(log):
-    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in log]
+    return [{key: value for key, value in entry.items() if key not in OF_THE_MACHINE} for entry in log]
 
 
 def test_training_lowers_the_loss(phantom_root, tmp_path):
@@ -43,30 +55,30 @@ def test_an_interrupted_run_continues_bit_for_bit(phantom_root, tmp_path, monkey
     whole = train(recipe(), phantom_root, tmp_path / "whole", CPU)
     steps = []
 
-    def stop_at(step):
-        def counted(*arguments):
-            if arguments[-1] > step:
+    def stop_after(most):
+        def counted(stepper, batch):
+            if len(steps) == most:
                 raise KeyboardInterrupt
-            steps.append(arguments[-1])
-            return original(*arguments)
+            steps.append(batch.step)
+            return original(stepper, batch)
 
         return counted
 
-    original = loop._step
-    for step in (3, 4, 7):
-        monkeypatch.setattr(loop, "_step", stop_at(step))
+    original = Stepper.take
+    for most in (3, 5, 8):
+        monkeypatch.setattr(Stepper, "take", stop_after(most))
         with pytest.raises(KeyboardInterrupt):
             train(recipe(), phantom_root, tmp_path / "cut", CPU)
-    monkeypatch.setattr(loop, "_step", original)
+    monkeypatch.setattr(Stepper, "take", original)
     cut = train(recipe(), phantom_root, tmp_path / "cut", CPU)
-    assert steps == [1, 2, 3, 3, 4, 5, 6, 7]
+    assert steps == [0, 1, 2, 2, 3, 0, 1, 2]
     assert without_times(log_of(tmp_path / "cut")) == without_times(log_of(tmp_path / "whole"))
     expected = load_file(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in load_file(cut).items())
 
 
 def test_a_time_limit_leaves_a_run_to_continue(phantom_root, tmp_path):
-    train(recipe(), phantom_root, tmp_path / "cut", CPU, minutes=0)
+    train(recipe(), phantom_root, tmp_path / "cut", CPU, deadline=Deadline(0))
     assert len(log_of(tmp_path / "cut")) == 1
     train(recipe(), phantom_root, tmp_path / "cut", CPU)
     train(recipe(), phantom_root, tmp_path / "whole", CPU)
@@ -109,11 +121,11 @@ def test_a_nan_loss_stops_training_and_keeps_the_checkpoint(phantom_root, tmp_pa
     def poisoned(*arguments):
         return original(*arguments) | {"loss": float("nan")}
 
-    train(recipe(), phantom_root, tmp_path, CPU, minutes=0)
+    train(recipe(), phantom_root, tmp_path, CPU, deadline=Deadline(0))
     kept = list((tmp_path / "checkpoints").iterdir())
-    original = loop.pair_step
-    monkeypatch.setattr(loop, "pair_step", poisoned)
-    with pytest.raises(TrainingError, match=r"step 2: the loss is nan on LUMIRMRI_\d{4}_0000.nii.gz, LUMIR"):
+    original = step_module.pair_step
+    monkeypatch.setattr(step_module, "pair_step", poisoned)
+    with pytest.raises(TrainingError, match=r"step 2 of the stage: the loss is nan on LUMIRMRI_\d{4}_0000.nii.gz"):
         train(recipe(), phantom_root, tmp_path, CPU)
     assert list((tmp_path / "checkpoints").iterdir()) == kept
 
@@ -125,12 +137,105 @@ def test_a_fine_tuning_stage_with_triplets_continues_bit_for_bit(phantom_root, t
     changes = {"stages": [{**stage, "losses": {"ncc_window_vox": 5}}, {**stage, "schedule": "cosine"}]}
     whole = train(recipe(**changes), phantom_root, tmp_path / "whole", CPU)
     for _ in range(4):
-        cut = train(recipe(**changes), phantom_root, tmp_path / "cut", CPU, minutes=0)
+        cut = train(recipe(**changes), phantom_root, tmp_path / "cut", CPU, deadline=Deadline(0))
     log = without_times(log_of(tmp_path / "cut"))
     assert log == without_times(log_of(tmp_path / "whole"))
     assert ["cycle" in entry for entry in log] == [False, False, True, True]
     expected = load_file(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in load_file(cut).items())
+
+
+def test_the_running_mean_is_what_is_kept_and_continues(phantom_root, tmp_path):
+    """The mean of the parameters after steps 1, 2 and 3, where a step counts half of all that follow it."""
+    stage = {"epochs": 3, "items_per_epoch": 1, "learning_rate": 1e-2, "losses": {"ncc_window_vox": 5}}
+    plain = recipe(stages=[stage], kept_checkpoints=3)
+    train(plain, phantom_root, tmp_path / "plain", CPU)
+    after = [load_file(path) for path in sorted((tmp_path / "plain" / "checkpoints").iterdir())]
+    averaged = recipe(stages=[stage], ema_decay=0.5)
+    for _ in range(3):
+        kept = train(averaged, phantom_root, tmp_path / "averaged", CPU, Deadline(0))
+    for name, tensor in load_file(kept).items():
+        first, second, third = (checkpoint[f"network/{name}"] for checkpoint in after)
+        torch.testing.assert_close(tensor, first / 4 + second / 4 + third / 2)
+
+
+def test_a_run_starts_from_other_weights(phantom_root, tmp_path):
+    stage = {"epochs": 1, "items_per_epoch": 1, "learning_rate": 1e-12, "losses": {"ncc_window_vox": 5}}
+    first = train(recipe(), phantom_root, tmp_path / "first", CPU)
+    second = train(recipe(stages=[stage], initial_weights=str(first)), phantom_root, tmp_path / "second", CPU)
+    expected = load_file(first)
+    for name, tensor in load_file(second).items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-9, rtol=0)
+    other = recipe(initial_weights=str(first), network={"feature_channels": [4], "update_channels": [4]})
+    with pytest.raises(WeightsError, match="Give the recipe the network of its initial weights"):
+        train(other, phantom_root, tmp_path / "other", CPU)
+
+
+def test_validation_without_labels_keeps_the_best_weights(phantom_root, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("imagesTr", "imagesVal", "LUMIR25_dataset.json"):
+        (data / name).symlink_to(phantom_root / name)
+    stage = {"epochs": 3, "items_per_epoch": 2, "learning_rate": 1e-2, "losses": {"ncc_window_vox": 5}}
+    validated = recipe(stages=[stage], validation={"every_epochs": 2, "pairs_per_split": 2})
+    train(validated, data, tmp_path / "run", CPU)
+    entries = log_of(tmp_path / "run", "validation.jsonl")
+    assert [entry["step"] for entry in entries] == [4, 6]  # every second epoch, and the end of the stage
+    for entry in entries:
+        assert set(entry) == {"stage", "step", "score", *(f"validation/{name}" for name in UNLABELLED)}
+        assert entry["score"] == entry["validation/ncc"] > 0
+    best = max(entries, key=lambda entry: entry["score"])["step"]
+    _, card = load_weights(next((tmp_path / "run" / "best").iterdir()))
+    assert card.steps == best
+    assert len(list((tmp_path / "run" / "pictures").glob("step_*_validation.png"))) == 2
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+UNLABELLED = ("ncc", "ndv_percent", "inverse_error_vox")
+
+
+def test_validation_gives_the_leaderboards_numbers(phantom_root, tmp_path):
+    stage = {"epochs": 1, "items_per_epoch": 4, "learning_rate": 1e-2, "losses": {"ncc_window_vox": 5}}
+    weights = train(recipe(stages=[stage], validation={"pairs_per_split": 9}), phantom_root, tmp_path / "run", CPU)
+    (entry,) = log_of(tmp_path / "run", "validation.jsonl")
+    dataset = phantom_root / "LUMIR25_dataset.json"
+    assert not predict_dataset(dataset, phantom_root, tmp_path / "fields", [weights], torch.device("cpu"))
+    expected = evaluate(phantom_root, tmp_path / "fields").aggregates
+    for split, key in (("in-domain", "ID_dice"), ("out-of-domain", "OOD_dice"), ("multi-modal", "MM_dice")):
+        assert entry[f"{split}/dice"] == pytest.approx(expected[key]["mean"], abs=1e-9)
+    assert entry["in-domain_landmarks/tre_vox"] == pytest.approx(expected["TRE_lm"]["mean"], abs=1e-9)
+    assert entry["score"] == pytest.approx(np.mean([expected[f"{key}_dice"]["mean"] for key in ("ID", "OOD", "MM")]))
+
+
+def test_a_full_disk_is_said_and_the_run_continues(phantom_root, tmp_path, monkeypatch):
+    """A limit on the size of files stands for the end of the disk: the system refuses to write either way."""
+    train(recipe(), phantom_root, tmp_path / "full", CPU, deadline=Deadline(0))
+    limits, take = resource.getrlimit(resource.RLIMIT_FSIZE), Stepper.take
+
+    def fill_the_disk(*arguments):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        return take(*arguments)
+
+    monkeypatch.setattr(Stepper, "take", fill_the_disk)
+    try:
+        with pytest.raises(CheckpointError, match=r"step 2 could not be written.*continues from step_00000001"):
+            train(recipe(), phantom_root, tmp_path / "full", CPU, deadline=Deadline(0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        monkeypatch.undo()
+    assert not list(tmp_path.rglob(".partial-*"))
+    train(recipe(), phantom_root, tmp_path / "full", CPU)
+    train(recipe(), phantom_root, tmp_path / "whole", CPU)
+    assert without_times(log_of(tmp_path / "full")) == without_times(log_of(tmp_path / "whole"))
+
+
+def test_too_little_gpu_memory_says_what_to_lower(phantom_root, tmp_path, monkeypatch):
+    def exhausted(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+
+    monkeypatch.setattr(step_module, "pair_step", exhausted)
+    with pytest.raises(TrainingError, match=r"1 samples of 32 x 40 x 34 voxels; .*recompute=true.*2.00 GiB"):
+        train(recipe(), phantom_root, tmp_path, CPU)
 
 
 def test_frozen_parameters_stay_as_they_are(phantom_root, tmp_path):
@@ -166,5 +271,5 @@ def test_members_are_runs_of_their_own_and_finished_ones_are_left_alone(phantom_
 
 
 def test_the_time_of_members_is_counted_over_all(phantom_root, tmp_path):
-    assert len(train_members(recipe(), phantom_root, tmp_path, CPU, 3, minutes=0)) == 1
+    assert len(train_members(recipe(), phantom_root, tmp_path, CPU, 3, deadline=Deadline(0))) == 1
     assert not (tmp_path / "seed1").exists()

@@ -1,0 +1,36 @@
+"""How much memory this process holds and has held."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+_STATUS = Path("/proc/self/status")
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held so far, in bytes (resident; high-water mark)."""
+    if _STATUS.exists():
+        # Not ru_maxrss: Linux starts that with the mark of the process that started this one.
+        return _status_bytes("VmHWM")
+    import resource  # not on every system, and nothing else in the command needs it
+
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def resident_memory_bytes() -> int:
+    """Memory that this process holds now, in bytes; where the system does not tell, the most it has held."""
+    return _status_bytes("VmRSS") if _STATUS.exists() else peak_memory_bytes()
+
+
+def peak_bytes_on(device: torch.device) -> int:
+    """The most memory held so far: what torch allocated on a GPU, or the process's own on the CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory_bytes()
+
+
+def _status_bytes(key: str) -> int:
+    lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

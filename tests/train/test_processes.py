@@ -1,0 +1,210 @@
+"""Several processes compute what one computes: real ones, started by torchrun, that talk through gloo."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from train.processes import Processes, _announced
+from train.recipe import RecipeError, Stage
+from train.sharing import Share, share_of_batch
+
+ONE_STEP = Path(__file__).parent / "take_one_step.py"
+ROOT = Path(__file__).parents[2]
+TRIPLETS = {"ndv_weight": 1e-3, "group_consistency_weight": 40}
+
+
+def torchrun(count, *arguments):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+
+
+def gradients(data, out, count, **changes):
+    losses = {"ncc_window_vox": 5, **changes.pop("losses", {})}
+    stage = {"epochs": 1, "items_per_epoch": 2, "learning_rate": 1e-3, "losses": losses, **changes}
+    result = torchrun(count, str(ONE_STEP), str(data), str(out), json.dumps(stage))
+    assert result.returncode == 0, result.stderr
+    with safe_open(out, framework="pt") as file:
+        terms = json.loads(file.metadata()["terms"])
+        return {name: file.get_tensor(name) for name in file.keys()}, terms  # noqa: SIM118
+
+
+def assert_close(found, expected):
+    (found_gradients, found_terms), (expected_gradients, expected_terms) = found, expected
+    assert found_terms == pytest.approx(expected_terms, rel=1e-6)
+    largest = max(gradient.abs().max() for gradient in expected_gradients.values())
+    assert largest > 1e-4
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(found_gradients[name], gradient, rtol=1e-6, atol=1e-6 * float(largest), msg=name)
+
+
+def test_two_processes_share_a_batch(phantom_root, tmp_path):
+    noise = {"augmentation": {"noise_std": [0, 0.05], "gamma": [0.7, 1.4]}}
+    one = gradients(phantom_root, tmp_path / "one", 1, batch_size=2, **noise)
+    two = gradients(phantom_root, tmp_path / "two", 2, batch_size=2, **noise)
+    assert_close(two, one)
+    single = gradients(phantom_root, tmp_path / "single", 1, batch_size=1, **noise)
+    assert single[1] != pytest.approx(one[1], rel=1e-3)
+
+
+def test_three_processes_share_a_triplet(phantom_root, tmp_path):
+    one = gradients(phantom_root, tmp_path / "one", 1, losses=TRIPLETS)
+    three = gradients(phantom_root, tmp_path / "three", 3, losses=TRIPLETS)
+    assert_close(three, one)
+    assert one[1]["cycle"] > 1e-5
+
+
+def stage(batch_size, triplets=False):
+    return Stage(
+        epochs=1, items_per_epoch=1, batch_size=batch_size, learning_rate=1, losses=TRIPLETS if triplets else {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "triplets", "size", "shares"),
+    [
+        (4, False, 1, [Share(range(4))]),
+        (4, False, 2, [Share(range(0, 2)), Share(range(2, 4))]),
+        (3, True, 3, [Share(range(n, n + 1)) for n in range(3)]),
+        (1, True, 3, [Share(range(1), pair) for pair in range(3)]),
+        (2, True, 6, [Share(range(trio, trio + 1), pair) for trio in range(2) for pair in range(3)]),
+        (4, True, 6, [Share(range(2 * trio, 2 * trio + 2), pair) for trio in range(2) for pair in range(3)]),
+    ],
+)
+def test_a_batch_is_shared_without_rest(batch_size, triplets, size, shares):
+    cpu = torch.device("cpu")
+    found = [share_of_batch(stage(batch_size, triplets), 0, Processes(cpu, rank, size)) for rank in range(size)]
+    assert found == shares
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "triplets", "size", "message"),
+    [
+        (1, False, 3, "stages.1.batch_size: found 1, which 3 processes cannot share evenly; expected a multiple of 3"),
+        (1, True, 6, "expected a multiple of 6, or of 2 to spread each triplet"),
+        (3, True, 4, "expected a multiple of 4. Set"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused(batch_size, triplets, size, message):
+    with pytest.raises(RecipeError, match=message):
+        share_of_batch(stage(batch_size, triplets), 1, Processes(torch.device("cpu"), 0, size))
+
+
+def test_slurm_alone_is_enough():
+    step = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "41234"}
+    joined = _announced(step | {"SLURM_STEP_NODELIST": "gpu[07-09,12],big"})
+    assert joined["RANK"] == "5" and joined["WORLD_SIZE"] == "8" and joined["LOCAL_RANK"] == "1"
+    assert joined["MASTER_ADDR"] == "gpu07"
+    assert _announced(step | {"SLURM_STEP_NODELIST": "node3,node4"})["MASTER_ADDR"] == "node3"
+    # In a batch script, outside of srun, the job's variables are set but nobody else was started.
+    assert _announced({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "41234"}) is None
+
+
+RECIPE = """
+name: tiny
+network: {resolution_vox: 2, feature_channels: [4, 4], update_channels: [4, 4]}
+stages:
+  - {epochs: 2, items_per_epoch: 3, batch_size: 3, learning_rate: 1.0e-3, losses: {ncc_window_vox: 5}}
+  - {epochs: 1, items_per_epoch: 2, learning_rate: 1.0e-4,
+     losses: {ncc_window_vox: 5, ndv_weight: 1.0e-5, group_consistency_weight: 40}}
+validation: {pairs_per_split: 1}
+"""
+
+
+def log_of(run, name="log.jsonl"):
+    return [json.loads(line) for line in (run / name).read_text().splitlines()]
+
+
+def without_times(log):
+    machine = {"seconds", "waited_seconds", "samples_per_second", "memory_gb"}
+    return [{key: value for key, value in entry.items() if key not in machine} for entry in log]
+
+
+def test_a_whole_run_of_three_processes_is_that_of_one(phantom_root, tmp_path):
+    """Both stages through the command: a shared batch, then shared triplets; validation shared too."""
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    for count in (1, 3):
+        out = tmp_path / f"run{count}"
+        arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(out), "--device", "cpu"]
+        result = torchrun(count, "-m", "lumirkit.command", *arguments)
+        assert result.returncode == 0, result.stderr
+        processes = "3 processes" if count == 3 else "1 process"
+        assert f"stage 1 of 2: 2 epochs of 3 pairs in batches of 3 shared by {processes} (cpu)" in result.stderr
+        assert result.stdout.count("weights: ") == 1
+    one, three = (log_of(tmp_path / f"run{count}") for count in (1, 3))
+    for name in ("loss", "ncc", "diffusion", "learning_rate"):
+        assert [entry[name] for entry in three] == pytest.approx([entry[name] for entry in one], rel=2e-3)
+    assert [entry["step"] for entry in three] == [1, 2, 3, 4]
+    one, three = (log_of(tmp_path / f"run{count}", "validation.jsonl") for count in (1, 3))
+    assert [entry["step"] for entry in three] == [entry["step"] for entry in one] == [1, 2, 4]
+    assert three[0].keys() == one[0].keys()
+    assert three[-1]["in-domain/dice"] == pytest.approx(one[-1]["in-domain/dice"], abs=2e-3)
+    assert json.loads((tmp_path / "run3" / "provenance.json").read_text())["processes"] == "3"
+
+
+def test_a_damaged_image_is_named_by_every_process(phantom_root, tmp_path):
+    recipe, data = tmp_path / "tiny.yaml", tmp_path / "data"
+    recipe.write_text(RECIPE)
+    subprocess.run(["cp", "-r", str(phantom_root), str(data)], check=True)
+    damaged = sorted((data / "imagesTr").iterdir())[1]
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    arguments = ["train", str(recipe), "--data", str(data), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    result = torchrun(3, "-m", "lumirkit.command", *arguments)
+    assert result.returncode != 0
+    assert "1 training image cannot be used" in result.stderr and damaged.name in result.stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_killed_run_continues_as_if_nothing_had_happened(phantom_root, tmp_path):
+    """kill -9 at several moments, whatever the run does then; log, validations and weights are those of a whole run."""
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE)
+
+    def start(name):
+        arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(tmp_path / name)]
+        command = [sys.executable, "-m", "lumirkit.command", *arguments, "--device", "cpu"]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def kill_when(name, seen):
+        process = start(name)
+        for line in process.stderr:
+            if seen in line:
+                process.send_signal(signal.SIGKILL)
+                break
+        process.wait()
+        assert process.returncode == -signal.SIGKILL
+
+    whole = start("whole")
+    assert whole.wait() == 0
+    for moment in ("stage 1 of 2", "validation after step 1", "stage 2 of 2:", "validation after step 4"):
+        kill_when("cut", moment)
+    assert start("cut").wait() == 0
+    assert without_times(log_of(tmp_path / "cut")) == without_times(log_of(tmp_path / "whole"))
+    assert log_of(tmp_path / "cut", "validation.jsonl") == log_of(tmp_path / "whole", "validation.jsonl")
+    for folder in ("weights", "best"):
+        cut, uncut = ((tmp_path / run / folder / "tiny_seed0.safetensors").read_bytes() for run in ("cut", "whole"))
+        assert cut == uncut
+    assert not list((tmp_path / "cut").rglob(".partial-*"))
+
+
+def test_termination_means_a_checkpoint(phantom_root, tmp_path):
+    recipe = tmp_path / "long.yaml"
+    recipe.write_text(RECIPE.replace("epochs: 2, items_per_epoch: 3", "epochs: 1, items_per_epoch: 3000"))
+    arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lumirkit.command", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    next(line for line in process.stderr if line.startswith("stage 1 of 2 "))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+    steps = len(log_of(tmp_path / "run"))
+    assert 0 < steps < 1000
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step_{steps:08d}.safetensors"]

@@ -1,0 +1,58 @@
+"""The network in training, and the running mean of its parameters where the recipe asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from registration.sitreg import SITReg
+from registration.weights import WeightsError, load_weights
+from train.recipe import Recipe
+
+
+class Model:
+    """What a recipe trains."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        """Make the network from the recipe's seed or its initial weights.
+
+        Raises:
+            WeightsError: the initial weights cannot be used.
+        """
+        torch.manual_seed(recipe.seed)
+        self.network = SITReg(recipe.network).to(device)
+        if recipe.initial_weights is not None:
+            initial, card = load_weights(recipe.initial_weights)
+            if card.network != recipe.network:
+                raise WeightsError(
+                    f"{recipe.initial_weights}: holds a network {card.network}; the recipe trains {recipe.network}. "
+                    "Give the recipe the network of its initial weights."
+                )
+            self.network.load_state_dict(initial.state_dict())
+        self.network.convolutions, self.network.recompute = recipe.convolutions, recipe.recompute
+        self._average: AveragedModel | None = None
+        if recipe.ema_decay is not None:
+            self._average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
+
+    @property
+    def result(self) -> SITReg:
+        """The network to validate and to keep: the running mean where there is one."""
+        return self.network if self._average is None else cast(SITReg, self._average.module)
+
+    def after_step(self) -> None:
+        """Let the running mean follow the network."""
+        if self._average is not None:
+            self._average.update_parameters(self.network)
+
+    def average_state(self) -> dict[str, Tensor]:
+        """The running mean and how many steps it has seen, for a checkpoint; empty where there is none."""
+        return {} if self._average is None else dict(self._average.state_dict())
+
+    def load_average(self, state: Mapping[str, Tensor]) -> None:
+        """Continue the running mean of a checkpoint."""
+        if self._average is not None:
+            self._average.load_state_dict(state)

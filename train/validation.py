@@ -1,0 +1,176 @@
+"""Scores of a network in training: NCC, NDV and inverse error, and the leaderboard's Dice and TRE by labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from data_manifests.dataset import Pair, find_dataset_json, read_dataset, require_files
+from data_manifests.evaluation import find_evaluation_configs, find_evaluation_files
+from eval.cases import Case, EvaluationError, list_cases, require_case_files
+from eval.folding import measure_folding
+from eval.inputs import Inputs
+from eval.inverse_consistency import inverse_consistency_error
+from eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
+from eval.scoring import score_case
+from registration.grid import coarsen_image, refine_displacement
+from registration.sitreg import INTENSITY_MAX, SITReg, register
+from registration.volume import VolumeError, read_image
+from registration.warp import sample
+from train.losses import masked_ncc_loss
+from train.processes import Processes
+from train.recipe import ValidationPlan
+
+# Measures of `eval.scoring` that are quick to take, and their names here.
+_OF_LABELS = {"dice": "dice", "tre_of_kept_landmarks_vox": "tre_vox"}
+_NCC_WINDOW_VOX = 11
+
+Measures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class ValidationPair:
+    """One pair to validate on; `case` says what its labels are scored by, None where there are none."""
+
+    split: str
+    fixed: Path
+    moving: Path
+    case: Case | None
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Means over the pairs of each split (`<split>/<measure>`), and pictures as PNG by split.
+
+    `score` is what the best checkpoint is chosen by: the mean over the splits of their Dice, or of NCC where no split
+    has labels.
+    """
+
+    score: float
+    means: Measures
+    pictures: dict[str, bytes]
+
+
+class Validation:
+    """The validation pairs of a dataset folder, shared among the processes of a run."""
+
+    def __init__(self, data: Path, plan: ValidationPlan, processes: Processes) -> None:
+        """Choose the first pairs of every split.
+
+        Raises:
+            ManifestError: a listed image or a usable JSON is missing.
+        """
+        self.pairs, self.remark = _validation_pairs(data, plan.pairs_per_split)
+        self._processes = processes
+
+    def run(self, network: SITReg) -> ValidationResult | None:
+        """Register and score every pair; None where the dataset has none. Every process gets the same result.
+
+        Raises:
+            VolumeError: a file cannot be used.
+        """
+        own = self.pairs[self._processes.rank :: self._processes.size]
+        first_of_split = {pair.split: pair for pair in reversed(self.pairs)}
+        outcomes = [(pair.split, *_validate(network, pair, pair is first_of_split[pair.split])) for pair in own]
+        return _summary([outcome for of_one in self._processes.all_of(outcomes) for outcome in of_one])
+
+
+def _validation_pairs(data: Path, most: int) -> tuple[list[ValidationPair], str]:
+    """The first `most` pairs of every split, and a remark on how they can be scored."""
+    dataset_json = find_dataset_json(data)
+    if find_evaluation_files(data):
+        cases = list_cases(find_evaluation_configs(data), data, None)
+        try:
+            require_case_files(cases)
+        except EvaluationError as error:
+            remark = f"validation without labels: {error}"
+        else:
+            labelled = [_labelled(case) for case in _first_of_each(cases, most)]
+            return labelled, f"validation by Dice, TRE and NDV on {len(labelled)} pairs"
+    else:
+        remark = "validation without labels: the data has no *_evaluation_config.json"
+    pairs: Sequence[Pair] = read_dataset(dataset_json).validation[:most]
+    require_files(data, [image for pair in pairs for image in (pair.fixed, pair.moving)], dataset_json)
+    return [ValidationPair("validation", data / pair.fixed, data / pair.moving, None) for pair in pairs], remark
+
+
+def _first_of_each(cases: Iterable[Case], most: int) -> list[Case]:
+    taken: dict[str, int] = {}
+    kept = []
+    for case in cases:
+        taken[case.split] = taken.get(case.split, 0) + 1
+        if taken[case.split] <= most:
+            kept.append(case)
+    return kept
+
+
+def _labelled(case: Case) -> ValidationPair:
+    quick = tuple(method for method in case.methods if method.metric in ("dice", "tre"))
+    root, pair = case.root, case.pair
+    return ValidationPair(case.split, root / pair.fixed, root / pair.moving, replace(case, methods=quick))
+
+
+def _validate(network: SITReg, pair: ValidationPair, draw: bool) -> tuple[Measures, bytes | None]:
+    """All measures of one pair, and its picture if asked for."""
+    fixed, moving = read_image(pair.fixed), read_image(pair.moving)
+    if fixed.shape != moving.shape:
+        raise VolumeError(f"{pair.moving}: found shape {moving.shape}; expected {fixed.shape} as in {pair.fixed}.")
+    device = next(network.parameters()).device
+    images = [torch.from_numpy(image.data).to(device)[None, None] for image in (fixed, moving)]
+    with torch.no_grad():
+        forward, inverse = register_full_size(network, *images)
+        warped = sample(images[1], forward)
+        ncc = -masked_ncc_loss(images[0] / INTENSITY_MAX, images[1] / INTENSITY_MAX, forward, _NCC_WINDOW_VOX).item()
+    disp_vox, inverse_vox = _as_file(forward), _as_file(inverse)
+    mask = fixed.data > 0
+    measures = {
+        "ncc": ncc,
+        "ndv_percent": measure_folding(disp_vox, mask).percent,
+        "inverse_error_vox": inverse_consistency_error(disp_vox, inverse_vox, mask),
+    }
+    if pair.case is not None:
+        scored = score_case(Inputs(pair.case, disp_vox)).measures
+        by_measure = {name.split("/")[-1]: value for name, value in scored.items()}
+        measures |= {ours: by_measure[theirs] for theirs, ours in _OF_LABELS.items() if theirs in by_measure}
+    if not draw:
+        return measures, None
+    picture = RegisteredPair(fixed.data, moving.data, warped[0, 0].cpu().numpy(), disp_vox)
+    return measures, as_png(as_pixels(registration_figure(picture, f"{pair.split}: {pair.fixed.name}")))
+
+
+def register_full_size(network: SITReg, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
+    """Forward and inverse field of full-size images (1, 1, X, Y, Z), on their grid, in its voxels."""
+    stride = network.config.resolution_vox
+    found = register(network, coarsen_image(fixed, stride), coarsen_image(moving, stride))[-1]
+    forward, inverse = (
+        refine_displacement(field, stride, fixed.shape[2:]) for field in (found.forward_vox, found.inverse_vox)
+    )
+    return forward, inverse
+
+
+def _as_file(disp_vox: Float[Tensor, "1 3 x y z"]) -> Float[ndarray, "x y z 3"]:
+    return disp_vox[0].movedim(0, -1).cpu().numpy()
+
+
+def _summary(outcomes: Sequence[tuple[str, Measures, bytes | None]]) -> ValidationResult | None:
+    if not outcomes:
+        return None
+    values: dict[str, list[float]] = {}
+    for split, measures, _ in outcomes:
+        for measure, value in measures.items():
+            values.setdefault(f"{split}/{measure}", []).append(value)
+    means = {name: float(np.mean(of_split)) for name, of_split in sorted(values.items())}
+    chosen = _of_measure(means, "dice") or _of_measure(means, "ncc")
+    pictures = {split: picture for split, _, picture in outcomes if picture is not None}
+    return ValidationResult(float(np.mean(chosen)), means, pictures)
+
+
+def _of_measure(means: Mapping[str, float], measure: str) -> list[float]:
+    return [value for name, value in means.items() if name.endswith(f"/{measure}")]
