@@ -23,8 +23,9 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from data_manifests.worklist import PairFiles, RequestError, Shard, validation_files
+from registration.atomic import write_text_atomically
 from registration.cohort import Failure, for_each_pair, register_files
-from registration.volume import Volume, VolumeError, write_text_atomically
+from registration.volume import Volume, VolumeError
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world axes point left and posterior, NIfTI's right and anterior
 

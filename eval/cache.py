@@ -10,7 +10,7 @@ from pathlib import Path
 from eval.cases import Case
 from eval.inputs import Inputs
 from eval.scoring import CaseResult
-from registration.volume import write_text_atomically
+from registration.atomic import write_text_atomically
 
 # Belongs to the numbers in a kept result: change it whenever the same files give other ones.
 _SCORING_VERSION = "2"

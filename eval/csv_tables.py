@@ -9,7 +9,7 @@ import pandas as pd
 from data_manifests.structures import structure_name
 from eval.cases import Case
 from eval.leaderboard import LeaderboardResult
-from registration.volume import write_text_atomically
+from registration.atomic import write_text_atomically
 
 _PAIR_COLUMNS = ["split", "case", "fixed", "moving"]
 

@@ -15,8 +15,8 @@ from eval.leaderboard import evaluate
 from eval.tables import summary_table
 from lumirkit.phantom import PhantomSpec
 from lumirkit.phantom_dataset import make_dataset, subjects
+from registration.atomic import write_text_atomically
 from registration.progress import Progress
-from registration.volume import write_text_atomically
 from submission.predict import predict_dataset
 from train.loop import train as train_recipe
 from train.processes import Processes

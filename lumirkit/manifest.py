@@ -12,8 +12,8 @@ from rich.table import Table
 
 from data_manifests.check import check_dataset
 from data_manifests.checks.findings import CheckReport, Finding, Severity
+from registration.atomic import write_text_atomically
 from registration.progress import Progress
-from registration.volume import write_text_atomically
 
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 

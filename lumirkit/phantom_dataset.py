@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lumirkit.phantom import OUT_OF_DOMAIN_T1, T2, PhantomSpec, Subject, landmark_map, make_subject
-from registration.volume import write_text_atomically, write_volume
+from registration.atomic import write_text_atomically
+from registration.volume import write_volume
 
 
 def subjects(spec: PhantomSpec) -> list[Subject]:

@@ -12,7 +12,7 @@ from data_manifests.worklist import require_writable
 from eval.csv_tables import write_tables
 from eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
 from eval.tables import summary_table
-from registration.volume import write_text_atomically
+from registration.atomic import write_text_atomically
 
 
 def score_and_show(

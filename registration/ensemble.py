@@ -5,7 +5,8 @@ Source: Honkamaa & Marttinen 2025. The invertibility bound is convex, so the ave
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import nn
@@ -28,12 +29,33 @@ class Ensemble(nn.Module):
         self.members: Sequence[SITReg] = nn.ModuleList(members)  # type: ignore[assignment]
 
     def extract(self, images: BothHalves) -> list[MemberFeatures]:
-        """Features of every level, finest first, one volume a member."""
-        by_member = [member.extract(images) for member in self.members]
-        return [[volume for own in level for volume in own] for level in zip(*by_member, strict=True)]
+        """Features of every level, finest first, one volume a member.
+
+        Of several members the finest features, which are most of an ensemble's memory, are made again when they are
+        used; the inputs that they are made from stand in their place.
+        """
+        if self._is_single:
+            return self.members[0].extract(images)
+        inputs = self.members[0].inputs(images)
+        by_member = [member.extractor(inputs, self.recompute)[1:] for member in self.members]
+        return [[inputs], *(list(level) for level in zip(*by_member, strict=True))]
 
     def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
         """The members' mean control points, in voxels of the level."""
+        make = self._finest_features(features) if level == 0 and not self._is_single else self._kept(features)
+        predictions = (member.control_points(level, [make(member)], disp_level_vox) for member in self.members)
+        return reduce(torch.add, predictions) / len(self.members)
+
+    @property
+    def _is_single(self) -> bool:
+        return len(self.members) == 1
+
+    @staticmethod
+    def _finest_features(features: MemberFeatures) -> Callable[[SITReg], BothHalves]:
+        inputs = features.pop()
+        return lambda member: member.extractor.finest(inputs)
+
+    @staticmethod
+    def _kept(features: MemberFeatures) -> Callable[[SITReg], BothHalves]:
         features.reverse()  # so that `pop` gives the first member's
-        predictions = [member.control_points(level, [features.pop()], disp_level_vox) for member in self.members]
-        return torch.stack(predictions).mean(dim=0)
+        return lambda member: features.pop()

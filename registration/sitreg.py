@@ -171,9 +171,9 @@ class Extractor(nn.Module):
         self.blocks = nn.ModuleList(_conv_block(n, n) for n in channels)
         self.downsamplings = nn.ModuleList(Downsampling(n, n, following) for n, following in pairwise(channels))
 
-    def forward(self, images: Volume5d, recompute: bool) -> list[Volume5d]:
+    def forward(self, inputs: Volume5d, recompute: bool) -> list[Volume5d]:
         """Features, finest level first."""
-        volume = self.stem(images)
+        volume = self.stem(inputs)
         features = []
         for block, downsampling in zip(self.blocks, [*self.downsamplings, None], strict=True):
             averages = downsampling.averages(volume) if downsampling else None
@@ -186,6 +186,13 @@ class Extractor(nn.Module):
             if downsampling:
                 volume = downsampling(volume, averages)
         return features
+
+    def finest(self, inputs: Volume5d) -> Volume5d:
+        """The first of the features that `forward` gives."""
+        volume: Tensor = self.stem(inputs)
+        for layer in cast(nn.Sequential, self.blocks[0]):
+            volume = layer(volume)
+        return volume
 
 
 class _SumAndDifference(torch.autograd.Function):
@@ -254,10 +261,13 @@ class SITReg(nn.Module):
 
     def extract(self, images: BothHalves) -> list[MemberFeatures]:
         """Features of every level, finest first; see `ControlPointNetwork`."""
+        return [[volume] for volume in self.extractor(self.inputs(images), self.recompute)]
+
+    def inputs(self, images: BothHalves) -> BothHalves:
+        """What the extractor sees of images (2 * batch, 1, X, Y, Z) with intensities 0…255."""
         inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
         dtype = torch.bfloat16 if self.convolutions is Convolutions.BFLOAT16 else inputs.dtype
-        inputs = inputs.to(dtype, memory_format=torch.channels_last_3d)
-        return [[volume] for volume in self.extractor(inputs, self.recompute)]
+        return inputs.to(dtype, memory_format=torch.channels_last_3d)
 
     def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
         """Control points of both halves, in voxels of the level; see `ControlPointNetwork`."""

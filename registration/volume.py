@@ -1,27 +1,28 @@
-"""Reading images, label maps and displacement fields with checks; writing files atomically."""
+"""Reading images, label maps and displacement fields with checks, and writing them atomically."""
 
 from __future__ import annotations
 
-import gzip
-import os
-import tempfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import nibabel as nib
 import numpy as np
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from registration.atomic import write_bytes_atomically
+
 Float = TypeVar("Float", bound=np.floating)
 
 # What nibabel and gzip raise on damaged files.
-_READ_ERRORS = (OSError, EOFError, ValueError, OverflowError, ImageFileError, HeaderDataError, zlib.error)
+_UNPACKING_ERRORS = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error))
+_READ_ERRORS = (OSError, ValueError, OverflowError, ImageFileError, HeaderDataError, *_UNPACKING_ERRORS)
 _GZIP_MAGIC = b"\x1f\x8b"
+_PACKING_LEVEL = 1  # of 0 to 3; a field gets hardly smaller beyond
 
 
 class VolumeError(ValueError):
@@ -81,7 +82,7 @@ def _load(path: Path) -> nib.Nifti1Image:
 def _whole(path: Path, image: nib.Nifti1Image, content: bytes | None) -> nib.Nifti1Image:
     """The image with its voxels in memory: a file read and unpacked in one piece takes half the time of a stream."""
     raw = path.read_bytes() if content is None else content
-    return type(image).from_bytes(gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw)
+    return type(image).from_bytes(igzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw)
 
 
 def _decode(path: Path, image: nib.Nifti1Image, dtype: type[Float], content: bytes | None = None) -> NDArray[Float]:
@@ -170,6 +171,15 @@ def read_labels(path: Path, content: bytes | None = None) -> NDArray[np.int32]:
     return labels
 
 
+def read_description(path: Path) -> str:
+    """What the header of a NIfTI file says of it; reads the header alone.
+
+    Raises:
+        VolumeError: the file is missing or not NIfTI.
+    """
+    return bytes(_load(path).header["descrip"]).rstrip(b"\0").decode(errors="replace")
+
+
 def read_affine(path: Path) -> NDArray[np.float64]:
     """The affine (4, 4) of a NIfTI file, from voxels to mm; reads the header alone.
 
@@ -233,9 +243,11 @@ def _channels_first(path: Path, found: tuple[int, ...], shape: tuple[int, int, i
     return found == (3, *shape)
 
 
-def write_displacement(path: Path, disp_vox: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
-    """Write a displacement field (X, Y, Z, 3) in voxels as float32 NIfTI; the file appears whole or not at all."""
-    write_volume(path, np.ascontiguousarray(disp_vox, dtype=np.float32), affine)
+def write_displacement(
+    path: Path, disp_vox: NDArray[np.float32], affine: NDArray[np.float64], description: str = ""
+) -> None:
+    """Write a displacement field (X, Y, Z, 3) in voxels as float32 NIfTI; see `write_volume`."""
+    write_volume(path, np.ascontiguousarray(disp_vox, dtype=np.float32), affine, description)
 
 
 def require_nifti_name(path: Path) -> None:
@@ -248,38 +260,15 @@ def require_nifti_name(path: Path) -> None:
         raise VolumeError(f"{path}: expected a file name that ends in .nii.gz or .nii. Give the output such a name.")
 
 
-def write_volume(path: Path, data: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
-    """Write an array as NIfTI in its own dtype, atomically; equal content gives equal bytes."""
+def write_volume(path: Path, data: NDArray[np.generic], affine: NDArray[np.float64], description: str = "") -> None:
+    """Write an array as NIfTI in its own dtype, atomically; equal content gives equal bytes.
+
+    Args:
+        description: what the header says of the file; up to 79 characters.
+    """
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
-    write_atomically(path, lambda temporary: nib.save(image, temporary))
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place; nothing is left behind on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(path.suffixes)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for all whom the umask allows
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old content or the new, never a part."""
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    image.header["descrip"] = description.encode()
+    content = image.to_bytes()
+    packed = igzip.compress(content, _PACKING_LEVEL, mtime=0) if path.suffix == ".gz" else content
+    write_bytes_atomically(path, packed)

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from registration.atomic import write_atomically
 from registration.ensemble import Ensemble
 from registration.sitreg import Convolutions, SITReg, SITRegConfig
-from registration.volume import write_atomically
 
 _CARD_KEY = "lumirkit"
 

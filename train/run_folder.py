@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
 from data_manifests.worklist import require_writable
+from registration.atomic import write_atomically, write_bytes_atomically, write_text_atomically
 from registration.sitreg import SITReg
-from registration.volume import write_atomically, write_text_atomically
 from registration.weights import WeightsCard, save_weights
 from train.model import Model
 from train.processes import Processes
@@ -134,7 +134,7 @@ class RunFolder:
 
     def save_picture(self, name: str, content: bytes) -> None:
         """Write a PNG file into `pictures`."""
-        write_atomically(self.path / "pictures" / f"{name}.png", lambda temporary: _write(temporary, content))
+        write_bytes_atomically(self.path / "pictures" / f"{name}.png", content)
 
     def _save_weights(self, path: Path, model: Model, step: int) -> None:
         card = WeightsCard(
@@ -173,10 +173,6 @@ class RunFolder:
         with safe_open(self._checkpoints()[-1], framework="pt") as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118  not a dict
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _git_commit() -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.scoring_pair import smooth_noise
 from lumirkit.bench.work import Kind, Shape, Work
-from registration.volume import read_image, write_atomically, write_displacement, write_volume
+from registration.atomic import write_atomically
+from registration.volume import read_image, write_displacement, write_volume
 
 
 @dataclass(frozen=True)

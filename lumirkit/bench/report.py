@@ -16,7 +16,7 @@ from lumirkit.bench.floor import Floor
 from lumirkit.bench.machine import Machine
 from lumirkit.bench.scoring import ScoringBench
 from lumirkit.bench.work import IO_KINDS, Kind, Measurement, Spread, Work
-from registration.volume import write_text_atomically
+from registration.atomic import write_text_atomically
 
 _NONE = "-"
 _NOTES = (

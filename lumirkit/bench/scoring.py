@@ -28,9 +28,9 @@ from eval.surface import find_surfaces, surface_scores_per_label
 from eval.warping import warp_labels
 from lumirkit.bench.machine import machine_name
 from lumirkit.bench.scoring_pair import make_pair
+from registration.atomic import write_text_atomically
 from registration.memory import peak_memory_bytes
 from registration.progress import Progress
-from registration.volume import write_text_atomically
 
 FULL_SIZE = (160, 224, 192)
 

@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
 from data_manifests.structures import structures
-from registration.volume import write_displacement, write_text_atomically, write_volume
+from registration.atomic import write_text_atomically
+from registration.volume import write_displacement, write_volume
 
 _LANDMARKS = 16
 

@@ -5,13 +5,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from registration.atomic import write_atomically
 from registration.volume import (
     VolumeError,
     read_affine,
     read_displacement,
     read_image,
     read_labels,
-    write_atomically,
     write_displacement,
     write_volume,
 )
