@@ -42,13 +42,21 @@ class Shard:
 
 @dataclass(frozen=True)
 class PairFiles:
-    """One pair to register: its images, the field to write, and the (X, Y, Z) that the dataset JSON promises."""
+    """One pair to register: its images and the field to write."""
 
     case_name: str
     fixed: Path
     moving: Path
     field: Path
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int] | None = None
+    """(X, Y, Z) that the dataset JSON promises; None where nothing does."""
+    masks: tuple[Path, Path] | None = None
+    """Of the fixed and of the moving image: what lies outside is not brain."""
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """All files that the field depends on."""
+        return (self.fixed, self.moving, *(self.masks or ()))
 
 
 def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard | None = None) -> list[PairFiles]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +18,8 @@ from eval.cases import EvaluationError, MaskRule
 from eval.leaderboard import ScoringOptions
 from lumirkit.bench.command import app as bench
 from lumirkit.bench.work import BenchError
+from lumirkit.container.command import app as container
+from lumirkit.container.engine import ContainerError
 from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
 from lumirkit.scores import score_and_show
@@ -27,7 +28,10 @@ from registration.cohort import Failure
 from registration.sitreg import Convolutions
 from registration.volume import VolumeError
 from registration.weights import WeightsError
+from submission.device import Place, choose_device
 from submission.predict import predict_dataset, predict_file
+from submission.run import OnError
+from submission.termination import end_on_sigterm
 from train.deadline import Deadline
 from train.loop import train as train_recipe
 from train.members import train_members
@@ -48,6 +52,8 @@ manifest = typer.Typer(no_args_is_help=True, help="What a dataset folder holds."
 app.add_typer(manifest, name="manifest")
 
 app.add_typer(bench, name="bench")
+
+app.add_typer(container, name="container")
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
 ConvolutionFormat = Annotated[
@@ -79,18 +85,6 @@ def _reasons(failures: Sequence[Failure]) -> dict[str, str]:
     return {failure.case_name: failure.reason for failure in failures}
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RequestError(f"--device {name}: expected auto, cpu, cuda or cuda:<n>") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RequestError(f"--device {name}: this machine offers no CUDA device to torch; use --device cpu")
-    return device
-
-
 @app.command()
 def register(
     fixed: Annotated[Path, typer.Argument(help="Fixed image (.nii.gz).")],
@@ -101,7 +95,7 @@ def register(
     convolutions: ConvolutionFormat = Convolutions.FLOAT32,
 ) -> None:
     """Register one pair of images."""
-    predict_file(fixed, moving, out, weights, _device(device), convolutions)
+    predict_file(fixed, moving, out, weights, Place(choose_device(device), convolutions))
 
 
 @app.command()
@@ -112,12 +106,14 @@ def predict(
     shard: ShardText = "1/1",
     device: Device = "auto",
     convolutions: ConvolutionFormat = Convolutions.FLOAT32,
+    on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
 ) -> None:
-    """Register the validation pairs of a dataset."""
+    """Register the validation pairs of a dataset; fields that these weights have made of them before are kept."""
+    end_on_sigterm()
     dataset_json = _dataset_json(dataset)
-    place = _device(device), Shard.parse(shard), convolutions
-    failures = predict_dataset(dataset_json, dataset_json.parent, out, weights, *place)
-    _report(_reasons(failures))
+    place = Place(choose_device(device), convolutions)
+    status = predict_dataset(dataset_json, dataset_json.parent, out, weights, place, Shard.parse(shard), on_error)
+    _report({pair.case_name: pair.reason for pair in status.failures}, "failed pairs")
 
 
 @app.command()
@@ -181,7 +177,7 @@ def train(
     loaded = load_recipe(recipe, set_ or [])
     deadline = Deadline(minutes)
     deadline.on_termination()
-    with Processes.joined(_device(device)) as processes:
+    with Processes.joined(choose_device(device)) as processes:
         if members is None:
             paths = [train_recipe(loaded, data, out, processes, deadline, cache)]
         else:
@@ -218,7 +214,7 @@ def main() -> None:
     except REQUEST_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except (BenchError, TrainingError, OSError) as error:
+    except (BenchError, ContainerError, TrainingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from lumirkit.phantom import PhantomSpec
 from lumirkit.phantom_dataset import make_dataset, subjects
 from registration.atomic import write_text_atomically
 from registration.progress import Progress
+from submission.device import Place
 from submission.predict import predict_dataset
 from train.loop import train as train_recipe
 from train.processes import Processes
@@ -54,8 +55,8 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
         trained = train_recipe(load_recipe(recipe, [f"seed={seed}"]), data, out / f"model{seed}", cpu)
         shutil.copy(trained, weights)
     console.print(f"[bold]3/4[/] registering the validation pairs with the average of {MEMBERS} models")
-    failures = predict_dataset(find_dataset_json(data), data, fields, [weights], torch.device("cpu"))
-    assert not failures, failures
+    status = predict_dataset(find_dataset_json(data), data, fields, [weights], Place(torch.device("cpu")))
+    assert not status.failures, status.failures
     console.print("[bold]4/4[/] scoring as the leaderboard does")
     before = evaluate(data, None, description="scoring before registration")
     after = evaluate(data, fields, description="scoring after registration")

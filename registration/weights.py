@@ -118,20 +118,38 @@ def load_ensemble(
     """Read one to K weight files (or folders of them) as one ensemble.
 
     Raises:
-        WeightsError: as `load_weights`, or the members' networks differ.
+        WeightsError: as `load_weights`, or the members' networks or recipes differ, or a model is there twice.
     """
     files = find_weights(paths)
     loaded = [load_weights(file, device, convolutions) for file in files]
     cards = [card for _, card in loaded]
-    for file, card in zip(files, cards, strict=True):
-        differing = [
-            f"{key} is {value!r}, there {getattr(cards[0].network, key)!r}"
-            for key, value in card.network
-            if value != getattr(cards[0].network, key)
-        ]
-        if differing:
-            raise WeightsError(
-                f"{file}: its network differs from that of {files[0]}: {'; '.join(differing)}. "
-                "An ensemble averages control points, so all members need the same network."
-            )
+    for number, (file, card) in enumerate(zip(files, cards, strict=True)):
+        _require_same(file, dict(card.network), files[0], dict(cards[0].network), "network")
+        _require_same(file, _training_of(card), files[0], _training_of(cards[0]), "recipe")
+        for other, other_card in zip(files[:number], cards[:number], strict=True):
+            if other_card.sha256 == card.sha256:
+                raise WeightsError(f"{file}: the same model as {other}; an ensemble of it counts it twice. Remove one.")
     return Ensemble([network for network, _ in loaded]), cards
+
+
+def hash_of_members(cards: Sequence[WeightsCard]) -> str:
+    """SHA-256 that stands for all models of an ensemble, in their order."""
+    return hashlib.sha256("\n".join(card.sha256 for card in cards).encode()).hexdigest()
+
+
+def _training_of(card: WeightsCard) -> dict[str, Any]:
+    """The recipe without what tells the members of an ensemble apart: their seeds and what they started from."""
+    return {key: value for key, value in card.recipe.items() if key not in ("seed", "initial_weights")}
+
+
+def _require_same(file: Path, found: dict[str, Any], first_file: Path, first: dict[str, Any], what: str) -> None:
+    differing = [
+        f"{key} is {found.get(key)!r}, there {first.get(key)!r}"
+        for key in sorted({*found, *first})
+        if found.get(key) != first.get(key)
+    ]
+    if differing:
+        raise WeightsError(
+            f"{file}: its {what} differs from that of {first_file}: {'; '.join(differing)}. "
+            f"An ensemble averages the control points of models of one {what}."
+        )

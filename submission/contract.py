@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+
+from data_manifests.worklist import PairFiles, RequestError, require_writable
+from registration.volume import require_nifti_name
+
+_PAIR_PATHS = ("fixed image", "moving image", "mask of the fixed image", "mask of the moving image", "output")
 
 
 class ContractError(ValueError):
-    """The container was started with other mounts than a LUMIR task gives; the message says which were expected."""
+    """The container was started with other mounts or paths than a task gives; the message says what was expected."""
+
+
+class ContractName(StrEnum):
+    """Which year's mounts to look for."""
+
+    AUTO = "auto"
+    LUMIR_2025 = "lumir2025"
+    LUMIR_2024 = "lumir2024"
 
 
 @dataclass(frozen=True)
 class Contract:
     """Where one year's task mounts the images and the pair list, and where it collects the fields."""
 
-    name: str
+    name: ContractName
     images: Path
     dataset_json: Path
     output: Path
@@ -26,18 +41,22 @@ class Contract:
 
 
 CONTRACTS = (
-    Contract("LUMIR 2025", Path("/app/input"), Path("/app/LUMIR25_dataset.json"), Path("/app/output")),
-    Contract("LUMIR 2024", Path("/input"), Path("/LUMIR_dataset.json"), Path("/output")),
+    Contract(ContractName.LUMIR_2025, Path("/app/input"), Path("/app/LUMIR25_dataset.json"), Path("/app/output")),
+    Contract(ContractName.LUMIR_2024, Path("/input"), Path("/LUMIR_dataset.json"), Path("/output")),
 )
 
 
-def find_contract(root: Path = Path("/")) -> Contract:
-    """The contract whose pair list is mounted.
+def find_contract(root: Path = Path("/"), name: ContractName = ContractName.AUTO) -> Contract:
+    """The contract whose pair list is mounted; if several are, the first of `CONTRACTS`.
+
+    Args:
+        root: where the mounts are.
+        name: look for this one only.
 
     Raises:
         ContractError: none is, or its image folder is not there.
     """
-    candidates = [contract.under(root) for contract in CONTRACTS]
+    candidates = [contract.under(root) for contract in CONTRACTS if name in (ContractName.AUTO, contract.name)]
     for contract in candidates:
         if contract.dataset_json.is_file():
             if not contract.images.is_dir():
@@ -48,3 +67,35 @@ def find_contract(root: Path = Path("/")) -> Contract:
             return contract
     expected = " or ".join(f"{contract.dataset_json} ({contract.name})" for contract in candidates)
     raise ContractError(f"no pair list is mounted; expected {expected}. Add -v <file>:<that path> to docker run.")
+
+
+def pair_of_paths(paths: Sequence[Path]) -> PairFiles:
+    """The pair of the one-pair-per-run form: fixed, moving, their masks, output.
+
+    Raises:
+        ContractError: there are not five paths, or an input is no file.
+        VolumeError: the output has no NIfTI name.
+        RequestError: the output's folder is not writable.
+    """
+    if len(paths) != len(_PAIR_PATHS):
+        raise ContractError(f"found {len(paths)} paths; expected none or five: {', '.join(_PAIR_PATHS)}.")
+    fixed, moving, fixed_mask, moving_mask, output = paths
+    for what, path in zip(_PAIR_PATHS, paths[:-1], strict=False):
+        if not path.is_file():
+            raise ContractError(f"{path}: no such file; expected the {what}. Mount it, or correct the path.")
+    if output.is_dir():
+        raise ContractError(f"{output}: is a folder; expected the name of the field to write, ending in .nii.gz.")
+    require_nifti_name(output)
+    require_writable(output.parent)
+    return PairFiles(f"{fixed.name}<--{moving.name}", fixed, moving, output, masks=(fixed_mask, moving_mask))
+
+
+def contract_of_options(dataset_json: Path, images: Path | None, output: Path | None) -> Contract:
+    """A contract made of explicit paths; the images are taken from the JSON's own folder unless said otherwise.
+
+    Raises:
+        RequestError: no output is given.
+    """
+    if output is None:
+        raise RequestError(f"--dataset-json {dataset_json} without --output; expected the folder for the fields.")
+    return Contract(ContractName.AUTO, images or dataset_json.parent, dataset_json, output)

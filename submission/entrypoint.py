@@ -1,36 +1,93 @@
-"""What the container runs: find the task's mounts, register every pair, say what failed."""
+"""What the container runs: find out what is asked for, register every pair, say what failed."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
 from data_manifests.dataset import ManifestError
-from data_manifests.worklist import RequestError
+from data_manifests.worklist import RequestError, Shard
+from registration.sitreg import Convolutions
+from registration.volume import VolumeError
 from registration.weights import WeightsError
-from submission.contract import ContractError, find_contract
-from submission.predict import predict_dataset
+from submission.contract import ContractError, ContractName, contract_of_options, find_contract, pair_of_paths
+from submission.device import Place, choose_device
+from submission.predict import predict_dataset, predict_pairs
+from submission.run import OnError
+from submission.status import RunStatus
+from submission.termination import end_on_sigterm
 
-_WEIGHTS = Path("/opt/lumirkit/weights")
+_REQUEST_ERRORS = (ContractError, ManifestError, RequestError, VolumeError, WeightsError)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def main(root: Path = Path("/"), weights: Path = _WEIGHTS) -> int:
-    """Run the challenge's contract; exit status 0 all done, 1 some pairs failed, 2 nothing was started."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+@app.command()
+def run(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="One pair: fixed, moving, mask of fixed, mask of moving, field to write. None: a dataset."),
+    ] = None,
+    contract: Annotated[ContractName, typer.Option(help="Whose mounts to look for.")] = ContractName.AUTO,
+    dataset_json: Annotated[Path | None, typer.Option(help="Pair list of any dataset, instead of a contract.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that its paths are relative to [its own].")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for its fields.")] = None,
+    weights: Annotated[Path, typer.Option(envvar="LUMIRKIT_WEIGHTS", help="Weight file or folder.")] = Path(
+        "/opt/lumirkit/weights"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = "auto",
+    convolutions: Annotated[
+        Convolutions, typer.Option(help="Number format; bfloat16 takes less memory.")
+    ] = Convolutions.FLOAT32,
+    on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
+    shard: Annotated[str, typer.Option(help="Do only part i of n of the pairs: i/n.")] = "1/1",
+    root: Annotated[Path, typer.Option(hidden=True, help="Where the mounts are, outside a container.")] = Path("/"),
+) -> None:
+    """Register the pairs of the mounted task. Exit status 0: all done, 1: some failed, 2: nothing was started."""
+    place = Place(choose_device(device), convolutions)
+    if place.device.type == "cpu" and device == "auto":
+        print(f"no GPU is offered here: on the CPU with {torch.get_num_threads()} threads", flush=True)
+    if paths:
+        pair = pair_of_paths(paths)
+        status_file = pair.field.with_name(f"{pair.field.name.removesuffix('.gz').removesuffix('.nii')}_status.json")
+        _end(predict_pairs([pair], [weights], place, status_file, on_error))
+    found = contract_of_options(dataset_json, images, output) if dataset_json else find_contract(root, contract)
+    print(f"{found.dataset_json}: {found.images} -> {found.output}, on {place}", flush=True)
+    _end(
+        predict_dataset(found.dataset_json, found.images, found.output, [weights], place, Shard.parse(shard), on_error)
+    )
+
+
+def _end(status: RunStatus) -> None:
+    """Say what came of the run, and end with its exit status."""
+    for pair in status.pairs:
+        for warning in pair.warnings:
+            print(f"warning: {pair.case_name}: {warning}", file=sys.stderr)
+    for pair in status.failures:
+        print(f"{pair.state}: {pair.case_name}: {pair.reason}", file=sys.stderr)
+    missing = status.pairs_asked_for - len(status.pairs)
+    print(f"{len(status.pairs) - len(status.failures)} of {status.pairs_asked_for} pairs are registered", flush=True)
+    if missing:
+        print(f"{missing} pairs were not started", file=sys.stderr)
+    raise typer.Exit(1 if status.failures else 0)
+
+
+def main() -> None:
+    """Run it; a wrong request ends with one message and exit status 2."""
+    end_on_sigterm()
     try:
-        contract = find_contract(root)
-        print(f"{contract.name}: {contract.images} -> {contract.output}, on {device}", flush=True)
-        failures = predict_dataset(contract.dataset_json, contract.images, contract.output, [weights], device)
-    except (ContractError, ManifestError, RequestError, WeightsError) as error:
+        app()
+    except _REQUEST_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    for failure in failures:
-        print(f"failed: {failure.case_name}: {failure.reason}", file=sys.stderr)
-    return 1 if failures else 0
+        sys.exit(2)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main(weights=Path(os.environ.get("LUMIRKIT_WEIGHTS", _WEIGHTS))))
+    main()

@@ -9,8 +9,8 @@ import numpy as np
 
 from registration.sitreg import Convolutions
 from registration.volume import Volume
-from registration.weights import load_ensemble
-from submission.predict import register_pair
+from registration.weights import WeightsError, load_ensemble
+from submission.predictor import register_pair
 
 _EDGE = 32
 
@@ -35,4 +35,7 @@ def warm_up(weights: Path) -> None:
 
 
 if __name__ == "__main__":
-    warm_up(Path(sys.argv[1]))
+    try:
+        warm_up(Path(sys.argv[1]))
+    except WeightsError as error:
+        sys.exit(f"error: {error}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +23,6 @@ from train.processes import Processes
 _LISTED_PROBLEMS = 10
 
 Item = TypeVar("Item")
-Loaded = TypeVar("Loaded")
 
 
 class TrainingImages:
@@ -163,16 +161,3 @@ class GroupSampler:
         """The images of some samples, one batch a place in the group, as they are kept (uint8 or float16)."""
         groups = [[self.images[index] for index in self.indices(sample)] for sample in samples]
         return [torch.stack(place) for place in zip(*groups, strict=True)]
-
-
-def one_ahead(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Generator[Loaded]:
-    """Load items in their order; while one is used, a thread loads the next."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        pending: Future[Loaded] | None = None
-        for item in items:
-            following = reader.submit(load, item)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()

@@ -6,7 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from train.data import GroupSampler, TrainingImages, one_ahead
+from registration.ahead import one_ahead
+from train.data import GroupSampler, TrainingImages
 from train.deadline import Deadline
 from train.model import Model
 from train.processes import Processes

@@ -14,7 +14,7 @@ from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.work import Kind, Work
 from registration.ensemble import Ensemble
 from registration.sitreg import SITReg
-from submission.predict import register_pair
+from submission.predictor import register_pair
 from train.recipe import Losses
 from train.stages import pairwise_loss, triplet_step, views_of
 

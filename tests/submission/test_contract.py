@@ -14,8 +14,8 @@ def test_mounts_are_recognised(tmp_path, contract):
 def test_the_published_mounts():
     mounts = {c.name: (str(c.images), str(c.dataset_json), str(c.output)) for c in CONTRACTS}
     assert mounts == {
-        "LUMIR 2025": ("/app/input", "/app/LUMIR25_dataset.json", "/app/output"),
-        "LUMIR 2024": ("/input", "/LUMIR_dataset.json", "/output"),
+        "lumir2025": ("/app/input", "/app/LUMIR25_dataset.json", "/app/output"),
+        "lumir2024": ("/input", "/LUMIR_dataset.json", "/output"),
     }
 
 
@@ -23,5 +23,5 @@ def test_missing_mounts_are_named(tmp_path):
     with pytest.raises(ContractError, match=r"no pair list is mounted.*LUMIR25_dataset\.json.*LUMIR_dataset\.json"):
         find_contract(tmp_path)
     (tmp_path / "LUMIR_dataset.json").write_text("{}")
-    with pytest.raises(ContractError, match="expected the images of LUMIR 2024"):
+    with pytest.raises(ContractError, match="expected the images of lumir2024"):
         find_contract(tmp_path)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from data_manifests.dataset import ManifestError
+from registration.ahead import one_ahead
 from registration.volume import VolumeError, write_volume
 from train.augment import Augmentation
-from train.data import GroupSampler, TrainingImages, one_ahead
+from train.data import GroupSampler, TrainingImages
 from train.image_store import StoreError
 
 

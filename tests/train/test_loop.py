@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from eval.leaderboard import evaluate
 from registration.weights import WeightsError, load_weights
+from submission.device import Place
 from submission.predict import predict_dataset
 from train import step as step_module
 from train.deadline import Deadline
@@ -199,7 +200,8 @@ def test_validation_gives_the_leaderboards_numbers(phantom_root, tmp_path):
     weights = train(recipe(stages=[stage], validation={"pairs_per_split": 9}), phantom_root, tmp_path / "run", CPU)
     (entry,) = log_of(tmp_path / "run", "validation.jsonl")
     dataset = phantom_root / "LUMIR25_dataset.json"
-    assert not predict_dataset(dataset, phantom_root, tmp_path / "fields", [weights], torch.device("cpu"))
+    place = Place(torch.device("cpu"))
+    assert not predict_dataset(dataset, phantom_root, tmp_path / "fields", [weights], place).failures
     expected = evaluate(phantom_root, tmp_path / "fields").aggregates
     for split, key in (("in-domain", "ID_dice"), ("out-of-domain", "OOD_dice"), ("multi-modal", "MM_dice")):
         assert entry[f"{split}/dice"] == pytest.approx(expected[key]["mean"], abs=1e-9)

@@ -1,0 +1,157 @@
+"""The Docker engine: images found, loaded and saved, containers run under stated conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+from docker import DockerClient
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.models.containers import Container
+from docker.models.images import Image
+from docker.types import DeviceRequest
+
+GIGABYTE = 2**30
+
+
+class ContainerError(RuntimeError):
+    """The engine, an image or a container did not do what was asked; the message says what and why."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a container may use; what is not said here is never given."""
+
+    user: str | None = None
+    """`uid:gid`; the image's own if None."""
+    network: str = "none"
+    read_only: bool = False
+    no_privileges: bool = False
+    """Drop all capabilities, and forbid to gain new ones."""
+    shm_bytes: int | None = None
+    host_ipc: bool = False
+    memory_bytes: int | None = None
+    gpus: str | None = None
+    """Which: a device number, or all; none if None."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def as_options(self) -> dict[str, object]:
+        """For `docker run` through the SDK."""
+        options: dict[str, object] = {
+            "user": self.user,
+            "network_mode": self.network,
+            "read_only": self.read_only,
+            "environment": dict(self.environment),
+            "shm_size": self.shm_bytes,
+            "ipc_mode": "host" if self.host_ipc else None,
+            "mem_limit": self.memory_bytes,
+        }
+        if self.no_privileges:
+            options |= {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
+        if self.gpus is not None:
+            which = {"count": -1} if self.gpus == "all" else {"device_ids": [self.gpus]}
+            options["device_requests"] = [DeviceRequest(capabilities=[["gpu"]], **which)]
+        return options
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file or folder of this machine at a path of the container."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+    def as_option(self) -> str:
+        """In the notation of `docker run -v`."""
+        return f"{self.source.resolve()}:{self.target}:{'rw' if self.writable else 'ro'}"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a container ended, and what it printed."""
+
+    status: int
+    printed: str
+
+
+def connect() -> DockerClient:
+    """The engine of this machine (DOCKER_HOST names another).
+
+    Raises:
+        ContainerError: none answers.
+    """
+    try:
+        client = docker.from_env(timeout=600)
+        client.ping()
+    except DockerException as error:
+        raise ContainerError(
+            f"no Docker engine answers ({error}). Start it (systemctl start docker), or join the group `docker`."
+        ) from error
+    return client
+
+
+def find_image(client: DockerClient, name: str) -> Image:
+    """An image of the engine, or one loaded from an archive that `docker save` made (.tar or .tar.gz).
+
+    Raises:
+        ContainerError: there is none of that name, or the archive cannot be loaded.
+    """
+    try:
+        if Path(name).is_file():
+            with Path(name).open("rb") as archive:
+                return client.images.load(archive)[0]
+        return client.images.get(name)
+    except ImageNotFound as error:
+        raise ContainerError(
+            f"{name}: no such image; build it with `lumirkit container build --tag {name}`."
+        ) from error
+    except (APIError, IndexError) as error:
+        raise ContainerError(f"{name}: the engine cannot load it ({error}).") from error
+
+
+@contextmanager
+def started(
+    client: DockerClient,
+    image: str,
+    arguments: Sequence[str] = (),
+    mounts: Sequence[Mount] = (),
+    conditions: Conditions | None = None,
+) -> Iterator[Container]:
+    """A container that is running; it is removed in the end, whatever happens.
+
+    Raises:
+        ContainerError: the engine refuses to start it.
+    """
+    volumes = [mount.as_option() for mount in mounts]
+    try:
+        container = client.containers.run(
+            image, list(arguments), detach=True, volumes=volumes, **(conditions or Conditions()).as_options()
+        )
+    except (APIError, ImageNotFound) as error:
+        raise ContainerError(f"{image}: could not be started ({error.explanation or error}).") from error
+    try:
+        yield container
+    finally:
+        container.remove(force=True)
+
+
+def finish(container: Container) -> Finished:
+    """Wait until a container ends."""
+    status = int(container.wait()["StatusCode"])
+    return Finished(status, container.logs().decode(errors="replace"))
+
+
+def run(
+    client: DockerClient,
+    image: str,
+    arguments: Sequence[str] = (),
+    mounts: Sequence[Mount] = (),
+    conditions: Conditions | None = None,
+) -> Finished:
+    """Run a container to its end; see `started`."""
+    with started(client, image, arguments, mounts, conditions) as container:
+        return finish(container)

@@ -1,0 +1,82 @@
+"""Reading a pair's images, and finding out whether its field has to be made at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_manifests.worklist import PairFiles
+from registration.volume import Volume, VolumeError, read_image, read_labels, require_same_shape
+from submission.stamp import Maker, is_made
+
+
+@dataclass(frozen=True)
+class LoadedPair:
+    """A pair in memory, and the stamp of the field that will be made of it."""
+
+    files: PairFiles
+    fixed: Volume
+    moving: Volume
+    stamp: str
+
+
+@dataclass(frozen=True)
+class MadePair:
+    """A pair whose field is there already."""
+
+    files: PairFiles
+
+
+@dataclass(frozen=True)
+class UnusablePair:
+    """A pair whose images cannot be registered, and why."""
+
+    files: PairFiles
+    reason: str
+
+
+def load_pair(files: PairFiles, maker: Maker) -> LoadedPair | MadePair | UnusablePair:
+    """Read a pair, unless the field is there, whole, and made by this maker of these images."""
+    try:
+        return _load(files, maker)
+    except (VolumeError, OSError, MemoryError) as error:
+        return UnusablePair(files, str(error) or type(error).__name__)
+
+
+def _load(files: PairFiles, maker: Maker) -> LoadedPair | MadePair:
+    contents = {path: _content(path) for path in files.inputs}
+    fixed, moving = (read_image(path, contents[path]) for path in (files.fixed, files.moving))
+    for volume in (fixed, moving):
+        if files.shape is not None and volume.shape != files.shape:
+            raise VolumeError(
+                f"{volume.path}: found shape {volume.shape}; expected {files.shape} as the dataset JSON says."
+            )
+    require_same_shape(fixed, moving)
+    stamp = maker.stamp(contents.values())
+    if is_made(files.field, stamp, fixed.shape):
+        return MadePair(files)
+    if files.masks is not None:
+        fixed, moving = (
+            _masked(volume, mask, contents[mask]) for volume, mask in zip((fixed, moving), files.masks, strict=True)
+        )
+    return LoadedPair(files, fixed, moving, stamp)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VolumeError(f"{path}: cannot be read ({error.strerror}). Check the path and who may read it.") from error
+
+
+def _masked(volume: Volume, mask: Path, content: bytes) -> Volume:
+    """The image with zero outside its mask, as the images that networks are trained on."""
+    inside = read_labels(mask, content) > 0
+    if inside.shape != volume.shape:
+        raise VolumeError(f"{mask}: found shape {inside.shape}; expected {volume.shape}, that of {volume.path}.")
+    data = np.where(inside, volume.data, np.float32(0))
+    if not data.any():
+        raise VolumeError(f"{mask}: leaves nothing of {volume.path}; expected a mask of the brain.")
+    return Volume(volume.path, data, volume.affine)

@@ -1,0 +1,160 @@
+"""Many pairs, one after another: read ahead, registered, packed and written behind; failures collected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from data_manifests.worklist import PairFiles
+from registration.ahead import one_ahead
+from registration.atomic import remove_partial_files
+from registration.memory import peak_bytes_on, peak_memory_bytes
+from registration.progress import Progress
+from registration.volume import VolumeError, read_affine, write_displacement
+from submission.loading import LoadedPair, MadePair, UnusablePair, load_pair
+from submission.predictor import Predictor
+from submission.stamp import ZERO_FIELD
+from submission.status import PairState, PairStatus, RunState, RunStatus
+
+
+class OnError(StrEnum):
+    """What a pair that cannot be registered means for the run."""
+
+    STOP = "stop"
+    """End at once."""
+    SKIP = "skip"
+    """Do the others; the pair has no field."""
+    ZERO = "zero"
+    """Do the others; a zero field that says so stands for the pair."""
+
+
+class Run:
+    """Registers pairs and keeps the account; the fields that an earlier run finished are kept."""
+
+    def __init__(self, predictor: Predictor, on_error: OnError, status_file: Path) -> None:
+        self._predictor, self._on_error, self._status_file = predictor, on_error, status_file
+
+    def do(self, pairs: Sequence[PairFiles]) -> RunStatus:
+        """Register the pairs; returns the account, which lies in the status file too.
+
+        Raises:
+            OSError: the status file cannot be written.
+        """
+        status = RunStatus(
+            members=self._predictor.members,
+            weights_sha256=self._predictor.maker.weights_sha256,
+            pairs_asked_for=len(pairs),
+        )
+        for name in (self._status_file, *(pair.field for pair in pairs)):
+            remove_partial_files(name.parent, name.name)
+        try:
+            self._do_all(pairs, status)
+            status.state = RunState.DONE if len(status.pairs) == len(pairs) else RunState.STOPPED
+        except BaseException:
+            status.state = RunState.STOPPED
+            raise
+        finally:
+            status.write(self._status_file)
+        return status
+
+    def _do_all(self, pairs: Sequence[PairFiles], status: RunStatus) -> None:
+        """One pair is registered while the next is read and the one before is packed and written."""
+        loaded_pairs = one_ahead(partial(load_pair, maker=self._predictor.maker), pairs)
+        with ThreadPoolExecutor(max_workers=1) as writer, closing(loaded_pairs), Progress(len(pairs), "pairs") as bar:
+
+            def account(attempt: _Attempt) -> None:
+                self._finish(attempt)
+                status.pairs.append(attempt.pair)
+                status.peak_process_memory_gb = round(peak_memory_bytes() / 1e9, 3)
+                status.write(self._status_file)
+                bar.advance(attempt.pair.case_name)
+
+            previous: _Attempt | None = None
+            for loaded in loaded_pairs:
+                attempt = self._attempt(loaded, writer)
+                if previous is not None:
+                    account(previous)
+                previous = attempt
+                if self._on_error is OnError.STOP and (status.failures or attempt.pair.reason):
+                    break
+            if previous is not None:
+                account(previous)
+
+    def _attempt(self, loaded: LoadedPair | MadePair | UnusablePair, writer: ThreadPoolExecutor) -> _Attempt:
+        """Register a pair and hand its field to the writer."""
+        attempt = _Attempt(
+            loaded.files,
+            PairStatus(case_name=loaded.files.case_name, field=loaded.files.field.name, state=PairState.KEPT),
+        )
+        if isinstance(loaded, UnusablePair):
+            attempt.pair.reason = loaded.reason
+        elif isinstance(loaded, LoadedPair):
+            try:
+                disp_vox = self._register(loaded, attempt.pair)
+            except (VolumeError, RuntimeError, MemoryError) as error:  # RuntimeError: whatever goes wrong in torch
+                attempt.pair.reason = str(error) or type(error).__name__
+            else:
+                field = (attempt.files.field, disp_vox, loaded.fixed.affine, loaded.stamp)
+                attempt.writing = writer.submit(write_displacement, *field)
+        return attempt
+
+    def _register(self, loaded: LoadedPair, pair: PairStatus) -> Float32[ndarray, "x y z 3"]:
+        start = time.perf_counter()
+        disp_vox = self._predictor(loaded.fixed, loaded.moving)
+        pair.seconds = round(time.perf_counter() - start, 3)
+        place = self._predictor.place
+        pair.state = PairState.WRITTEN
+        pair.peak_memory_gb = round(peak_bytes_on(place.device) / 1e9, 3)
+        pair.device, pair.convolutions = str(place.device), place.convolutions.value
+        pair.warnings = list(self._predictor.warnings)
+        if not np.isfinite(disp_vox).all():
+            raise VolumeError("the network gave NaN or inf; check the weights and the image")
+        return disp_vox
+
+    def _finish(self, attempt: _Attempt) -> None:
+        """Wait until the field is written; if the pair failed, see to it that no older field stands for it."""
+        pair, field = attempt.pair, attempt.files.field
+        try:
+            if attempt.writing is not None:
+                attempt.writing.result()
+        except OSError as error:
+            pair.reason = f"{field}: could not be written ({error.strerror or error})"
+        if not pair.reason:
+            return
+        pair.state = PairState.FAILED
+        try:
+            field.unlink(missing_ok=True)
+            if self._on_error is OnError.ZERO:
+                _write_zero_field(attempt.files)
+                pair.state = PairState.ZERO
+        except (VolumeError, OSError) as error:
+            pair.warnings.append(f"{field}: what stood there could not be replaced ({error})")
+
+
+@dataclass
+class _Attempt:
+    """A pair that was tried; its reason says why it failed, if that is known already."""
+
+    files: PairFiles
+    pair: PairStatus
+    writing: Future[None] | None = None
+
+
+def _write_zero_field(files: PairFiles) -> None:
+    try:
+        affine = read_affine(files.fixed)
+    except (VolumeError, OSError):
+        affine = np.eye(4)
+    if files.shape is None:
+        raise VolumeError(f"{files.field}: its shape is not known")
+    write_displacement(files.field, np.zeros((*files.shape, 3), np.float32), affine, ZERO_FIELD)

@@ -1,0 +1,90 @@
+"""What a run has done so far, as one JSON file beside the fields."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+from torch import get_num_threads
+
+from registration.atomic import write_text_atomically
+
+
+class PairState(StrEnum):
+    """What became of a pair."""
+
+    WRITTEN = "written"
+    KEPT = "kept"
+    """The field was there, made by these weights from these images."""
+    ZERO = "zero field"
+    """The pair failed, and a zero field stands for it."""
+    FAILED = "failed"
+
+
+class RunState(StrEnum):
+    """How far a run has come."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    """At the first failure, as asked for, or by a signal; a restart goes on."""
+
+
+class PairStatus(BaseModel):
+    """One pair of a run."""
+
+    case_name: str
+    field: str
+    """File name."""
+    state: PairState
+    seconds: float = 0.0
+    """From images in memory to the field in memory."""
+    peak_memory_gb: float = 0.0
+    """The most that the run had held on its device (on the CPU: the process) by the end of the pair, in 1e9 bytes."""
+    device: str = ""
+    convolutions: str = ""
+    reason: str = ""
+    """Why it failed."""
+    warnings: list[str] = []
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the pair was not registered."""
+        return self.state in (PairState.FAILED, PairState.ZERO)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class RunStatus(BaseModel):
+    """A whole run."""
+
+    state: RunState = RunState.RUNNING
+    started: str = Field(default_factory=_now)
+    updated: str = ""
+    lumirkit: str = Field(default_factory=lambda: version("lumirkit"))
+    torch: str = Field(default_factory=lambda: version("torch"))
+    machine: str = Field(default_factory=lambda: f"{platform.machine()}, {os.cpu_count()} CPUs")
+    threads: int = Field(default_factory=get_num_threads)
+    members: int
+    weights_sha256: str
+    peak_process_memory_gb: float = 0.0
+    """The most that the process has held, in 1e9 bytes."""
+    pairs_asked_for: int
+    pairs: list[PairStatus] = []
+
+    @property
+    def failures(self) -> list[PairStatus]:
+        """The pairs that were not registered."""
+        return [pair for pair in self.pairs if pair.has_failed]
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, atomically."""
+        self.updated = _now()
+        write_text_atomically(path, self.model_dump_json(indent=1) + "\n")
