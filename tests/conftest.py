@@ -1,6 +1,7 @@
 """Fixtures that several folders share; all data is generated."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,13 +32,13 @@ def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_weights(tmp_path_factory: pytest.TempPathFactory):
     """Write weights of a network that moves things by voxels although nobody trained it."""
 
-    def make(seed: int = 0, network: SITRegConfig = TINY_NETWORK) -> Path:
+    def make(seed: int = 0, network: SITRegConfig = TINY_NETWORK, recipe: dict[str, Any] | None = None) -> Path:
         torch.manual_seed(seed)
         model = SITReg(network)
         for update in model.updates:
             torch.nn.init.normal_(update.head.weight, std=0.3)
         path = tmp_path_factory.mktemp("weights") / f"random_{seed}.safetensors"
-        save_weights(path, model, WeightsCard(network=network, recipe={}, seed=seed, steps=0))
+        save_weights(path, model, WeightsCard(network=network, recipe=recipe or {}, seed=seed, steps=0))
         return path
 
     return make

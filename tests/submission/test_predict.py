@@ -1,6 +1,5 @@
 """Prediction and the commands around it, from good input and from bad."""
 
-import gzip
 import json
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from data_manifests.dataset import find_dataset_json, read_dataset
 from data_manifests.worklist import RequestError, Shard
 from registration.ensemble import Ensemble
 from registration.sitreg import SITReg, SITRegConfig, register
-from registration.volume import Volume, read_displacement, read_image, write_volume
+from registration.volume import Volume, read_displacement, write_volume
 from registration.warp import sample
 from registration.weights import load_ensemble
 from submission.device import Place
@@ -118,51 +117,17 @@ def test_shards_share_the_pairs(dataset, make_weights, tmp_path):
 FIXED = "imagesVal/LUMIRMRI_3455_0000.nii.gz"
 
 
-def damage_truncate(path):
-    path.write_bytes(path.read_bytes()[:2000])
-
-
-def damage_text(path):
-    path.write_bytes(gzip.compress(b"no image"))
-
-
-def damage_4d(path):
-    write_volume(path, np.ones((32, 40, 34, 2), np.uint8), np.eye(4))
-
-
-def damage_nan(path):
-    data = read_image(path).data
-    data[16, 20, 17] = np.nan
-    write_volume(path, data, np.eye(4))
-
-
-def damage_zero(path):
-    write_volume(path, np.zeros((32, 40, 34), np.uint8), np.eye(4))
-
-
 def damage_shape(path):
     write_volume(path, np.ones((32, 40, 33), np.uint8), np.eye(4))
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (damage_truncate, "damaged or truncated"),
-        (damage_text, "not a readable NIfTI"),
-        (damage_4d, "4-D"),
-        (damage_nan, "1 voxels are NaN or inf"),
-        (damage_zero, "every voxel is zero"),
-        (damage_shape, "found shape (32, 40, 33); expected (32, 40, 34)"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_a_damaged_image_fails_its_pair_and_no_other(dataset, predict, tmp_path, damage, message):
-    damage(dataset / FIXED)
+def test_a_damaged_image_fails_its_pair_and_no_other(dataset, predict, tmp_path):
+    damage_shape(dataset / FIXED)
     done = predict()
     printed = " ".join(done.stderr.replace("│", " ").split())
     assert done.returncode == 1
     assert "3455_0000<--3454_0000" in printed
-    assert message.replace(" ", "") in printed.replace(" ", "")
+    assert "foundshape(32,40,33);expected(32,40,34)" in printed.replace(" ", "")
     assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == [
         "disp_3485_3484.nii.gz",
         "disp_4015_4014.nii.gz",

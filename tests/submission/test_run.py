@@ -1,0 +1,262 @@
+"""The run over many pairs: what is kept, what is made again, what stands for a failure, and what happens on the way."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from data_manifests.dataset import find_dataset_json
+from data_manifests.worklist import PairFiles
+from registration.sitreg import Convolutions
+from registration.volume import read_description, read_displacement, read_image, write_volume
+from registration.warp import sample
+from submission import predictor
+from submission.device import Place
+from submission.predict import predict_dataset, predict_pairs
+from submission.run import OnError
+from submission.stamp import ZERO_FIELD
+from submission.status import PairState, RunState, RunStatus
+
+CPU = Place(torch.device("cpu"))
+SHAPE = (32, 40, 34)
+NAMES = ["disp_3455_3454.nii.gz", "disp_3485_3484.nii.gz", "disp_4015_4014.nii.gz", "disp_4024_4033.nii.gz"]
+FIXED = "imagesVal/LUMIRMRI_3455_0000.nii.gz"
+
+
+@pytest.fixture
+def dataset(phantom_root, tmp_path):
+    return shutil.copytree(phantom_root, tmp_path / "data")
+
+
+@pytest.fixture
+def predict(dataset, make_weights, tmp_path):
+    """Register the pairs into one folder; returns the account."""
+    weights = make_weights()
+
+    def run(on_error=OnError.SKIP, weights=weights, place=CPU):
+        json_path = find_dataset_json(dataset)
+        return predict_dataset(json_path, dataset, tmp_path / "out", [weights], place, on_error=on_error)
+
+    return run
+
+
+def states(status):
+    return {pair.field: pair.state for pair in status.pairs}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.nii.gz")}
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def test_a_restart_makes_only_what_is_not_there_whole_and_of_the_same_making(predict, dataset, tmp_path, make_weights):
+    assert set(states(predict()).values()) == {PairState.WRITTEN}
+    out, first = tmp_path / "out", contents(tmp_path / "out")
+    assert set(states(predict()).values()) == {PairState.KEPT}
+
+    (out / NAMES[0]).unlink()
+    (out / NAMES[1]).write_bytes(first[NAMES[1]][:-100])
+    field = read_displacement(out / NAMES[2], SHAPE)
+    write_volume(out / NAMES[2], field.astype(np.float32), np.eye(4))  # the same numbers, of unknown origin
+    (out / ".partial-disp_3455_3454.nii.gz-abc.nii.gz").write_bytes(b"left by a killed run")
+    again = states(predict())
+    assert [again[name] for name in NAMES] == [PairState.WRITTEN] * 3 + [PairState.KEPT]
+    assert contents(out) == first
+    assert not list(out.glob(".*"))
+
+    image = read_image(dataset / FIXED)
+    write_volume(dataset / FIXED, np.flip(image.data, axis=0), image.affine)
+    changed = states(predict())
+    assert [name for name, state in changed.items() if state is PairState.WRITTEN] == [NAMES[0]]
+    assert contents(out)[NAMES[0]] != first[NAMES[0]]
+
+    assert set(states(predict(weights=make_weights(1))).values()) == {PairState.WRITTEN}
+    bfloat16 = Place(CPU.device, Convolutions.BFLOAT16)
+    assert set(states(predict(weights=make_weights(1), place=bfloat16)).values()) == {PairState.WRITTEN}
+
+
+def test_what_a_failure_means_is_the_callers_choice(predict, dataset, tmp_path):
+    predict()
+    damage(dataset / FIXED)
+    out = tmp_path / "out"
+
+    skipped = predict()
+    assert skipped.state is RunState.DONE
+    assert states(skipped)[NAMES[0]] is PairState.FAILED
+    assert sorted(contents(out)) == NAMES[1:], "a field of the image as it was must not stand for it"
+
+    zeroed = predict(OnError.ZERO)
+    assert states(zeroed)[NAMES[0]] is PairState.ZERO
+    assert not read_displacement(out / NAMES[0], SHAPE).any()
+    assert read_description(out / NAMES[0]) == ZERO_FIELD
+    assert predict(OnError.ZERO).failures, "a zero field is no result that a restart keeps"
+
+    shutil.rmtree(out)
+    stopped = predict(OnError.STOP)
+    assert stopped.state is RunState.STOPPED
+    order = [pair.field for pair in stopped.pairs]
+    assert order[-1] == NAMES[0]
+    assert len(order) < len(NAMES)
+    assert sorted(contents(out)) == sorted(order[:-1])
+
+
+def test_the_account_says_what_every_pair_took(predict, tmp_path):
+    returned = predict()
+    written = RunStatus.model_validate_json((tmp_path / "out" / "lumirkit_status.json").read_bytes())
+    assert written == returned
+    assert written.state is RunState.DONE
+    assert written.members == 1
+    assert len(written.pairs) == written.pairs_asked_for == 4
+    for pair in written.pairs:
+        assert 0 < pair.seconds < 100
+        assert 0.05 < pair.peak_memory_gb <= written.peak_process_memory_gb
+        assert (pair.device, pair.convolutions, pair.warnings, pair.reason) == ("cpu", "float32", [], "")
+
+
+def test_short_memory_moves_to_what_needs_less_and_says_so(predict, monkeypatch, tmp_path):
+    """The GPU is a stand-in here: a place that is too small twice, in float and in bfloat16, and then the CPU."""
+    tried = []
+    real = predictor.register_pair
+    small = Place(torch.device("cuda"))
+
+    def register_pair(network, fixed, moving):
+        tried.append((network.members[0].convolutions, next(network.parameters()).device.type))
+        if len(tried) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nmore lines")
+        return real(network, fixed, moving)
+
+    load = predictor.load_ensemble
+    monkeypatch.setattr(predictor, "register_pair", register_pair)
+    monkeypatch.setattr(
+        predictor, "load_ensemble", lambda paths, device, convolutions: load(paths, "cpu", convolutions)
+    )
+    status = predict(place=small)
+    assert [convolutions for convolutions, _ in tried[:3]] == ["float32", "bfloat16", "float32"]
+    assert len(tried) == 6, "the other pairs start where the first one ended"
+    assert not status.failures
+    first, *others = status.pairs
+    assert first.device == "cpu"
+    assert (
+        "cuda in float32 has too little memory (CUDA out of memory.); went on with cuda in bfloat16" in first.warnings
+    )
+    assert "went on with cpu in float32" in first.warnings[1]
+    assert not any(pair.warnings for pair in others)
+
+
+def test_a_cpu_without_memory_fails_the_pair(predict, monkeypatch):
+    def register_pair(network, fixed, moving):
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(predictor, "register_pair", register_pair)
+    assert {pair.reason for pair in predict().failures} == {"no memory"}
+
+
+def test_masks_take_away_what_is_not_brain(dataset, make_weights, tmp_path):
+    """A bright skull outside the masks changes nothing."""
+    clean = [read_image(dataset / "imagesVal" / f"LUMIRMRI_{number}_0000.nii.gz") for number in (3455, 3454)]
+    files = {}
+    for name, image in zip(("fixed", "moving"), clean, strict=True):
+        skull = np.where(image.data > 0, image.data, 200).astype(np.float32)
+        for kind, data in (("clean", image.data), ("skull", skull), ("mask", (image.data > 0).astype(np.uint8))):
+            files[name, kind] = tmp_path / f"{name}_{kind}.nii.gz"
+            write_volume(files[name, kind], data, image.affine)
+    masks = (files["fixed", "mask"], files["moving", "mask"])
+    fields = []
+    for kind in ("clean", "skull"):
+        out = tmp_path / f"{kind}.nii.gz"
+        pair = PairFiles("pair", files["fixed", kind], files["moving", kind], out, masks=masks)
+        assert not predict_pairs([pair], [make_weights()], CPU, tmp_path / "status.json").failures
+        fields.append(read_displacement(out, SHAPE))
+    np.testing.assert_array_equal(*fields)
+
+
+def test_fields_with_nan_are_not_written(predict, monkeypatch, tmp_path):
+    monkeypatch.setattr(predictor, "register_pair", lambda *_: np.full((*SHAPE, 3), np.nan, np.float32))
+    status = predict()
+    assert len(status.failures) == 4
+    assert all("NaN or inf" in pair.reason for pair in status.failures)
+    assert not contents(tmp_path / "out")
+
+
+@pytest.fixture
+def long_run(dataset, make_weights, tmp_path):
+    """Start the container's command as a process of its own on many pairs; returns it and the folder of its fields."""
+    json_path = find_dataset_json(dataset)
+    content = json.loads(json_path.read_text())
+    images = sorted(
+        {image for pair in content["validation"] for image in pair.values() if image.endswith("0000.nii.gz")}
+    )
+    content["validation"] = [{"fixed": a, "moving": b} for a in images for b in images if a != b]
+    json_path.write_text(json.dumps(content))
+    weights = make_weights()
+
+    def start(out):
+        options = ("--dataset-json", json_path, "--output", out, "--weights", weights)
+        command = [sys.executable, "-m", "submission.entrypoint", *map(str, options)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return start, len(content["validation"])
+
+
+def wait_for_fields(out, count):
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("*.nii.gz"))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_sigterm_leaves_whole_fields_and_an_account(long_run, tmp_path):
+    start, pairs = long_run
+    out = tmp_path / "out"
+    run = start(out)
+    wait_for_fields(out, 2)
+    run.send_signal(signal.SIGTERM)
+    printed, _ = run.communicate(timeout=60)
+    assert run.returncode == 143, printed
+    assert not list(out.glob(".*"))
+    fields = list(out.glob("*.nii.gz"))
+    assert 2 <= len(fields) < pairs
+    for field in fields:
+        read_displacement(field, SHAPE)
+    assert json.loads((out / "lumirkit_status.json").read_text())["state"] == "stopped"
+
+
+def test_killed_ten_times_it_ends_with_the_same_bytes(long_run, tmp_path):
+    start, pairs = long_run
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert start(undisturbed).wait(timeout=300) == 0
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        run = start(killed)
+        wait_for_fields(killed, min(1 + number, pairs - 1))
+        time.sleep(rng.uniform(0, 0.3))
+        run.kill()
+        run.communicate()
+    assert start(killed).wait(timeout=300) == 0
+    assert contents(killed) == contents(undisturbed)
+    assert len(contents(killed)) == pairs
+    assert {path.name for path in killed.iterdir()} == {path.name for path in undisturbed.iterdir()}
+
+
+def test_the_field_warps_the_moving_image_where_scipy_would(dataset, predict, tmp_path):
+    """The written numbers are what `scipy.ndimage.map_coordinates` takes: voxels, array axes, pull-back."""
+    from scipy import ndimage
+
+    predict()
+    disp_vox = read_displacement(tmp_path / "out" / NAMES[0], SHAPE)
+    moving = read_image(dataset / "imagesVal/LUMIRMRI_3454_0000.nii.gz").data
+    grid = np.indices(SHAPE) + np.moveaxis(disp_vox, -1, 0)
+    by_scipy = ndimage.map_coordinates(moving, grid, order=1, mode="nearest")
+    field = torch.from_numpy(np.moveaxis(disp_vox, -1, 0).astype(np.float32))[None]
+    ours = sample(torch.from_numpy(moving)[None, None], field)[0, 0].numpy()
+    inside = ((grid > 0) & (grid < np.array(SHAPE)[:, None, None, None] - 1)).all(axis=0)
+    np.testing.assert_allclose(ours[inside], by_scipy[inside], atol=1e-2)
