@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 WEIGHTS ?= submission/weights
-BASE_IMAGE ?= python:3.11-slim
+BASE_IMAGE ?=
 IMAGE ?= lumirkit
 
 .PHONY: demo test lint bench image clean
@@ -24,8 +24,8 @@ bench: $(VENV)/installed
 	$(RUN)/lumirkit bench forward --size 80x112x96 --repeats 3 --out runs/bench/forward
 	$(RUN)/lumirkit bench step --size 40x56x48 --repeats 3 --out runs/bench/step
 
-image:
-	docker build --network=host --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg WEIGHTS=$(WEIGHTS) -t $(IMAGE) .
+image: $(VENV)/installed
+	$(RUN)/lumirkit container build --weights $(WEIGHTS) --tag $(IMAGE) $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE))
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -10,9 +10,10 @@ from numpy import ndarray
 
 from lumirkit.container.exam_data import ROTATION_DEGREES, TRANSLATION_VOX
 
-# A network that was never shown such motions finds a part of them; the opposite or another axis it must not find.
-_LEAST, _MOST = 0.3, 1.7
-_MOST_SIDEWAYS = 0.5
+# A network that was never shown such motions finds a part of them, a weak one a small part. What counts is direction:
+# the opposite, another axis or another unit is no part of it.
+_LEAST, _MOST = 0.1, 1.7
+_MOST_SIDEWAYS = 0.5  # of what is found along the motion
 
 
 def translation_found(disp_vox: Float[ndarray, "x y z 3"], brain: Bool[ndarray, "x y z"]) -> tuple[bool, str]:
@@ -22,7 +23,7 @@ def translation_found(disp_vox: Float[ndarray, "x y z 3"], brain: Bool[ndarray, 
     along = float(mean @ TRANSLATION_VOX) / size**2
     sideways = float(np.linalg.norm(mean - along * TRANSLATION_VOX)) / size
     found = f"mean {_listed(mean)} voxels, of {_listed(TRANSLATION_VOX)}"
-    return bool(_LEAST <= along <= _MOST and sideways <= _MOST_SIDEWAYS), found
+    return _is_right(along, sideways), found
 
 
 def rotation_found(disp_vox: Float[ndarray, "x y z 3"], brain: Bool[ndarray, "x y z"]) -> tuple[bool, str]:
@@ -36,9 +37,14 @@ def rotation_found(disp_vox: Float[ndarray, "x y z 3"], brain: Bool[ndarray, "x 
     torque = np.cross(offsets, moved).sum(axis=0)
     inertia = np.eye(3) * (offsets**2).sum() - offsets.T @ offsets
     angles = np.degrees(np.linalg.solve(inertia, torque))
-    along, sideways = angles[2] / ROTATION_DEGREES, np.abs(angles[:2]).max() / ROTATION_DEGREES
+    along, sideways = angles[2] / ROTATION_DEGREES, float(np.linalg.norm(angles[:2])) / ROTATION_DEGREES
     found = f"{_listed(angles)} degrees about the axes, of {_listed((0, 0, ROTATION_DEGREES))}"
-    return bool(_LEAST <= along <= _MOST and sideways <= _MOST_SIDEWAYS), found
+    return _is_right(along, sideways), found
+
+
+def _is_right(along: float, sideways: float) -> bool:
+    """Whether a motion's parts along the known one and across it, relative to its size, are those of the same one."""
+    return bool(_LEAST <= along <= _MOST and sideways <= _MOST_SIDEWAYS * along)
 
 
 def _listed(values: Iterable[float]) -> str:

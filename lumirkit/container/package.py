@@ -125,10 +125,12 @@ def check_package(package: Path, image: str, dataset_json: Path) -> None:
 
 
 def _check_archive(archive: igzip.IGzipFile, image: str) -> None:
+    tags = None
     with tarfile.open(fileobj=archive, mode="r|") as files:
-        found = {file.name: files.extractfile(file) for file in files if file.name == "manifest.json"}
-        manifest = found.get("manifest.json")
-        tags = json.loads(manifest.read())[0]["RepoTags"] if manifest else None
+        for file in files:
+            content = files.extractfile(file) if file.name == "manifest.json" else None
+            if content is not None:
+                tags = json.load(content)[0]["RepoTags"]
     wanted = image if ":" in image.rsplit("/", 1)[-1] else f"{image}:latest"
     if not tags or wanted not in tags:
         raise ContainerError(f"the image archive names {tags}; expected {wanted}.")
