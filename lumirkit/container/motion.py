@@ -19,7 +19,7 @@ _MOST_SIDEWAYS = 0.5  # of what is found along the motion
 def translation_found(disp_vox: Float[ndarray, "x y z 3"], brain: Bool[ndarray, "x y z"]) -> tuple[bool, str]:
     """Whether the mean displacement in the brain is the known translation, and what was found."""
     mean = disp_vox[brain].mean(axis=0)
-    size = np.linalg.norm(TRANSLATION_VOX)
+    size = float(np.linalg.norm(TRANSLATION_VOX))
     along = float(mean @ TRANSLATION_VOX) / size**2
     sideways = float(np.linalg.norm(mean - along * TRANSLATION_VOX)) / size
     found = f"mean {_listed(mean)} voxels, of {_listed(TRANSLATION_VOX)}"
