@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from registration.sitreg import BothHalves, MemberFeatures, SITReg
 
@@ -32,19 +31,18 @@ class Ensemble(nn.Module):
         """Features of every level, finest first, one volume a member.
 
         Of several members the finest features, which are most of an ensemble's memory, are made again when they are
-        used; the inputs that they are made from stand in their place.
+        used; the images that they are made from stand in their place.
         """
         if self._is_single:
             return self.members[0].extract(images)
-        inputs = self.members[0].inputs(images)
-        by_member = [member.extractor(inputs, self.recompute)[1:] for member in self.members]
-        return [[inputs], *(list(level) for level in zip(*by_member, strict=True))]
+        by_member = [member.extract(images)[1:] for member in self.members]
+        return [[images], *([volume for own in level for volume in own] for level in zip(*by_member, strict=True))]
 
     def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
         """The members' mean control points, in voxels of the level."""
         make = self._finest_features(features) if level == 0 and not self._is_single else self._kept(features)
         predictions = (member.control_points(level, [make(member)], disp_level_vox) for member in self.members)
-        return reduce(torch.add, predictions) / len(self.members)
+        return reduce(Tensor.add_, predictions).div_(len(self.members))
 
     @property
     def _is_single(self) -> bool:
@@ -52,8 +50,8 @@ class Ensemble(nn.Module):
 
     @staticmethod
     def _finest_features(features: MemberFeatures) -> Callable[[SITReg], BothHalves]:
-        inputs = features.pop()
-        return lambda member: member.extractor.finest(inputs)
+        images = features.pop()
+        return lambda member: member.finest_features(images)
 
     @staticmethod
     def _kept(features: MemberFeatures) -> Callable[[SITReg], BothHalves]:

@@ -261,10 +261,14 @@ class SITReg(nn.Module):
 
     def extract(self, images: BothHalves) -> list[MemberFeatures]:
         """Features of every level, finest first; see `ControlPointNetwork`."""
-        return [[volume] for volume in self.extractor(self.inputs(images), self.recompute)]
+        return [[volume] for volume in self.extractor(self._inputs(images), self.recompute)]
 
-    def inputs(self, images: BothHalves) -> BothHalves:
-        """What the extractor sees of images (2 * batch, 1, X, Y, Z) with intensities 0…255."""
+    def finest_features(self, images: BothHalves) -> BothHalves:
+        """The first of the features that `extract` gives."""
+        return self.extractor.finest(self._inputs(images))
+
+    def _inputs(self, images: BothHalves) -> BothHalves:
+        """What the extractor sees of the images."""
         inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
         dtype = torch.bfloat16 if self.convolutions is Convolutions.BFLOAT16 else inputs.dtype
         return inputs.to(dtype, memory_format=torch.channels_last_3d)

@@ -183,12 +183,13 @@ def test_an_ensemble_of_one_is_the_model_itself():
     assert torch.equal(alone.forward_vox, together.forward_vox)
 
 
-def test_an_ensemble_averages_control_points():
+@pytest.mark.parametrize("level", range(len(SMALL["feature_channels"])))
+def test_an_ensemble_averages_control_points(level):
     members = [lively(SITRegConfig(**SMALL), seed) for seed in range(3)]
     ensemble, stacked = Ensemble(members), torch.cat(images((16, 16, 16)))
     with torch.no_grad():
-        together = ensemble.control_points(2, ensemble.extract(stacked)[2], None)
-        alone = [member.control_points(2, member.extract(stacked)[2], None) for member in members]
+        together = ensemble.control_points(level, ensemble.extract(stacked)[level], None)
+        alone = [member.control_points(level, member.extract(stacked)[level], None) for member in members]
     torch.testing.assert_close(together, sum(alone) / 3)
 
 
