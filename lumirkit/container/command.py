@@ -15,7 +15,7 @@ from data_manifests.dataset import find_dataset_json
 from lumirkit.bench.plan import parse_size
 from lumirkit.container.build import build_image
 from lumirkit.container.challenge import run_on_dataset
-from lumirkit.container.engine import connect, find_image
+from lumirkit.container.engine import connect, find_image, full_tag
 from lumirkit.container.exam_data import make_exam_data
 from lumirkit.container.package import package_submission
 from lumirkit.container.verify import Check, Exam, all_passed
@@ -98,6 +98,6 @@ def package(
 ) -> None:
     """Run an image on the validation pairs, and pack it with their fields and what it needed into one zip."""
     client = connect()
-    find_image(client, image)
-    package_submission(client, image, find_dataset_json(dataset), out, gpus, memory)
+    tag = full_tag(find_image(client, image), image)
+    package_submission(client, tag, find_dataset_json(dataset), out, gpus, memory)
     print(out)

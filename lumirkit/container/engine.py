@@ -113,6 +113,19 @@ def find_image(client: DockerClient, name: str) -> Image:
         raise ContainerError(f"{name}: the engine cannot load it ({error}).") from error
 
 
+def full_tag(image: Image, name: str) -> str:
+    """The tag of an image that was asked for by this name, `:latest` if the name says none.
+
+    Raises:
+        ContainerError: the image has no tag at all.
+    """
+    if not image.tags:
+        raise ContainerError(f"{name}: the image has no name; give it one with `docker tag`.")
+    if Path(name).is_file() or not {name, f"{name}:latest"} & set(image.tags):
+        return str(image.tags[0])
+    return name if name in image.tags else f"{name}:latest"
+
+
 @contextmanager
 def started(
     client: DockerClient,

@@ -30,6 +30,9 @@ def package_submission(
 ) -> None:
     """Run an image on the validation pairs, and write the zip to hand in; it appears only once it passed its checks.
 
+    Args:
+        image: full tag, under which `docker load` will name the image again.
+
     Raises:
         ContainerError: the run fails or leaves a field out, or the zip does not hold what it should.
     """
@@ -57,8 +60,8 @@ def _pack(parts: list[Path], out: Path, image: str, dataset_json: Path) -> None:
 
 
 def _plain_name(image: str) -> str:
-    """An image's name as a file's: without registry and with no colon."""
-    return image.rsplit("/", 1)[-1].replace(":", "_")
+    """An image's tag as a file's name: without registry, `:latest` and colon."""
+    return image.rsplit("/", 1)[-1].removesuffix(":latest").replace(":", "_")
 
 
 def _writable_parent(out: Path) -> Path:
@@ -88,7 +91,7 @@ def _readme(
         "Image": f"{archive_name} (docker load < {archive_name})",
         "Version": labels.get("org.opencontainers.image.version", "unknown"),
         "Commit": labels.get("org.opencontainers.image.revision", "unknown"),
-        "Weights": f"{account.members} models, sha256 {account.weights_sha256}",
+        "Weights": f"{account.members} model{'s' * (account.members > 1)}, sha256 {account.weights_sha256}",
         "CPUs": f"{os.cpu_count()} were there, {account.threads} threads were used",
         "RAM": f"{account.peak_process_memory_gb:.1f} GB at most"
         + (f", under a limit of {memory_gb:g} GB" if memory_gb else ""),
@@ -131,9 +134,8 @@ def _check_archive(archive: igzip.IGzipFile, image: str) -> None:
             content = files.extractfile(file) if file.name == "manifest.json" else None
             if content is not None:
                 tags = json.load(content)[0]["RepoTags"]
-    wanted = image if ":" in image.rsplit("/", 1)[-1] else f"{image}:latest"
-    if not tags or wanted not in tags:
-        raise ContainerError(f"the image archive names {tags}; expected {wanted}.")
+    if not tags or image not in tags:
+        raise ContainerError(f"the image archive names {tags}; expected {image}.")
 
 
 def _check_fields(fields: zipfile.ZipFile, dataset_json: Path, scratch: Path) -> None:

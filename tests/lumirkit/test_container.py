@@ -27,7 +27,7 @@ from submission.predict import predict_dataset
 pytestmark = pytest.mark.docker
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-IMAGE = "lumirkit-test:demo"
+IMAGE = "lumirkit-test"
 FOREIGN_USER = 12345
 # Larger than the demo's images, so that a signal comes while pairs are left to do.
 EXAM_SHAPE = (64, 80, 64)
@@ -246,7 +246,7 @@ def test_the_package_holds_what_was_measured_and_its_fields_are_scored(image, de
     packed = lumirkit("container", "package", image, "--dataset", phantom_root, "--out", package)
     assert packed.returncode == 0, packed.stderr
     with zipfile.ZipFile(package) as opened:
-        assert sorted(opened.namelist()) == ["README.txt", "lumirkit-test_demo.tar.gz", "validation_predictions.zip"]
+        assert sorted(opened.namelist()) == ["README.txt", "lumirkit-test.tar.gz", "validation_predictions.zip"]
         readme = opened.read("README.txt").decode()
         opened.extract("validation_predictions.zip", tmp_path)
     assert re.search(r"Pairs measured: +4\n", readme), readme

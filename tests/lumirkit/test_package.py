@@ -46,7 +46,7 @@ def make_package(phantom_root, tmp_path):
                 outer.writestr(name, content)
         return out
 
-    return lambda *arguments, **more: (make(*arguments, **more), "lumirkit", find_dataset_json(phantom_root))
+    return lambda *arguments, **more: (make(*arguments, **more), "lumirkit:latest", find_dataset_json(phantom_root))
 
 
 def test_a_whole_package_passes(make_package):
