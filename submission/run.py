@@ -103,6 +103,7 @@ class Run:
                 disp_vox = self._register(loaded, attempt.pair)
             except (VolumeError, RuntimeError, MemoryError) as error:  # RuntimeError: whatever goes wrong in torch
                 attempt.pair.reason = str(error) or type(error).__name__
+                attempt.pair.warnings = list(self._predictor.warnings)
             else:
                 field = (attempt.files.field, disp_vox, loaded.fixed.affine, loaded.stamp)
                 attempt.writing = writer.submit(write_displacement, *field)

@@ -157,7 +157,9 @@ def test_a_cpu_without_memory_fails_the_pair(predict, monkeypatch):
         raise torch.OutOfMemoryError("no memory")
 
     monkeypatch.setattr(predictor, "register_pair", register_pair)
-    assert {pair.reason for pair in predict().failures} == {"no memory"}
+    failures = predict().failures
+    assert {pair.reason for pair in failures} == {"no memory"}
+    assert len(failures) == 4
 
 
 def test_masks_take_away_what_is_not_brain(dataset, make_weights, tmp_path):
