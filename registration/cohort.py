@@ -6,7 +6,7 @@ Whatever registers two images, a network or a reference method, is a `RegisterPa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -40,6 +40,30 @@ class Failure:
     reason: str
 
 
+def read_pair(
+    fixed: Path,
+    moving: Path,
+    shape: tuple[int, int, int] | None = None,
+    contents: Mapping[Path, bytes] | None = None,
+) -> tuple[Volume, Volume]:
+    """Read two images that can be registered.
+
+    Args:
+        shape: (X, Y, Z) that both must have; None where any one shape will do.
+        contents: the bytes of the files, where the caller has read them already.
+
+    Raises:
+        VolumeError: an image cannot be used, or their shapes differ.
+    """
+    known = contents or {}
+    images = read_image(fixed, known.get(fixed)), read_image(moving, known.get(moving))
+    for volume in images:
+        if shape is not None and volume.shape != shape:
+            raise VolumeError(f"{volume.path}: found shape {volume.shape}; expected {shape} as the dataset JSON says.")
+    require_same_shape(*images)
+    return images
+
+
 def register_files(
     register_pair: RegisterPair, fixed: Path, moving: Path, out: Path, shape: tuple[int, int, int] | None = None
 ) -> float:
@@ -51,11 +75,7 @@ def register_files(
     Raises:
         VolumeError: an image cannot be used; nothing was written.
     """
-    fixed_image, moving_image = read_image(fixed), read_image(moving)
-    for volume in (fixed_image, moving_image):
-        if shape is not None and volume.shape != shape:
-            raise VolumeError(f"{volume.path}: found shape {volume.shape}; expected {shape} as the dataset JSON says.")
-    require_same_shape(fixed_image, moving_image)
+    fixed_image, moving_image = read_pair(fixed, moving, shape)
     start = time.perf_counter()
     disp_vox = register_pair(fixed_image, moving_image)
     seconds = time.perf_counter() - start

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from data_manifests.worklist import PairFiles
-from registration.volume import Volume, VolumeError, read_image, read_labels, require_same_shape
+from registration.cohort import read_pair
+from registration.volume import Volume, VolumeError, read_labels
 from submission.stamp import Maker, is_made
 
 
@@ -47,13 +48,7 @@ def load_pair(files: PairFiles, maker: Maker) -> LoadedPair | MadePair | Unusabl
 
 def _load(files: PairFiles, maker: Maker) -> LoadedPair | MadePair:
     contents = {path: _content(path) for path in files.inputs}
-    fixed, moving = (read_image(path, contents[path]) for path in (files.fixed, files.moving))
-    for volume in (fixed, moving):
-        if files.shape is not None and volume.shape != files.shape:
-            raise VolumeError(
-                f"{volume.path}: found shape {volume.shape}; expected {files.shape} as the dataset JSON says."
-            )
-    require_same_shape(fixed, moving)
+    fixed, moving = read_pair(files.fixed, files.moving, files.shape, contents)
     stamp = maker.stamp(contents.values())
     if is_made(files.field, stamp, fixed.shape):
         return MadePair(files)

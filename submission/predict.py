@@ -11,7 +11,7 @@ from registration.volume import require_nifti_name
 from submission.device import Place
 from submission.predictor import Predictor
 from submission.run import OnError, Run
-from submission.status import RunStatus
+from submission.status import STATUS_NAME, RunStatus
 
 
 def predict_file(fixed: Path, moving: Path, out: Path, weights: Sequence[Path], place: Place) -> None:
@@ -68,4 +68,4 @@ def predict_dataset(
     shard = shard or Shard()
     pairs = validation_files(dataset_json, images, out, shard)
     part = f"_{shard.index}of{shard.count}" if shard.count > 1 else ""
-    return predict_pairs(pairs, weights, place, out / f"lumirkit_status{part}.json", on_error)
+    return predict_pairs(pairs, weights, place, out / f"{STATUS_NAME}{part}.json", on_error)

@@ -59,11 +59,8 @@ class Run:
             remove_partial_files(name.parent, name.name)
         try:
             self._do_all(pairs, status)
-            status.state = RunState.DONE if len(status.pairs) == len(pairs) else RunState.STOPPED
-        except BaseException:
-            status.state = RunState.STOPPED
-            raise
         finally:
+            status.state = RunState.DONE if len(status.pairs) == len(pairs) else RunState.STOPPED
             status.write(self._status_file)
         return status
 

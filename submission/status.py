@@ -14,6 +14,9 @@ from torch import get_num_threads
 
 from registration.atomic import write_text_atomically
 
+STATUS_NAME = "lumirkit_status"
+"""Of the file in the folder of the fields, without .json; a shard adds its number."""
+
 
 class PairState(StrEnum):
     """What became of a pair."""

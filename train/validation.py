@@ -20,9 +20,9 @@ from eval.inputs import Inputs
 from eval.inverse_consistency import inverse_consistency_error
 from eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
 from eval.scoring import score_case
+from registration.cohort import read_pair
 from registration.grid import coarsen_image, refine_displacement
 from registration.sitreg import INTENSITY_MAX, SITReg, register
-from registration.volume import VolumeError, read_image
 from registration.warp import sample
 from train.losses import masked_ncc_loss
 from train.processes import Processes
@@ -119,9 +119,7 @@ def _labelled(case: Case) -> ValidationPair:
 
 def _validate(network: SITReg, pair: ValidationPair, draw: bool) -> tuple[Measures, bytes | None]:
     """All measures of one pair, and its picture if asked for."""
-    fixed, moving = read_image(pair.fixed), read_image(pair.moving)
-    if fixed.shape != moving.shape:
-        raise VolumeError(f"{pair.moving}: found shape {moving.shape}; expected {fixed.shape} as in {pair.fixed}.")
+    fixed, moving = read_pair(pair.fixed, pair.moving)
     device = next(network.parameters()).device
     images = [torch.from_numpy(image.data).to(device)[None, None] for image in (fixed, moving)]
     with torch.no_grad():

@@ -14,6 +14,20 @@ from lumirkit.container.engine import GIGABYTE, Conditions, Mount, started
 from submission.contract import CONTRACTS, ContractName
 
 
+def mounts_of(contract: ContractName, dataset_json: Path, out: Path) -> list[Mount]:
+    """What a year's task mounts; auto is the latest year's.
+
+    Args:
+        dataset_json: pair list beside its images.
+    """
+    mounted = next(known for known in CONTRACTS if contract in (ContractName.AUTO, known.name))
+    return [
+        Mount(dataset_json.parent, str(mounted.images)),
+        Mount(dataset_json, str(mounted.dataset_json)),
+        Mount(out, str(mounted.output), writable=True),
+    ]
+
+
 def run_on_dataset(
     client: DockerClient,
     image: str,
@@ -37,19 +51,13 @@ def run_on_dataset(
     """
     require_writable(out)
     out.mkdir(parents=True, exist_ok=True)
-    mounted = next(known for known in CONTRACTS if contract in (ContractName.AUTO, known.name))
-    mounts = [
-        Mount(dataset_json.parent, str(mounted.images)),
-        Mount(dataset_json, str(mounted.dataset_json)),
-        Mount(out, str(mounted.output), writable=True),
-    ]
     conditions = Conditions(
         user=f"{os.getuid()}:{os.getgid()}",
         host_ipc=True,
         memory_bytes=None if memory_gb is None else int(memory_gb * GIGABYTE),
         gpus=gpus,
     )
-    with started(client, image, arguments, mounts, conditions) as container:
+    with started(client, image, arguments, mounts_of(contract, dataset_json, out), conditions) as container:
         for chunk in container.logs(stream=True, follow=True):
             sys.stderr.write(chunk.decode(errors="replace"))
         return int(container.wait()["StatusCode"])

@@ -15,12 +15,13 @@ from docker import DockerClient
 from isal import igzip
 
 from data_manifests.dataset import read_dataset
+from data_manifests.worklist import require_writable
 from lumirkit.container.challenge import run_on_dataset
 from lumirkit.container.engine import ContainerError, find_image
 from registration.atomic import write_atomically
 from registration.volume import VolumeError, read_displacement
 from submission.contract import ContractName
-from submission.status import RunStatus
+from submission.status import STATUS_NAME, RunStatus
 
 _FIELDS, _README = "validation_predictions.zip", "README.txt"
 
@@ -34,16 +35,19 @@ def package_submission(
         image: full tag, under which `docker load` will name the image again.
 
     Raises:
+        RequestError: the zip's folder is not writable.
         ContainerError: the run fails or leaves a field out, or the zip does not hold what it should.
     """
+    require_writable(out.parent)
+    out.parent.mkdir(parents=True, exist_ok=True)
     archive_name = f"{_plain_name(image)}.tar.gz"
-    with tempfile.TemporaryDirectory(prefix="lumirkit-package-", dir=_writable_parent(out)) as folder:
+    with tempfile.TemporaryDirectory(prefix="lumirkit-package-", dir=out.parent) as folder:
         scratch = Path(folder)
         fields = scratch / "fields"
         status = run_on_dataset(client, image, dataset_json, fields, ContractName.LUMIR_2025, gpus, memory_gb)
         if status != 0:
             raise ContainerError(f"{image}: the run on {dataset_json} ended with status {status}; nothing is packed.")
-        account = RunStatus.model_validate_json((fields / "lumirkit_status.json").read_bytes())
+        account = RunStatus.model_validate_json((fields / f"{STATUS_NAME}.json").read_bytes())
         labels = find_image(client, image).labels
         (scratch / _README).write_text(_readme(archive_name, account, labels, gpus, memory_gb), encoding="utf-8")
         _pack_fields(fields, scratch / _FIELDS, dataset_json)
@@ -62,11 +66,6 @@ def _pack(parts: list[Path], out: Path, image: str, dataset_json: Path) -> None:
 def _plain_name(image: str) -> str:
     """An image's tag as a file's name: without registry, `:latest` and colon."""
     return image.rsplit("/", 1)[-1].removesuffix(":latest").replace(":", "_")
-
-
-def _writable_parent(out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out.parent
 
 
 def _pack_fields(fields: Path, archive: Path, dataset_json: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -13,11 +12,14 @@ import numpy as np
 from docker import DockerClient
 
 from data_manifests.dataset import Pair
+from lumirkit.container.challenge import mounts_of
 from lumirkit.container.engine import GIGABYTE, Conditions, ContainerError, Finished, Mount, finish, run, started
 from lumirkit.container.exam_data import AFFINE, ExamData
 from lumirkit.container.motion import rotation_found, translation_found
 from registration.progress import Progress
 from registration.volume import VolumeError, read_affine, read_displacement, read_header, read_image
+from submission.contract import ContractName
+from submission.status import STATUS_NAME, PairState, RunStatus
 
 _FOREIGN_USER = "12345:54321"  # has neither name nor home in any image
 _TINY_SHM = 64 * 1024
@@ -95,19 +97,10 @@ class Exam:
         return f"{time.perf_counter() - start:.0f} s for {len(self._data.pairs)} pairs"
 
     def _mounts_2025(self, out: Path, data: ExamData | None = None) -> list[Mount]:
-        data = data or self._data
-        return [
-            Mount(data.root, "/app/input"),
-            Mount(data.dataset_json, "/app/LUMIR25_dataset.json"),
-            Mount(_open_folder(out), "/app/output", writable=True),
-        ]
+        return mounts_of(ContractName.LUMIR_2025, (data or self._data).dataset_json, _open_folder(out))
 
     def _mounts_2024(self, out: Path) -> list[Mount]:
-        return [
-            Mount(self._data.root, "/input"),
-            Mount(self._data.dataset_json, "/LUMIR_dataset.json"),
-            Mount(_open_folder(out), "/output", writable=True),
-        ]
+        return mounts_of(ContractName.LUMIR_2024, self._data.dataset_json, _open_folder(out))
 
     def _lumir_2024(self) -> str:
         out = self._scratch / "LUMIR 2024"
@@ -262,10 +255,9 @@ class Exam:
         _require_status(run(self._client, self._image, ("--on-error", "zero"), mounts, LUMIR_2025), 1)
         field = out / self._data.translation.field_name
         _require(not self._field(field).any(), f"{field.name} is not zero")
-        states = {
-            pair["field"]: pair["state"] for pair in json.loads((out / "lumirkit_status.json").read_text())["pairs"]
-        }
-        _require(states[field.name] == "zero field", f"the status calls {field.name} {states[field.name]}")
+        account = RunStatus.model_validate_json((out / f"{STATUS_NAME}.json").read_bytes())
+        states = {pair.field: pair.state for pair in account.pairs}
+        _require(states[field.name] is PairState.ZERO, f"the status calls {field.name} {states[field.name]}")
         return f"{field.name} is zero, and the status says so"
 
     def _no_mounts(self) -> str:

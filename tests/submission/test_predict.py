@@ -1,7 +1,6 @@
 """Prediction and the commands around it, from good input and from bad."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,12 +29,6 @@ def lumirkit(*arguments):
     """Run the command as a user would; returns the finished process."""
     command = [sys.executable, "-m", "lumirkit.command", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture
-def dataset(phantom_root, tmp_path):
-    """A copy of the dataset that a test may damage."""
-    return shutil.copytree(phantom_root, tmp_path / "dataset")
 
 
 @pytest.fixture

@@ -30,11 +30,6 @@ FIXED = "imagesVal/LUMIRMRI_3455_0000.nii.gz"
 
 
 @pytest.fixture
-def dataset(phantom_root, tmp_path):
-    return shutil.copytree(phantom_root, tmp_path / "data")
-
-
-@pytest.fixture
 def predict(dataset, make_weights, tmp_path):
     """Register the pairs into one folder; returns the account."""
     weights = make_weights()
