@@ -2,7 +2,7 @@
 #   lumirkit container build --weights runs/demo/weights --tag lumirkit
 # or, without the labels, docker build --build-arg WEIGHTS=runs/demo/weights -t lumirkit .
 #
-# Without a GPU in mind: the public Python image. A base image that brings its own torch of the pinned version is used as
+# A base image that brings its own torch of the pinned version is used as
 # it is; otherwise torch comes from TORCH_INDEX (set it to "" for the one of the package index in use).
 ARG BASE_IMAGE=python:3.11-slim
 
@@ -10,13 +10,13 @@ FROM ${BASE_IMAGE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cu126
 COPY constraints.txt submission/requirements.txt /source/
 RUN python -m venv --system-site-packages /opt/lumirkit/venv \
-    && /opt/lumirkit/venv/bin/pip install --no-cache-dir --no-compile ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
+    && /opt/lumirkit/venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
         --constraint /source/constraints.txt --requirement /source/requirements.txt
 COPY pyproject.toml README.md LICENSE /source/
 COPY registration /source/registration
 COPY data_manifests /source/data_manifests
 COPY submission/*.py /source/submission/
-RUN /opt/lumirkit/venv/bin/pip install --no-cache-dir --no-compile --no-deps /source \
+RUN /opt/lumirkit/venv/bin/pip install --no-cache-dir --no-deps /source \
     && rm /opt/lumirkit/venv/bin/lumirkit # the command of the whole kit, most of which is not here
 
 ARG WEIGHTS=submission/weights
