@@ -6,11 +6,12 @@ method, version, settings and run time is written beside every field.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -154,7 +155,8 @@ def run_baseline(name: str, dataset_json: Path, images: Path, out: Path, shard: 
     """Write the fields of a reference method for the validation pairs of a dataset JSON.
 
     Names and format of the fields are those of `submission.predict.predict_dataset`. Beside each lies a JSON of the
-    same name with the run time in seconds (registration and conversion, without reading and writing the files).
+    same name with the run time in seconds (registration and conversion, without reading and writing the files). A field
+    whose JSON says that this method, version and settings made it of these images is kept.
 
     Args:
         name: a key of BASELINES.
@@ -178,11 +180,30 @@ def run_baseline(name: str, dataset_json: Path, images: Path, out: Path, shard: 
     }
 
     def run_pair(pair: PairFiles) -> None:
+        made_of = {"case": pair.case_name, **record, "images_sha256": [_sha256(image) for image in pair.inputs]}
+        if _is_made(pair.field, made_of):
+            return
+        record_path(pair.field).unlink(missing_ok=True)  # it must not speak for the field that comes
         seconds = register_files(method, pair.fixed, pair.moving, pair.field, pair.shape)
-        content = {"case": pair.case_name, **record, "seconds": round(seconds, 3)}
+        content = made_of | {"seconds": round(seconds, 3)}
         write_text_atomically(record_path(pair.field), json.dumps(content, indent=1) + "\n")
 
     return for_each_pair(validation_files(dataset_json, images, out, shard), run_pair)
+
+
+def _is_made(field: Path, made_of: Mapping[str, Any]) -> bool:
+    """Whether a field is there whose record says that it was made so."""
+    try:
+        found = json.loads(record_path(field).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    found.pop("seconds", None)
+    return field.is_file() and found == json.loads(json.dumps(made_of))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_path(field: Path) -> Path:

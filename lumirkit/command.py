@@ -16,6 +16,7 @@ from data_manifests.worklist import RequestError, Shard
 from eval.baselines import run_baseline
 from eval.cases import EvaluationError, MaskRule
 from eval.leaderboard import ScoringOptions
+from lumirkit.ablation.run import run_ablation
 from lumirkit.bench.command import app as bench
 from lumirkit.bench.work import BenchError
 from lumirkit.container.command import app as container
@@ -23,6 +24,7 @@ from lumirkit.container.engine import ContainerError
 from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
 from lumirkit.scores import score_and_show
+from lumirkit.tables import write_table
 from lumirkit.weights import show_weights
 from registration.cohort import Failure
 from registration.sitreg import Convolutions
@@ -32,6 +34,7 @@ from submission.device import Place, choose_device
 from submission.predict import predict_dataset, predict_file
 from submission.run import OnError
 from submission.termination import end_on_sigterm
+from train.ablation import load_ablation
 from train.deadline import Deadline
 from train.loop import train as train_recipe
 from train.members import train_members
@@ -185,6 +188,37 @@ def train(
         if processes.is_first:
             for path in paths:
                 print(f"weights: {path}")
+
+
+@app.command()
+def ablation(
+    rows: Annotated[Path, typer.Argument(help="Ablation file (.yaml), such as train/recipes/ablation_table1.yaml.")],
+    data: Annotated[Path, typer.Option(help="Dataset folder with training images, validation pairs and labels.")],
+    out: Annotated[Path, typer.Option(help="Folder for runs, rows and tables; what is done in it is not done again.")],
+    base: Annotated[Path | None, typer.Option(help="Base recipe in place of the one that the file names.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key of the base recipe.")] = None,
+    reference: Annotated[list[str] | None, typer.Option(help="Reference rows: zero, syn or convexadam.")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Give it several times to do rows side by side.")] = None,
+    convolutions: ConvolutionFormat = Convolutions.FLOAT32,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this time; a later call continues.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for the decoded images, as of `train`.")] = None,
+) -> None:
+    """Train, register and score what is not done yet of every row, and write the table."""
+    planned = load_ablation(rows, base, set_ or [])
+    places = [Place(choose_device(name), convolutions) for name in device or ["auto"]]
+    _report(run_ablation(planned, data, out, places, reference or [], minutes, cache), "what failed")
+
+
+@app.command()
+def table(
+    metrics: Annotated[
+        list[Path], typer.Argument(help="metrics.json of each row; NAME=metrics.json says what to call it.")
+    ],
+    out: Annotated[list[Path], typer.Option(help="Table to write: .md, .tex (booktabs) or .csv.")],
+    published: Annotated[bool, typer.Option(help="Add the paper's own rows, as references.")] = False,
+) -> None:
+    """Write the table of several scored methods."""
+    write_table(metrics, out, published)
 
 
 @manifest.command("check")

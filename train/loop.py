@@ -25,6 +25,7 @@ def train(
     processes: Processes,
     deadline: Deadline | None = None,
     cache: Path | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train a recipe on a dataset folder, or continue an interrupted run; returns the path of the weights.
 
@@ -36,13 +37,14 @@ def train(
         processes: this process, its device and the others.
         deadline: when to stop early, with a checkpoint to continue from.
         cache: folder for the decoded images; None for memory, or the disk where memory is short.
+        start: folder of a finished run of the recipe's first stages, which are then not trained again.
 
     Raises:
         ManifestError, VolumeError, RecipeError, RequestError, WeightsError, StoreError: the recipe, the data or the
             folder cannot be used; nothing was started.
         TrainingError, CheckpointError: training cannot go on; the last checkpoint is good.
     """
-    job = _prepare(recipe, data, out, processes, deadline or Deadline(), cache)
+    job = _prepare(recipe, data, RunFolder(out, recipe), processes, deadline or Deadline(), cache, start)
     step = job.run.last_step()
     with closing(job.reporter):
         for number, stage in enumerate(recipe.stages):
@@ -68,7 +70,13 @@ class _Job:
 
 
 def _prepare(
-    recipe: Recipe, data: Path, out: Path, processes: Processes, deadline: Deadline, cache: Path | None
+    recipe: Recipe,
+    data: Path,
+    run: RunFolder,
+    processes: Processes,
+    deadline: Deadline,
+    cache: Path | None,
+    start: Path | None,
 ) -> _Job:
     """Check everything, then make or find the run folder and bring the model to where its run stands."""
     model = Model(recipe, processes.device)
@@ -79,9 +87,8 @@ def _prepare(
     samplers = [
         GroupSampler(images, recipe.seed, number, stage.images_per_item) for number, stage in enumerate(recipe.stages)
     ]
-    run = RunFolder(out, recipe)
     if processes.is_first:
-        run.prepare(data, processes)
+        run.prepare(data, processes, start)
     processes.wait()
     run.restore_model(model)
     reporter = Reporter(run, processes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import cos, pi
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     BaseModel,
@@ -23,6 +23,11 @@ from pydantic import (
 
 from registration.sitreg import Convolutions, SITRegConfig
 from train.augment import Augmentation
+
+Change = tuple[str, Any]
+"""A key of a recipe, such as `stages.0.epochs`, and the value that it is given."""
+
+_ALL_STAGES = "stages.*."
 
 
 class RecipeError(ValueError):
@@ -138,22 +143,76 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the file cannot be read, or a key is unknown, missing, of a wrong type or impossible.
     """
+    return make_recipe(read_settings(path), [parse_override(text) for text in overrides], str(path))
+
+
+def parse_override(text: str) -> Change:
+    """Read `key=value`; the value is YAML.
+
+    Raises:
+        RecipeError: it is not of that form.
+    """
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise RecipeError(f"--set {text}: found no '='; expected key=value, such as seed=1")
     try:
-        config = OmegaConf.load(path)
-        for override in overrides:
-            key, separator, value = override.partition("=")
-            if not separator:
-                raise RecipeError(f"--set {override}: found no '='; expected key=value, such as seed=1")
-            OmegaConf.update(config, key, yaml.safe_load(value))
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {text}: the value is not YAML: {error}") from error
+
+
+def read_settings(path: Path) -> DictConfig:
+    """The content of a YAML file, not yet checked.
+
+    Raises:
+        RecipeError: the file cannot be read, or holds no mapping.
+    """
+    try:
+        settings = OmegaConf.load(path)
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe; the shipped ones are in train/recipes/.") from error
     except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-        raise RecipeError(f"{path}: not a readable YAML recipe, or --set does not fit it: {error}") from error
+        raise RecipeError(f"{path}: not a readable YAML file: {error}") from error
+    if not isinstance(settings, DictConfig):
+        raise RecipeError(f"{path}: not valid: found a list; expected the keys of a recipe.")
+    return settings
+
+
+def make_recipe(settings: DictConfig, changes: Sequence[Change], origin: str, stages: int | None = None) -> Recipe:
+    """Check settings with some of them changed; a key `stages.*.…` means all stages.
+
+    Args:
+        origin: what an error message calls the settings.
+        stages: how many of the stages, counted from the first, belong to the recipe; None for all.
+
+    Raises:
+        RecipeError: a key is unknown, missing, of a wrong type or impossible.
+    """
+    changed = settings.copy()
     try:
-        return Recipe.model_validate(OmegaConf.to_container(config, resolve=True))
+        for pattern, value in changes:
+            for key in _keys(pattern, changed):
+                OmegaConf.update(changed, key, value, merge=False)
+        content = cast(dict[str, Any], OmegaConf.to_container(changed, resolve=True))
+    except (OmegaConfBaseException, TypeError) as error:
+        raise RecipeError(f"{origin}: the changed key {pattern} does not fit it: {error}") from error
+    if stages is not None:
+        content["stages"] = content["stages"][:stages]
+    try:
+        return Recipe.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
-        raise RecipeError(f"{path}: the recipe is not valid; correct these keys:\n{problems}") from error
+        raise RecipeError(f"{origin}: the recipe is not valid; correct these keys:\n{list_problems(error)}") from error
+
+
+def list_problems(error: ValidationError) -> str:
+    """One line for every key that was refused."""
+    return "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors())
+
+
+def _keys(pattern: str, settings: DictConfig) -> list[str]:
+    if not pattern.startswith(_ALL_STAGES):
+        return [pattern]
+    return [f"stages.{number}.{pattern.removeprefix(_ALL_STAGES)}" for number in range(len(settings.get("stages", ())))]
 
 
 def recipe_yaml(recipe: Recipe) -> str:

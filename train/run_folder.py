@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -40,29 +41,65 @@ class RunFolder:
         self.path, self.recipe = path, recipe
         self._provenance: dict[str, str] = {}
 
-    def prepare(self, data: Path, processes: Processes) -> None:
+    def prepare(self, data: Path, processes: Processes, start: Path | None = None) -> None:
         """Make the folder, or take over that of an interrupted run of the same recipe.
 
+        Args:
+            start: folder of a finished run of this recipe's first stages; a new run begins where that one ended.
+
         Raises:
-            RecipeError: the folder belongs to a run of another recipe.
+            RecipeError: the folder belongs to a run of another recipe, or `start` did not end with a stage of this one.
             RequestError: the folder cannot be made or is not writable.
         """
         require_writable(self.path)
-        stored = self.path / "recipe.yaml"
-        if stored.exists() and stored.read_text(encoding="utf-8") != recipe_yaml(self.recipe):
-            raise RecipeError(
-                f"{stored}: this folder holds a run of a different recipe. Give another --out, or delete the folder."
-            )
+        self.require_own()
         self._provenance = {
             "data": data.resolve().name,
             "commit": _git_commit(),
             "device": processes.device.type,
             "processes": str(processes.size),
         } | {package: version(package) for package in ("lumirkit", "torch", "numpy")}
-        write_text_atomically(stored, recipe_yaml(self.recipe))
+        if start is not None:
+            self._provenance["started_from"] = f"{start.parent.name}/{start.name}"
+        write_text_atomically(self._stored_recipe, recipe_yaml(self.recipe))
         write_text_atomically(self.path / "provenance.json", json.dumps(self._provenance, indent=1) + "\n")
         for name in (_LOG, _VALIDATION):
             self._truncate(name, self.last_step())
+        if start is not None and self.last_step() == 0:
+            self._take_over(start)
+
+    def require_own(self) -> None:
+        """Check that the folder holds no run of another recipe.
+
+        Raises:
+            RecipeError: it does.
+        """
+        stored = self._stored_recipe
+        if stored.exists() and stored.read_text(encoding="utf-8") != recipe_yaml(self.recipe):
+            raise RecipeError(
+                f"{stored}: this folder holds a run of a different recipe. Give another --out, or delete the folder."
+            )
+
+    @property
+    def _stored_recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    def _take_over(self, start: Path) -> None:
+        """Copy what a run of the first stages has told and its last checkpoint, which comes last and makes it count."""
+        earlier = RunFolder(start, self.recipe)
+        if earlier.last_step() not in (ends := [self.recipe.start_of(n) for n in range(1, len(self.recipe.stages))]):
+            raise RecipeError(
+                f"{start}: found a run of {earlier.last_step()} steps; expected one that ended with a stage of this "
+                f"recipe, after {' or '.join(map(str, ends))} steps. Finish it, or delete the folder."
+            )
+        for name in (_LOG, _VALIDATION):
+            if (start / name).exists():
+                write_bytes_atomically(self.path / name, (start / name).read_bytes())
+        for folder in ("pictures", "tensorboard"):
+            if (start / folder).is_dir():
+                shutil.copytree(start / folder, self.path / folder, dirs_exist_ok=True)
+        checkpoint = earlier._checkpoints()[-1]
+        write_bytes_atomically(self.path / "checkpoints" / checkpoint.name, checkpoint.read_bytes())
 
     @property
     def weights(self) -> Path:
@@ -145,6 +182,11 @@ class RunFolder:
             provenance=self._provenance,
         )
         save_weights(path, model.result, card)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step of the recipe is in a checkpoint and in the weights."""
+        return self.weights.exists() and self.last_step() == self.recipe.start_of(len(self.recipe.stages))
 
     def last_step(self) -> int:
         """Step of the newest checkpoint; 0 for a new run."""

@@ -1,5 +1,6 @@
 """Reference methods: their fields, their records, and the frames that their packages speak."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -88,7 +89,28 @@ def test_the_zero_field_comes_in_the_format_of_predictions(phantom_root, tmp_pat
         "package": None,
         "version": None,
         "settings": {},
+        "images_sha256": [
+            hashlib.sha256((phantom_root / image).read_bytes()).hexdigest()
+            for image in (pairs[0].fixed, pairs[0].moving)
+        ],
     }
+
+
+def test_a_field_is_kept_until_its_record_or_an_image_changes(phantom_root, tmp_path, monkeypatch):
+    dataset, out = shutil.copytree(phantom_root, tmp_path / "dataset"), tmp_path / "out"
+    command = ("baseline", "zero", "--dataset", dataset, "--out", out)
+    assert run_command(monkeypatch, *command) == 0
+    kept, other, unfinished, *_ = sorted(out.glob("*.nii.gz"))
+    for field in (kept, other, unfinished):
+        field.write_bytes(b"as it was")
+    record_path(unfinished).unlink()
+    shutil.copy(
+        dataset / "imagesVal/LUMIRMRI_3454_0000.nii.gz", dataset / f"imagesVal/LUMIRMRI_{other.name[5:9]}_0000.nii.gz"
+    )
+    assert run_command(monkeypatch, *command) == 0
+    assert kept.read_bytes() == b"as it was"
+    assert other.read_bytes() != b"as it was"
+    assert unfinished.read_bytes() != b"as it was"
 
 
 def test_a_damaged_image_fails_its_pair_and_no_other(phantom_root, tmp_path, monkeypatch, capsys):

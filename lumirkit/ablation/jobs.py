@@ -1,0 +1,220 @@
+"""The pieces of work of an ablation: train a run, score a row, make a reference row. Each is done once and kept."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_manifests.dataset import find_dataset_json
+from data_manifests.worklist import RequestError
+from eval.baselines import BASELINES, run_baseline
+from eval.leaderboard import ScoringOptions, evaluate
+from eval.methods import CARD_NAME, MethodCard
+from registration.atomic import write_text_atomically
+from registration.weights import load_weights
+from submission.device import Place
+from submission.predict import predict_dataset
+from train.ablation import Ablation, PlannedRow, Run
+from train.deadline import Deadline
+from train.loop import train
+from train.processes import Processes
+from train.run_folder import RunFolder
+
+REFERENCE_NAMES = {"zero": "zero field", "syn": "SyN", "convexadam": "ConvexAdam"}
+
+
+class JobError(Exception):
+    """A piece of work failed; the message says why. The others go on."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where the work is done: the dataset, the ablation's folder, a device, and when to stop."""
+
+    data: Path
+    out: Path
+    place: Place
+    deadline: Deadline
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Job(ABC):
+    """A piece of work; `needs` names those that must be done before it."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Unique among the jobs of an ablation; the folder of its result."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> Sequence[str]:
+        """Names of the jobs whose results it uses."""
+
+    def require_own_folder(self, out: Path) -> None:  # noqa: B027  most have nothing to check
+        """Raise RecipeError where its folder holds other work."""
+
+    @abstractmethod
+    def is_done(self, out: Path) -> bool:
+        """Whether its result lies in the ablation's folder."""
+
+    @abstractmethod
+    def do(self, at: Workplace) -> None:
+        """Do it, or go on where it was interrupted.
+
+        Raises:
+            JobError: it cannot be done; nothing says that it was.
+        """
+
+
+@dataclass(frozen=True)
+class TrainRun(Job):
+    """Train one model."""
+
+    run: Run
+
+    @property
+    def name(self) -> str:
+        """As in the class."""
+        return f"runs/{self.run.folder}"
+
+    @property
+    def needs(self) -> Sequence[str]:
+        """The run whose checkpoint this one starts from."""
+        return [f"runs/{self.run.start.folder}"] if self.run.start is not None else []
+
+    def require_own_folder(self, out: Path) -> None:
+        """As in the class."""
+        RunFolder(out / self.name, self.run.recipe).require_own()
+
+    def is_done(self, out: Path) -> bool:
+        """As in the class."""
+        return RunFolder(out / self.name, self.run.recipe).is_done
+
+    def do(self, at: Workplace) -> None:
+        """As in the class."""
+        start = at.out / self.needs[0] if self.needs else None
+        processes = Processes(at.place.device)
+        train(self.run.recipe, at.data, at.out / self.name, processes, at.deadline, at.cache, start)
+
+
+@dataclass(frozen=True)
+class ScoreRow(Job):
+    """Register the validation pairs with the models of a row, and score the fields."""
+
+    row: PlannedRow
+
+    @property
+    def name(self) -> str:
+        """As in the class."""
+        return f"rows/{self.row.folder}"
+
+    @property
+    def needs(self) -> Sequence[str]:
+        """The trainings of its models."""
+        return [f"runs/{run.folder}" for run in self.row.runs]
+
+    def is_done(self, out: Path) -> bool:
+        """As in the class."""
+        return _read_card(out / self.name) == self._card(out)
+
+    def do(self, at: Workplace) -> None:
+        """As in the class."""
+        weights = [self._weights(run, at.out) for run in self.row.runs]
+        folder = at.out / self.name
+        status = predict_dataset(find_dataset_json(at.data), at.data, folder / "fields", weights, at.place)
+        if status.failures:
+            raise JobError("; ".join(f"{pair.case_name}: {pair.reason}" for pair in status.failures))
+        _score(at.data, folder, self._card(at.out))
+
+    def _card(self, out: Path) -> MethodCard:
+        made_by = {f"runs/{run.folder}": _hash(self._weights(run, out)) for run in self.row.runs}
+        return MethodCard(name=self.row.name, ingredients=self.row.ingredients, made_by=made_by)
+
+    @staticmethod
+    def _weights(run: Run, out: Path) -> Path:
+        return RunFolder(out / "runs" / run.folder, run.recipe).weights
+
+
+@dataclass(frozen=True)
+class ScoreReference(Job):
+    """Make and score the fields of a reference method."""
+
+    baseline: str
+
+    @property
+    def name(self) -> str:
+        """As in the class."""
+        return f"references/{self.baseline}"
+
+    @property
+    def needs(self) -> Sequence[str]:
+        """Nothing."""
+        return []
+
+    def is_done(self, out: Path) -> bool:
+        """As in the class."""
+        return _read_card(out / self.name) == self._card()
+
+    def do(self, at: Workplace) -> None:
+        """As in the class."""
+        folder = at.out / self.name
+        failures = run_baseline(self.baseline, find_dataset_json(at.data), at.data, folder / "fields")
+        if failures:
+            raise JobError("; ".join(f"{failure.case_name}: {failure.reason}" for failure in failures))
+        _score(at.data, folder, self._card())
+
+    def _card(self) -> MethodCard:
+        method = BASELINES[self.baseline]()
+        made_by: dict[str, Any] = {"baseline": self.baseline, "version": method.package_version()}
+        return MethodCard(name=REFERENCE_NAMES[self.baseline], is_reference=True, made_by=made_by)
+
+
+def list_jobs(ablation: Ablation, references: Sequence[str]) -> list[Job]:
+    """All work of an ablation, each row as soon as its models are there.
+
+    Raises:
+        RequestError: a reference method does not exist or its package is not installed.
+    """
+    for name in references:
+        if name not in BASELINES:
+            raise RequestError(f"reference {name}: expected one of {', '.join(BASELINES)}")
+        BASELINES[name]().package_version()
+    jobs: list[Job] = [ScoreReference(name) for name in references]
+    trained: set[str] = set()
+    for row in ablation.rows:
+        for run in row.runs:
+            jobs += [TrainRun(each) for each in _with_starts(run) if each.folder not in trained]
+            trained |= {each.folder for each in _with_starts(run)}
+        jobs.append(ScoreRow(row))
+    return jobs
+
+
+def _with_starts(run: Run) -> list[Run]:
+    return [*(_with_starts(run.start) if run.start is not None else ()), run]
+
+
+def _score(data: Path, folder: Path, card: MethodCard) -> None:
+    """Score the fields of a row; its card is written last, and says that all is there."""
+    options = ScoringOptions(cache=folder / "metrics.cases")
+    result = evaluate(data, folder / "fields", description=f"scoring {card.name}", options=options)
+    if result.failures:
+        raise JobError("; ".join(f"{case}: {reason}" for case, reason in result.failures.items()))
+    write_text_atomically(folder / "metrics.json", result.to_json())
+    write_text_atomically(folder / CARD_NAME, json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
+
+
+def _read_card(folder: Path) -> MethodCard | None:
+    card = folder / CARD_NAME
+    if not (card.exists() and (folder / "metrics.json").exists()):
+        return None
+    return MethodCard.model_validate_json(card.read_text(encoding="utf-8"))
+
+
+def _hash(weights: Path) -> str:
+    return load_weights(weights)[1].sha256 if weights.exists() else ""

@@ -1,0 +1,84 @@
+"""`lumirkit ablation`: from a list of rows to the table, doing what is not done yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from data_manifests.dataset import find_dataset_json, read_dataset
+from data_manifests.evaluation import find_evaluation_configs
+from data_manifests.worklist import require_writable
+from eval.methods import CARD_NAME, read_methods
+from eval.paper_table import PaperTable
+from lumirkit.ablation.jobs import Job, list_jobs
+from lumirkit.ablation.work import work_side_by_side
+from registration.atomic import write_text_atomically
+from submission.device import Place
+from train.ablation import Ablation
+
+FORMS = ("md", "tex", "csv")
+
+
+def run_ablation(
+    ablation: Ablation,
+    data: Path,
+    out: Path,
+    places: Sequence[Place],
+    references: Sequence[str] = (),
+    minutes: float | None = None,
+    cache: Path | None = None,
+) -> dict[str, str]:
+    """Train, register and score every row, and write `table.md`, `table.tex` and `table.csv`.
+
+    Called again, with the same or more rows, it does what is not done yet. Several places do jobs side by side.
+
+    Args:
+        data: dataset folder with training images, pairs and labels.
+        out: the ablation's folder: `runs/`, `rows/`, `references/` and the tables.
+        references: reference methods to score beside the rows.
+        minutes: stop after this time; a later call continues.
+
+    Returns:
+        Why jobs failed, by name; the rows that need them are not in the table.
+
+    Raises:
+        ManifestError, RecipeError, RequestError: nothing was started.
+    """
+    read_dataset(find_dataset_json(data))
+    find_evaluation_configs(data)
+    require_writable(out)
+    jobs = list_jobs(ablation, references)
+    for job in jobs:
+        job.require_own_folder(out)
+    write_text_atomically(out / "plan.json", _plan(ablation))
+    failures = work_side_by_side(jobs, data, out, places, minutes, cache)
+    _write_tables(out, jobs)
+    return failures
+
+
+def _plan(ablation: Ablation) -> str:
+    """Which row is trained by which runs, for a reader."""
+    rows = [
+        {
+            "row": row.name,
+            "folder": f"rows/{row.folder}",
+            "ingredients": row.ingredients,
+            "runs": [f"runs/{run.folder}" for run in row.runs],
+        }
+        for row in ablation.rows
+    ]
+    starts = {f"runs/{run.folder}": f"runs/{run.start.folder}" for run in ablation.runs if run.start is not None}
+    return json.dumps({"name": ablation.name, "rows": rows, "starts_from": starts}, indent=1) + "\n"
+
+
+def _write_tables(out: Path, jobs: Sequence[Job]) -> None:
+    scored = [out / job.name for job in jobs if (out / job.name / CARD_NAME).exists()]
+    if not scored:
+        return
+    table = PaperTable.of(read_methods([folder / "metrics.json" for folder in scored]))
+    for form in FORMS:
+        table.write(out / f"table.{form}")
+    Console().print(table.as_text("md"), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,27 @@
+"""`lumirkit table`: metrics files of several methods as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from data_manifests.worklist import require_writable
+from eval.methods import read_methods
+from eval.paper_table import PaperTable
+from eval.published import published_rows
+
+
+def write_table(metrics: Sequence[Path], out: Sequence[Path], published: bool = False) -> None:
+    """Write one file for every path of `out`, in the form that its ending names, and print the Markdown.
+
+    Raises:
+        EvaluationError, RequestError: a file cannot be used; nothing was written.
+    """
+    for path in out:
+        require_writable(path.parent)
+    table = PaperTable.of(read_methods(metrics), published_rows() if published else ())
+    for path in out:
+        table.write(path)
+    Console().print(table.as_text("md"), markup=False, highlight=False, soft_wrap=True)
