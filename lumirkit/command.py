@@ -24,6 +24,7 @@ from lumirkit.container.engine import ContainerError
 from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
 from lumirkit.scores import score_and_show
+from lumirkit.statistics import write_statistics
 from lumirkit.tables import write_table
 from lumirkit.weights import show_weights
 from registration.cohort import Failure
@@ -219,6 +220,21 @@ def table(
 ) -> None:
     """Write the table of several scored methods."""
     write_table(metrics, out, published)
+
+
+@app.command()
+def statistics(
+    metrics: Annotated[
+        list[Path], typer.Argument(help="metrics.json of each row; NAME=metrics.json says what to call it.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for comparisons.csv, intervals.csv and ranking.csv.")],
+    compare: Annotated[
+        list[str] | None, typer.Option(help="A:B tests row A against row B; each against the one before if absent.")
+    ] = None,
+    designs: Annotated[bool, typer.Option(help="Tukey and Mann-Whitney tests between all rows, too.")] = False,
+) -> None:
+    """Say what chance has to do with a table: paired tests, intervals, ranks."""
+    write_statistics(metrics, out, compare or [], designs)
 
 
 @manifest.command("check")
