@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, Num, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,16 +20,39 @@ _PLANES = ("sagittal", "coronal", "axial")  # orthogonal to x, y and z
 _GRID_LINES = 24  # along the longest axis
 _LOG_JACOBIAN_RANGE = 1.0  # colours end at factors e and 1/e
 _INCHES = 1.6
+_DPI = 100
+_WEBP_QUALITY = 60
+_TILE_VOX = 24  # edge of a checkerboard's square
+_CONTOURS = ((1.0, 0.75, 0.0, 1.0), (0.1, 0.85, 1.0, 1.0))  # RGBA of fixed and warped label borders
 
 
 @dataclass(frozen=True)
 class RegisteredPair:
-    """Images (X, Y, Z) on one grid, intensities 0…255, and the displacement (X, Y, Z, 3) in voxels between them."""
+    """Images (X, Y, Z) on one grid, intensities 0…255, and the displacement (X, Y, Z, 3) in voxels between them.
+
+    The label maps of the fixed and of the warped image are there where contours are to be drawn.
+    """
 
     fixed: Float[ndarray, "x y z"]
     moving: Float[ndarray, "x y z"]
     warped: Float[ndarray, "x y z"]
     disp_vox: Float[ndarray, "x y z 3"]
+    fixed_labels: Int[ndarray, "x y z"] | None = None
+    warped_labels: Int[ndarray, "x y z"] | None = None
+
+    @property
+    def middle(self) -> tuple[int, int, int]:
+        """The voxel in the middle of the fixed brain, which the planes go through."""
+        x, y, z = self.fixed.shape
+        if not self.fixed.any():
+            return x // 2, y // 2, z // 2
+        extents = (np.flatnonzero(self.fixed.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+        x, y, z = (int(found[0] + found[-1]) // 2 for found in extents)
+        return x, y, z
+
+
+Draw = Callable[[Axes, RegisteredPair, int, int], None]
+"""Draws what it is named after, of a pair, in the plane orthogonal to an axis at an index."""
 
 
 def registration_figure(pair: RegisteredPair, title: str = "") -> Figure:
@@ -38,26 +61,36 @@ def registration_figure(pair: RegisteredPair, title: str = "") -> Figure:
     The grid shows where the fixed image's voxels come from in the moving image. Voxels with a Jacobian determinant of 0
     or less are marked in magenta.
     """
-    columns: tuple[tuple[str, Callable[[Axes, RegisteredPair, int, int], None]], ...] = (
-        ("fixed", _draw_fixed),
-        ("moving", _draw_moving),
-        ("warped", _draw_warped),
-        ("warped - fixed", _draw_difference),
-        ("grid", _draw_grid),
-        ("log-Jacobian", _draw_log_jacobian),
-    )
+    columns = ("fixed", "moving", "warped", "warped - fixed", "grid", "log-Jacobian")
     figure = Figure(figsize=(_INCHES * len(columns), _INCHES * len(_PLANES) + 0.5), layout="constrained")
     figure.suptitle(title, fontsize="small")
     for row, axes_of_plane in enumerate(figure.subplots(len(_PLANES), len(columns))):
-        middle = pair.fixed.shape[row] // 2
-        for axes, (name, draw) in zip(axes_of_plane, columns, strict=True):
-            draw(axes, pair, row, middle)
+        for axes, name in zip(axes_of_plane, columns, strict=True):
+            PANELS[name](axes, pair, row, pair.middle[row])
             axes.set_aspect("equal")
             axes.set_xticks([])
             axes.set_yticks([])
             if row == 0:
                 axes.set_title(name, fontsize="x-small")
     return figure
+
+
+def plane_stack(pair: RegisteredPair, name: str, pixels_per_voxel: float) -> UInt8[ndarray, "height width 3"]:
+    """One of PANELS in three planes, one below the other, on black: sagittal, coronal, axial."""
+    shape = pair.fixed.shape
+    sizes = [(shape[1], shape[2]), (shape[0], shape[2]), (shape[0], shape[1])]  # across and up
+    width, height = max(across for across, _ in sizes), sum(up for _, up in sizes)
+    figure = Figure(
+        figsize=(width * pixels_per_voxel / _DPI, height * pixels_per_voxel / _DPI), dpi=_DPI, facecolor="black"
+    )
+    top = height
+    for axis, (across, up) in enumerate(sizes):
+        top -= up
+        axes = figure.add_axes(((width - across) / 2 / width, top / height, across / width, up / height))
+        axes.set_axis_off()
+        PANELS[name](axes, pair, axis, pair.middle[axis])
+        axes.set_aspect("auto")
+    return as_pixels(figure)
 
 
 def as_pixels(figure: Figure) -> UInt8[ndarray, "height width 3"]:
@@ -67,6 +100,13 @@ def as_pixels(figure: Figure) -> UInt8[ndarray, "height width 3"]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def as_webp(pixels: UInt8[ndarray, "height width 3"]) -> bytes:
+    """RGB values as the content of a WebP file, smaller than a PNG by what nobody sees."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="webp", quality=_WEBP_QUALITY, method=4)
+    return content.getvalue()
+
+
 def as_png(pixels: UInt8[ndarray, "height width 3"]) -> bytes:
     """RGB values as the content of a PNG file."""
     content = io.BytesIO()
@@ -74,7 +114,7 @@ def as_png(pixels: UInt8[ndarray, "height width 3"]) -> bytes:
     return content.getvalue()
 
 
-def plane(volume: Float[ndarray, "x y z"], axis: int, index: int) -> Float[ndarray, "rows columns"]:
+def plane(volume: Num[ndarray, "x y z"], axis: int, index: int) -> Num[ndarray, "rows columns"]:
     """One plane of a volume, turned so that the later of its two axes points upwards when drawn from below."""
     return np.take(volume, index, axis=axis).T
 
@@ -100,6 +140,30 @@ def _draw_difference(axes: Axes, pair: RegisteredPair, axis: int, index: int) ->
     axes.imshow(difference, cmap="RdBu", vmin=-255, vmax=255, origin="lower", interpolation="nearest")
 
 
+def _draw_checkerboard(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> None:
+    warped, fixed = plane(pair.warped, axis, index), plane(pair.fixed, axis, index)
+    rows, columns = np.indices(fixed.shape) // _TILE_VOX
+    board = np.where((rows + columns) % 2, warped, fixed)
+    axes.imshow(board, cmap="gray", vmin=0, vmax=255, origin="lower", interpolation="nearest")
+
+
+def _draw_contours(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> None:
+    """Borders of the labels on the fixed image: where they should be, and over it where warping put them."""
+    _draw_image(axes, pair.fixed, axis, index)
+    for labels, color in zip((pair.fixed_labels, pair.warped_labels), _CONTOURS, strict=True):
+        if labels is not None:
+            borders = _borders(plane(labels, axis, index))
+            axes.imshow(borders[..., None] * np.array(color), origin="lower", interpolation="nearest")
+
+
+def _borders(labels: Int[ndarray, "rows columns"]) -> Bool[ndarray, "rows columns"]:
+    """Voxels whose right or upper neighbour has another label."""
+    borders = np.zeros(labels.shape, dtype=bool)
+    borders[:-1] |= labels[:-1] != labels[1:]
+    borders[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    return borders
+
+
 def _draw_grid(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> None:
     across, up = (each for each in range(3) if each != axis)
     shape = pair.fixed.shape
@@ -123,3 +187,19 @@ def _draw_log_jacobian(axes: Axes, pair: RegisteredPair, axis: int, index: int) 
     if (determinant <= 0).any():
         rows, columns = np.nonzero(determinant <= 0)
         axes.scatter(columns, rows, s=2, color="magenta", marker="s", linewidths=0)
+
+
+PANELS: dict[str, Draw] = {
+    "fixed": _draw_fixed,
+    "moving": _draw_moving,
+    "warped": _draw_warped,
+    "checkerboard": _draw_checkerboard,
+    "warped - fixed": _draw_difference,
+    "labels": _draw_contours,
+    "grid": _draw_grid,
+    "log-Jacobian": _draw_log_jacobian,
+}
+"""Everything that can be drawn of a pair. Colours: `warped - fixed` blue where warped is brighter; labels orange where
+they are in the fixed map and cyan where warping put them; the log-Jacobian red where space expands and magenta where it
+folds.
+"""

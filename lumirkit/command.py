@@ -16,6 +16,7 @@ from data_manifests.worklist import RequestError, Shard
 from eval.baselines import run_baseline
 from eval.cases import EvaluationError, MaskRule
 from eval.leaderboard import ScoringOptions
+from eval.report.training import write_training_report
 from lumirkit.ablation.run import run_ablation
 from lumirkit.bench.command import app as bench
 from lumirkit.bench.work import BenchError
@@ -23,6 +24,7 @@ from lumirkit.container.command import app as container
 from lumirkit.container.engine import ContainerError
 from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
+from lumirkit.report import report_fields
 from lumirkit.scores import score_and_show
 from lumirkit.statistics import write_statistics
 from lumirkit.tables import write_table
@@ -235,6 +237,30 @@ def statistics(
 ) -> None:
     """Say what chance has to do with a table: paired tests, intervals, ranks."""
     write_statistics(metrics, out, compare or [], designs)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="Page to write (.html); everything is in it.")],
+    ground_truth: Annotated[
+        Path | None, typer.Option(help="Folder with images, labels and *_evaluation_config.json.")
+    ] = None,
+    fields: Annotated[
+        list[str] | None, typer.Option(help="Folder of fields, or NAME=folder; several are shown side by side.")
+    ] = None,
+    training: Annotated[Path | None, typer.Option(help="Run folder: the page shows its training instead.")] = None,
+    pairs: Annotated[int, typer.Option(min=0, help="Pairs of each split to show in pictures, worst first.")] = 2,
+    zero_field: Annotated[bool, typer.Option(help="Add the zero field as a reference.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that score pairs at the same time.")] = 1,
+) -> None:
+    """Write a page about scored fields, or about a training run."""
+    if training is not None and ground_truth is None and not fields:
+        write_training_report(training, out)
+    elif training is None and ground_truth is not None and fields:
+        report_fields(ground_truth, fields, out, pairs, zero_field, workers)
+    else:
+        raise RequestError("report: expected --ground-truth and --fields, or --training alone.")
+    print(f"report: {out}")
 
 
 @manifest.command("check")

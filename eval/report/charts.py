@@ -1,0 +1,97 @@
+"""Charts of scores: every case of every method, and every structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from data_manifests.evaluation import Split
+from data_manifests.structures import structure_name
+from eval.columns import COLUMNS, Column
+from eval.leaderboard import LeaderboardResult
+from eval.methods import Method
+from eval.report.page import INK, METHOD_COLORS, as_svg, style
+from eval.statistics import interval_of_mean
+
+_INCHES_PER_STRUCTURE = 0.15
+
+
+def distribution_charts(methods: Sequence[Method]) -> list[Markup]:
+    """One chart a metric and split: a dot a case, a line a method with its mean and 95 % interval."""
+    return [_distribution(column, methods) for column in COLUMNS if any(column.values(m).size for m in methods)]
+
+
+def _distribution(column: Column, methods: Sequence[Method]) -> Markup:
+    with style():
+        figure = Figure(figsize=(4.2, 0.7 + 0.42 * len(methods)), layout="constrained")
+        axes = figure.subplots()
+        lost = 0
+        for row, method in enumerate(methods):
+            values = column.values(method)
+            finite = values[np.isfinite(values)]
+            lost += values.size - finite.size
+            color = METHOD_COLORS[row % len(METHOD_COLORS)]
+            spread = np.linspace(-0.22, 0.22, finite.size) if finite.size > 1 else np.zeros(finite.size)
+            axes.scatter(finite, row + spread, s=14, color=color, alpha=0.7, linewidths=0)
+            if finite.size:
+                low, high = interval_of_mean(finite)
+                axes.plot([low, high], [row, row], color=INK, linewidth=1.6)
+                axes.plot([finite.mean()], [row], marker="|", markersize=14, color=INK, markeredgewidth=1.6)
+        axes.set_yticks(range(len(methods)), [method.name for method in methods])
+        axes.invert_yaxis()
+        axes.grid(axis="x")
+        unit = f" in {column.unit}s" if column.unit == "voxel" else f" {column.unit}"
+        remark = f", {lost} inf or NaN not shown" if lost else ""
+        axes.set_title(f"{column.heading}{unit} {column.arrow}{remark}", fontsize=9, loc="left")
+        means = ", ".join(f"{m.name} {column.number(_mean(column, m))}" for m in methods)
+        return as_svg(figure, f"{column.heading} of every case; means: {means}")
+
+
+def _mean(column: Column, method: Method) -> float:
+    finite = [value for value in column.values(method) if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def structure_charts(results: Mapping[str, LeaderboardResult]) -> dict[str, Markup]:
+    """One chart a split with labels: the mean Dice of every structure, best first by the first method."""
+    charts = {}
+    for split in Split:
+        dice = {name: _mean_dice_by_label(result, split) for name, result in results.items()}
+        if any(dice.values()):
+            charts[str(split)] = _structures(str(split), dice)
+    return charts
+
+
+def _structures(split: str, dice: Mapping[str, Mapping[int, float]]) -> Markup:
+    first = next(iter(dice.values()))
+    labels = sorted(first, key=lambda label: first[label], reverse=True)
+    with style():
+        figure = Figure(figsize=(6.4, 0.9 + _INCHES_PER_STRUCTURE * len(labels)), layout="constrained")
+        axes: Axes = figure.subplots()
+        for row, (name, of_method) in enumerate(dice.items()):
+            values = [100 * of_method.get(label, np.nan) for label in labels]
+            color = METHOD_COLORS[row % len(METHOD_COLORS)]
+            axes.scatter(values, range(len(labels)), s=12, color=color, label=name, linewidths=0, alpha=0.85)
+        names = [f"{structure_name(label)} ({label})" for label in labels]
+        axes.set_yticks(range(len(labels)), names, fontsize=7)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xlabel("mean Dice %")
+        axes.grid()
+        if len(dice) > 1:
+            figure.legend(loc="outside upper center", ncols=4, fontsize=8)
+        worst = ", ".join(names[-3:])
+        return as_svg(figure, f"{split}: mean Dice of {len(labels)} structures; the lowest: {worst}")
+
+
+def _mean_dice_by_label(result: LeaderboardResult, split: Split) -> dict[int, float]:
+    """Mean over the cases in which a label is in both maps."""
+    values: dict[int, list[float]] = {}
+    for case, measured in result.scored:
+        for label, row in measured.labels.items() if case.split is split else ():
+            values.setdefault(label, []).extend(value for name, value in row.items() if name.endswith("/dice"))
+    means = {label: [value for value in of_label if np.isfinite(value)] for label, of_label in values.items()}
+    return {label: float(np.mean(of_label)) for label, of_label in means.items() if of_label}

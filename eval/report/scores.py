@@ -1,0 +1,83 @@
+"""The report of one or more sets of fields: table, distributions, structures, and pairs in pictures, worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eval.cases import EvaluationError
+from eval.leaderboard import LeaderboardResult
+from eval.methods import Method, MethodCard
+from eval.paper_table import PaperTable, print_cell
+from eval.report.charts import distribution_charts, structure_charts
+from eval.report.page import write_page
+from eval.report.pairs import OF_A_METHOD, OF_THE_PAIR, show_pair, worst_first
+from eval.statistics import compare_pairs, consecutive
+from registration.progress import Progress
+
+CAPTIONS = {
+    "fixed": "fixed",
+    "moving": "moving",
+    "warped": "warped",
+    "checkerboard": "fixed and warped in squares",
+    "warped - fixed": "warped − fixed: blue brighter, red darker",
+    "labels": "label borders: orange fixed, cyan warped",
+    "grid": "where the fixed grid comes from",
+    "log-Jacobian": "log-Jacobian: red expands, blue shrinks, magenta folds",
+}
+
+
+def write_report(
+    path: Path, results: Mapping[str, LeaderboardResult], cards: Mapping[str, MethodCard], pairs_per_split: int
+) -> None:
+    """Write the page.
+
+    Args:
+        results: of every method, by name; the pairs shown are the worst ones of the first.
+        cards: ingredients and kind of the methods, by name.
+        pairs_per_split: how many pairs of each split are shown in pictures.
+
+    Raises:
+        EvaluationError: a method has cases that could not be scored, or the methods have different cases.
+    """
+    for name, result in results.items():
+        if result.failures:
+            reasons = "\n  ".join(f"{case}: {reason}" for case, reason in result.failures.items())
+            raise EvaluationError(f"{name}: cases could not be scored, so there is no report:\n  {reasons}")
+    methods = [Method.of_result(cards[name], result) for name, result in results.items()]
+    table = PaperTable.of(methods)
+    chosen = worst_first(next(iter(results.values())), pairs_per_split)
+    shown = []
+    with Progress(len(chosen), "drawing pairs") as progress:
+        for case in chosen:
+            shown.append(show_pair(case, results))
+            progress.advance(case.name)
+    write_page(
+        path,
+        "report.html.j2",
+        title=" and ".join(results) if len(results) < 3 else f"{len(results)} methods",
+        table=table,
+        cell=print_cell,
+        comparisons=_comparisons(methods, table),
+        distributions=distribution_charts(methods),
+        structures=structure_charts(results),
+        pairs=shown,
+        panels=(*OF_THE_PAIR, *OF_A_METHOD),
+        captions=CAPTIONS,
+        guarded={name: result.guarded for name, result in results.items()},
+    )
+
+
+def _comparisons(methods: list[Method], table: PaperTable) -> list[dict[str, Any]]:
+    """Each row against the one before it, column by column, in the columns' digits."""
+    pairs = consecutive(methods)
+    if not pairs:
+        return []
+    frame = compare_pairs(methods, pairs)
+    rows = []
+    for first, second in pairs:
+        of_pair = frame[(frame["first"] == first) & (frame["second"] == second)].set_index("column")
+        cells = [of_pair.loc[column.key].to_dict() if column.key in of_pair.index else None for column in table.columns]
+        rows.append({"first": first, "second": second, "cells": cells})
+    return rows

@@ -1,0 +1,64 @@
+"""`lumirkit report`: fields scored (or found scored) and shown as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_manifests.worklist import RequestError, require_writable
+from eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
+from eval.methods import CARD_NAME, MethodCard
+from eval.report.scores import write_report
+
+ZERO_FIELD = "zero field"
+
+
+def report_fields(
+    ground_truth: Path,
+    fields: Sequence[str],
+    out: Path,
+    pairs_per_split: int,
+    zero_field: bool = False,
+    workers: int = 1,
+) -> None:
+    """Write the page of one or more sets of fields.
+
+    Scored pairs are kept and found again: those of a row of an ablation in its folder, others beside the page.
+
+    Args:
+        fields: folders of fields, or NAME=folder; a `row.json` beside a folder names it too.
+
+    Raises:
+        EvaluationError, RequestError: nothing was written.
+    """
+    require_writable(out.parent)
+    results: dict[str, LeaderboardResult] = {}
+    cards: dict[str, MethodCard] = {}
+    for text in fields:
+        card, folder = _named(text)
+        if card.name in cards:
+            raise RequestError(
+                f"--fields {text}: another set of fields is called {card.name} too; name it, NAME=folder."
+            )
+        kept = folder.parent / "metrics.cases"
+        options = ScoringOptions(cache=kept if kept.is_dir() else out.with_suffix(".cases") / card.name)
+        cards[card.name] = card
+        results[card.name] = evaluate(ground_truth, folder, workers, f"scoring {card.name}", options)
+    if zero_field:
+        cards[ZERO_FIELD] = MethodCard(name=ZERO_FIELD, is_reference=True)
+        options = ScoringOptions(cache=out.with_suffix(".cases") / ZERO_FIELD)
+        results[ZERO_FIELD] = evaluate(ground_truth, None, workers, "scoring the zero field", options)
+    write_report(out, results, cards, pairs_per_split)
+
+
+def _named(text: str) -> tuple[MethodCard, Path]:
+    """A set of fields and what it is called: by the request, by the card beside it, or by its folder."""
+    name, separator, rest = text.partition("=")
+    folder = Path(rest if separator else text)
+    card = folder.parent / CARD_NAME
+    found = (
+        MethodCard.model_validate_json(card.read_text(encoding="utf-8"))
+        if card.exists()
+        else MethodCard(name=folder.name)
+    )
+    return (found.model_copy(update={"name": name}) if separator else found), folder
