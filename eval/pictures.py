@@ -18,6 +18,7 @@ from eval.folding import central_determinant
 
 _PLANES = ("sagittal", "coronal", "axial")  # orthogonal to x, y and z
 _GRID_LINES = 24  # along the longest axis
+_GRID_COLOR, _GRID_POINTS = "#6cc4ff", 0.7
 _LOG_JACOBIAN_RANGE = 1.0  # colours end at factors e and 1/e
 _INCHES = 1.6
 _DPI = 100
@@ -136,7 +137,8 @@ def _draw_warped(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> Non
 
 
 def _draw_difference(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> None:
-    difference = plane(pair.warped - pair.fixed, axis, index)
+    warped, fixed = plane(pair.warped, axis, index), plane(pair.fixed, axis, index)
+    difference = np.where((warped > 0) | (fixed > 0), warped - fixed, np.nan)
     axes.imshow(difference, cmap="RdBu", vmin=-255, vmax=255, origin="lower", interpolation="nearest")
 
 
@@ -171,22 +173,26 @@ def _draw_grid(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> None:
     x = x + plane(pair.disp_vox[..., across], axis, index)
     y = y + plane(pair.disp_vox[..., up], axis, index)
     spacing = max(1, max(shape) // _GRID_LINES)
-    axes.plot(x[:, ::spacing], y[:, ::spacing], color="C0", linewidth=0.4)
-    axes.plot(x[::spacing].T, y[::spacing].T, color="C0", linewidth=0.4)
+    axes.set_facecolor("black")
+    axes.plot(x[:, ::spacing], y[:, ::spacing], color=_GRID_COLOR, linewidth=_GRID_POINTS)
+    axes.plot(x[::spacing].T, y[::spacing].T, color=_GRID_COLOR, linewidth=_GRID_POINTS)
     axes.set_xlim(-0.5, shape[across] - 0.5)
     axes.set_ylim(-0.5, shape[up] - 0.5)
 
 
 def _draw_log_jacobian(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> None:
-    """The determinant needs the neighbours: of a slab of three planes, the middle one."""
+    """Of the brain. The determinant needs the neighbours: of a slab of three planes the middle one, without its rim."""
     slab = np.take(pair.disp_vox, range(index - 1, index + 2), axis=axis).astype(np.float64)
     determinant = plane(central_determinant(np.moveaxis(slab, -1, 0)), axis, 0)
-    log = np.log(np.maximum(determinant, 1e-9))
+    brain = plane(pair.fixed, axis, index) > 0
+    log = np.full(brain.shape, np.nan)
+    log[1:-1, 1:-1] = np.log(np.maximum(determinant, 1e-9))
+    log[~brain] = np.nan
     limit = _LOG_JACOBIAN_RANGE
     axes.imshow(log, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")
-    if (determinant <= 0).any():
-        rows, columns = np.nonzero(determinant <= 0)
-        axes.scatter(columns, rows, s=2, color="magenta", marker="s", linewidths=0)
+    rows, columns = np.nonzero(determinant <= 0)
+    if rows.size:
+        axes.scatter(columns + 1, rows + 1, s=2, color="magenta", marker="s", linewidths=0)
 
 
 PANELS: dict[str, Draw] = {

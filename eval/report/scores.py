@@ -12,7 +12,7 @@ from eval.methods import Method, MethodCard
 from eval.paper_table import PaperTable, print_cell
 from eval.report.charts import distribution_charts, structure_charts
 from eval.report.page import write_page
-from eval.report.pairs import OF_A_METHOD, OF_THE_PAIR, show_pair, worst_first
+from eval.report.pairs import show_pair, worst_first
 from eval.statistics import compare_pairs, consecutive
 from registration.progress import Progress
 
@@ -63,7 +63,6 @@ def write_report(
         distributions=distribution_charts(methods),
         structures=structure_charts(results),
         pairs=shown,
-        panels=(*OF_THE_PAIR, *OF_A_METHOD),
         captions=CAPTIONS,
         guarded={name: result.guarded for name, result in results.items()},
     )
