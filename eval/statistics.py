@@ -44,7 +44,7 @@ def compare_pairs(methods: Sequence[Method], pairs: Sequence[tuple[str, str]]) -
     for name in (name for pair in pairs for name in pair):
         if name not in by_name:
             raise EvaluationError(f"compare {name}: no such row; there are {', '.join(by_name)}.")
-    lines = []
+    lines: list[dict[str, Any]] = []
     for column in _columns(methods):
         of_column: list[dict[str, Any]] = []
         for first, second in pairs:

@@ -91,13 +91,16 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
     lineages = _lineages(file.rows, path)
     base = base or path.parent / file.base
     settings, changes = read_settings(base), [parse_override(text) for text in overrides]
-    firsts: dict[str, Recipe] = {}
+    names: dict[str, str] = {}
     members: dict[str, list[Recipe]] = {}
     for row in file.rows:
         recipe = _recipe_of(settings, changes, lineages[row.name], f"{path}: row {row.name}")
-        recipe = firsts.setdefault(_training(recipe), recipe)  # equal recipes are one training, under the first's name
+        name = names.setdefault(
+            _training(recipe), recipe.name
+        )  # equal recipes are one training, under the first's name
         number = _last([ancestor.members for ancestor in lineages[row.name]]) or 1
-        members[row.name] = [recipe.model_copy(update={"seed": recipe.seed + n}) for n in range(number)]
+        seeds = range(recipe.seed, recipe.seed + number)
+        members[row.name] = [recipe.model_copy(update={"name": name, "seed": seed}) for seed in seeds]
     runs = _plan_runs([recipe for of_row in members.values() for recipe in of_row])
     rows = tuple(
         PlannedRow(

@@ -15,6 +15,7 @@ from eval.methods import CARD_NAME, read_methods
 from eval.paper_table import PaperTable
 from lumirkit.ablation.jobs import Job, list_jobs
 from lumirkit.ablation.work import work_side_by_side
+from lumirkit.statistics import statistics_of
 from registration.atomic import write_text_atomically
 from submission.device import Place
 from train.ablation import Ablation
@@ -31,7 +32,7 @@ def run_ablation(
     minutes: float | None = None,
     cache: Path | None = None,
 ) -> dict[str, str]:
-    """Train, register and score every row, and write `table.md`, `table.tex` and `table.csv`.
+    """Train, register and score every row, and write `table.md`, `.tex`, `.csv` and `statistics/`.
 
     Called again, with the same or more rows, it does what is not done yet. Several places do jobs side by side.
 
@@ -75,10 +76,14 @@ def _plan(ablation: Ablation) -> str:
 
 
 def _write_tables(out: Path, jobs: Sequence[Job]) -> None:
+    """The table and the statistics of the rows that are done, each row compared with the one before it."""
     scored = [out / job.name for job in jobs if (out / job.name / CARD_NAME).exists()]
     if not scored:
         return
-    table = PaperTable.of(read_methods([folder / "metrics.json" for folder in scored]))
+    methods = read_methods([folder / "metrics.json" for folder in scored])
+    table = PaperTable.of(methods)
     for form in FORMS:
         table.write(out / f"table.{form}")
+    for name, statistics in statistics_of(methods).items():
+        write_text_atomically(out / "statistics" / f"{name}.csv", statistics.to_csv(index=False))
     Console().print(table.as_text("md"), markup=False, highlight=False, soft_wrap=True)

@@ -83,7 +83,7 @@ def _take(job: Job, left: dict[str, Job], at: Workplace) -> bool:
     try:
         with FileLock(claim, blocking=False):
             if not job.is_done(at.out):
-                print(f"{job.name}", file=sys.stderr, flush=True)
+                _say(job.name)
                 job.do(at)
             if not at.deadline.passed:
                 del left[job.name]
@@ -96,5 +96,10 @@ def _take(job: Job, left: dict[str, Job], at: Workplace) -> bool:
 
 
 def _note_failure(job: Job, reason: str, out: Path) -> None:
-    print(f"{job.name} failed: {reason}", file=sys.stderr, flush=True)
+    _say(f"{job.name} failed: {reason}")
     write_text_atomically(out / _FAILURES / f"{job.name}.txt", reason)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")  # in one piece, whoever else writes
+    sys.stderr.flush()

@@ -275,3 +275,21 @@ def test_members_are_runs_of_their_own_and_finished_ones_are_left_alone(phantom_
 def test_the_time_of_members_is_counted_over_all(phantom_root, tmp_path):
     assert len(train_members(recipe(), phantom_root, tmp_path, CPU, 3, deadline=Deadline(0))) == 1
     assert not (tmp_path / "seed1").exists()
+
+
+def test_a_run_that_starts_from_its_first_stages_is_the_whole_run(phantom_root, tmp_path):
+    whole = train(recipe(), phantom_root, tmp_path / "whole", CPU)
+    first = recipe(name="first", stages=recipe().model_dump()["stages"][:1])
+    train(first, phantom_root, tmp_path / "first", CPU)
+    continued = train(recipe(), phantom_root, tmp_path / "continued", CPU, start=tmp_path / "first")
+    assert without_times(log_of(tmp_path / "continued")) == without_times(log_of(tmp_path / "whole"))
+    expected, found = load_file(whole), load_file(continued)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    provenance = json.loads((tmp_path / "continued" / "provenance.json").read_text())
+    assert provenance["started_from"].endswith("/first")
+
+
+def test_a_run_does_not_start_from_one_that_is_not_done(phantom_root, tmp_path):
+    train(recipe(name="first"), phantom_root, tmp_path / "first", CPU, Deadline(minutes=0))
+    with pytest.raises(RecipeError, match=r"found a run of 1 steps; expected one that ended .* after 4 steps"):
+        train(recipe(), phantom_root, tmp_path / "continued", CPU, start=tmp_path / "first")
