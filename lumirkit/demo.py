@@ -12,6 +12,8 @@ import train
 from data_manifests.dataset import find_dataset_json
 from data_manifests.worklist import RequestError
 from eval.leaderboard import evaluate
+from eval.methods import MethodCard
+from eval.report.scores import write_report
 from eval.tables import summary_table
 from lumirkit.phantom import PhantomSpec
 from lumirkit.phantom_dataset import make_dataset, subjects
@@ -63,9 +65,11 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
     assert not (before.failures or after.failures), (before.failures, after.failures)
     write_text_atomically(out / "metrics_before.json", before.to_json())
     write_text_atomically(out / "metrics.json", after.to_json())
+    cards = {"after": MethodCard(name="after"), "before": MethodCard(name="before", is_reference=True)}
+    write_report(out / "report.html", {"after": after, "before": before}, cards, pairs_per_split=1)
     console.print(summary_table({"before": before, "after": after}))
     console.print(
-        f"fields:  {fields}\nmetrics: {out / 'metrics.json'} and {out / 'metrics_before.json'}\nweights: {weights}\n"
+        f"report:  {out / 'report.html'}\nfields:  {fields}\nmetrics: {out / 'metrics.json'} and {out / 'metrics_before.json'}\nweights: {weights}\n"
         f"logs:    {out / 'model0' / 'log.jsonl'} and {out / 'model1' / 'log.jsonl'}\ndata:    {data}",
         highlight=False,
     )

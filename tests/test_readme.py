@@ -1,0 +1,113 @@
+"""Every command of the README is run, on the demo's data; long ones with a budget of seconds."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SECONDS = 3  # of a training; a step more than that is finished
+
+
+def readme_commands() -> list[str]:
+    """The lines of the README's shell blocks, without comments, continued lines joined."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [" ".join(line.split("  #")[0].split()) for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+COMMANDS = readme_commands()
+OF_DOCKER = [line for line in COMMANDS if line.startswith(("docker ", "lumirkit container "))]
+OF_MAKE = [line for line in COMMANDS if line.startswith("make ")]
+OTHERS = [line for line in COMMANDS if line not in (*OF_DOCKER, *OF_MAKE)]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Path:
+    folder = os.environ.get("LUMIRKIT_DEMO")
+    if not folder:
+        pytest.skip("LUMIRKIT_DEMO names no folder that `make demo` has made")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="module")
+def clone(demo, tmp_path_factory) -> Path:
+    """A folder that looks like a clone after `make demo`, with the dataset LUMIR beside it, where runs may be left."""
+    root = tmp_path_factory.mktemp("clone")
+    root.chmod(0o755)
+    for name in ("train", "registration", "eval", "submission", "data_manifests", "lumirkit"):
+        (root / name).symlink_to(REPOSITORY / name)
+    (root / "runs").mkdir()
+    (root / "runs" / "demo").symlink_to(demo)
+    (root / "LUMIR").symlink_to(demo / "data")
+    return root
+
+
+def within_seconds(line: str) -> str:
+    """A command with a budget of time, if it trains."""
+    if not any(word in line for word in (" train ", " ablation ")):
+        return line
+    return re.sub(r" --minutes \S+", "", line) + f" --minutes {SECONDS / 60}"
+
+
+def run_in(folder: Path, line: str) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, f"{line}\n{finished.stdout[-2000:]}\n{finished.stderr[-4000:]}"
+    return finished.stdout
+
+
+@pytest.mark.parametrize("line", OTHERS)
+def test_a_command_of_the_readme(line, clone):
+    run_in(clone, within_seconds(line))
+
+
+def test_what_make_does_is_run_by_ci():
+    ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    assert OF_MAKE
+    assert all(line in ci for line in OF_MAKE)
+
+
+def test_the_readme_shows_every_command_of_the_program(clone):
+    listed = re.findall(r"^│ (\w+) ", run_in(clone, "COLUMNS=120 lumirkit --help"), re.MULTILINE)
+    shown = {word for line in COMMANDS for word in re.findall(r"lumirkit(?:\.command)? (\w+)", line)}
+    assert shown >= {*listed} - {"demo"}  # which `make demo` calls
+
+
+def test_the_row_of_an_idea_can_be_planned(tmp_path):
+    from train.ablation import load_ablation
+
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "wider.yaml").write_text(example)
+    ablation = load_ablation(tmp_path / "wider.yaml", REPOSITORY / "train" / "recipes" / "lite.yaml")
+    lite, wider = (row.runs[0].recipe for row in ablation.rows)
+    assert (lite.network.feature_channels[0], wider.network.feature_channels[0]) == (8, 12)
+
+
+@pytest.mark.docker
+def test_the_container_commands_of_the_readme(demo, tmp_path):
+    """In their order, with the base image of this machine; from the clone, which is what an image is built of."""
+    base = os.environ.get("LUMIRKIT_BASE_IMAGE")
+    if not base:
+        pytest.skip("LUMIRKIT_BASE_IMAGE names no base image to build on")
+    if not demo.is_relative_to(REPOSITORY):
+        pytest.skip("the demo lies outside the clone, and the image is built of weights inside it")
+    tmp_path.chmod(0o777)
+    (tmp_path / "plain").mkdir(mode=0o777)
+    for line in OF_DOCKER:
+        line = line.replace("$PWD/LUMIR", f"{demo}/data").replace("--dataset LUMIR", f"--dataset {demo}/data")
+        line = line.replace("$PWD/runs/plain", f"{tmp_path}/plain").replace("--out runs/", f"--out {tmp_path}/")
+        line = line.replace("runs/demo", str(demo.relative_to(REPOSITORY)))
+        if line.startswith("lumirkit container build"):
+            line += f' --base-image {base} --torch-index ""'
+        if line.startswith("docker build"):
+            line = line.replace(
+                "build ", f"build --network=host --build-arg BASE_IMAGE={base} --build-arg TORCH_INDEX= ", 1
+            )
+        run_in(REPOSITORY, line)
+    assert len(list((tmp_path / "plain").glob("disp_*.nii.gz"))) == len(list((demo / "fields").glob("disp_*.nii.gz")))
