@@ -69,8 +69,12 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
     write_report(out / "report.html", {"after": after, "before": before}, cards, pairs_per_split=1)
     console.print(summary_table({"before": before, "after": after}))
     console.print(
-        f"report:  {out / 'report.html'}\nfields:  {fields}\nmetrics: {out / 'metrics.json'} and {out / 'metrics_before.json'}\nweights: {weights}\n"
-        f"logs:    {out / 'model0' / 'log.jsonl'} and {out / 'model1' / 'log.jsonl'}\ndata:    {data}",
+        f"report:  {out / 'report.html'}\n"
+        f"fields:  {fields}\n"
+        f"metrics: {out / 'metrics.json'} and {out / 'metrics_before.json'}\n"
+        f"weights: {weights}\n"
+        f"logs:    {out / 'model0' / 'log.jsonl'} and {out / 'model1' / 'log.jsonl'}\n"
+        f"data:    {data}",
         highlight=False,
     )
 

@@ -26,7 +26,8 @@ def test_the_whole_chain_on_a_small_scale(tmp_path, capsys):
     for _ in range(2):  # the second one replaces the first
         run_demo(tmp_path / "demo", spec, tmp_path / "recipe.yaml")
     made = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert made >= {"data", "fields", "metrics.json", "metrics_before.json", "model0", "model1", "report.html", "weights"}
+    assert made >= {"data", "fields", "metrics.json", "metrics_before.json", "model0", "model1", "weights"}
+    assert "report.html" in made
     assert len(list((tmp_path / "demo" / "fields").glob("*.nii.gz"))) == 4
     assert len(list((tmp_path / "demo" / "weights").iterdir())) == 2
     printed = capsys.readouterr().out
