@@ -250,6 +250,7 @@ def report(
     ] = None,
     training: Annotated[Path | None, typer.Option(help="Run folder: the page shows its training instead.")] = None,
     pairs: Annotated[int, typer.Option(min=0, help="Pairs of each split to show in pictures, worst first.")] = 2,
+    pair: Annotated[list[str] | None, typer.Option(help="Show this pair first: its name, or a part of it.")] = None,
     zero_field: Annotated[bool, typer.Option(help="Add the zero field as a reference.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that score pairs at the same time.")] = 1,
 ) -> None:
@@ -257,7 +258,7 @@ def report(
     if training is not None and ground_truth is None and not fields:
         write_training_report(training, out)
     elif training is None and ground_truth is not None and fields:
-        report_fields(ground_truth, fields, out, pairs, zero_field, workers)
+        report_fields(ground_truth, fields, out, pairs, pair or [], zero_field, workers)
     else:
         raise RequestError("report: expected --ground-truth and --fields, or --training alone.")
     print(f"report: {out}")

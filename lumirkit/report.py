@@ -18,6 +18,7 @@ def report_fields(
     fields: Sequence[str],
     out: Path,
     pairs_per_split: int,
+    pairs: Sequence[str] = (),
     zero_field: bool = False,
     workers: int = 1,
 ) -> None:
@@ -27,6 +28,8 @@ def report_fields(
 
     Args:
         fields: folders of fields, or NAME=folder; a `row.json` beside a folder names it too.
+        pairs_per_split: how many pairs of each split are shown, the worst first.
+        pairs: names, or parts of names, of pairs to show before those.
 
     Raises:
         EvaluationError, RequestError: nothing was written.
@@ -48,7 +51,7 @@ def report_fields(
         cards[ZERO_FIELD] = MethodCard(name=ZERO_FIELD, is_reference=True)
         options = ScoringOptions(cache=out.with_suffix(".cases") / ZERO_FIELD)
         results[ZERO_FIELD] = evaluate(ground_truth, None, workers, "scoring the zero field", options)
-    write_report(out, results, cards, pairs_per_split)
+    write_report(out, results, cards, pairs_per_split, pairs)
 
 
 def _named(text: str) -> tuple[MethodCard, Path]:

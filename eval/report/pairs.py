@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from data_manifests.evaluation import Split
-from eval.cases import Case
+from eval.cases import Case, EvaluationError
 from eval.columns import COLUMNS
 from eval.inputs import Inputs
 from eval.leaderboard import LeaderboardResult
@@ -50,6 +50,22 @@ def worst_first(result: LeaderboardResult, per_split: int) -> list[Case]:
         of_split = [(case, measured.measures) for case, measured in result.scored if case.split is split]
         of_split.sort(key=lambda pair: _goodness(pair[1]))
         chosen += [case for case, _ in of_split[:per_split]]
+    return chosen
+
+
+def named(result: LeaderboardResult, names: Sequence[str]) -> list[Case]:
+    """The cases that were asked for, by any part of their names, such as `3455_0000<--3454_0000` or `3455`.
+
+    Raises:
+        EvaluationError: no case is called so.
+    """
+    chosen: list[Case] = []
+    for name in names:
+        found = [case for case, _ in result.scored if name in case.name]
+        if not found:
+            known = ", ".join(case.name for case, _ in result.scored[:5])
+            raise EvaluationError(f"pair {name}: no case is called so; there are {known}, …")
+        chosen += [case for case in found if case not in chosen]
     return chosen
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from eval.methods import Method, MethodCard
 from eval.paper_table import PaperTable, print_cell
 from eval.report.charts import distribution_charts, structure_charts
 from eval.report.page import write_page
-from eval.report.pairs import show_pair, worst_first
+from eval.report.pairs import named, show_pair, worst_first
 from eval.statistics import compare_pairs, consecutive
 from registration.progress import Progress
 
@@ -29,7 +29,11 @@ CAPTIONS = {
 
 
 def write_report(
-    path: Path, results: Mapping[str, LeaderboardResult], cards: Mapping[str, MethodCard], pairs_per_split: int
+    path: Path,
+    results: Mapping[str, LeaderboardResult],
+    cards: Mapping[str, MethodCard],
+    pairs_per_split: int,
+    pairs: Sequence[str] = (),
 ) -> None:
     """Write the page.
 
@@ -37,9 +41,11 @@ def write_report(
         results: of every method, by name; the pairs shown are the worst ones of the first.
         cards: ingredients and kind of the methods, by name.
         pairs_per_split: how many pairs of each split are shown in pictures.
+        pairs: names, or parts of names, of pairs to show before those.
 
     Raises:
-        EvaluationError: a method has cases that could not be scored, or the methods have different cases.
+        EvaluationError: a method has cases that could not be scored, the methods have different cases, or a pair is not
+            among them.
     """
     for name, result in results.items():
         if result.failures:
@@ -47,7 +53,9 @@ def write_report(
             raise EvaluationError(f"{name}: cases could not be scored, so there is no report:\n  {reasons}")
     methods = [Method.of_result(cards[name], result) for name, result in results.items()]
     table = PaperTable.of(methods)
-    chosen = worst_first(next(iter(results.values())), pairs_per_split)
+    first = next(iter(results.values()))
+    chosen = named(first, pairs)
+    chosen += [case for case in worst_first(first, pairs_per_split) if case not in chosen]
     shown = []
     with Progress(len(chosen), "drawing pairs") as progress:
         for case in chosen:

@@ -16,7 +16,7 @@ from eval.leaderboard import evaluate
 from eval.methods import MethodCard
 from eval.pictures import PANELS, RegisteredPair, plane_stack
 from eval.report.charts import structure_charts
-from eval.report.pairs import worst_first
+from eval.report.pairs import named, worst_first
 from eval.report.scores import write_report
 from eval.report.training import write_training_report
 from eval.scoring import CaseResult
@@ -117,6 +117,15 @@ def test_the_worst_case_comes_first(results):
         result, scored=[(cases[name], CaseResult(measures={"DSC/dice": value})) for name, value in dice.items()]
     )
     assert worst_first(several, 3) == [cases["lost"], cases["bad"], cases["fair"]]
+
+
+def test_pairs_by_name(results):
+    assert [case.name for case in named(results["mine"], ["4024", "345"])] == [
+        "4024_0000<--4033_0001",
+        "3455_0000<--3454_0000",
+    ]
+    with pytest.raises(EvaluationError, match="pair 9999: no case is called so; there are 3485_0000<--3484_0000"):
+        named(results["mine"], ["9999"])
 
 
 def test_a_report_over_failures_is_refused(ground_truth, fields, tmp_path):
