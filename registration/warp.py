@@ -38,6 +38,12 @@ def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border
     return sampled.to(volume.dtype)
 
 
+def sample_nearest(volume: Volume5d, disp_vox: DisplacementVox) -> Volume5d:
+    """Read `volume`, label ids as floats, at the voxel nearest to x + u(x); beyond the grid at its border."""
+    grid = sampling_grid(disp_vox)
+    return F.grid_sample(volume, grid, mode="nearest", padding_mode="border", align_corners=False)
+
+
 def compose(outer: DisplacementVox, inner: DisplacementVox) -> DisplacementVox:
     """Displacement of (id + outer) o (id + inner): x -> x + inner(x) + outer(x + inner(x))."""
     if outer.shape == inner.shape and geometry_serves(outer, inner):

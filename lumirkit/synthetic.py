@@ -1,0 +1,50 @@
+"""`lumirkit synthetic`: generated pairs on one sheet, to look at before training on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from data_manifests.worklist import RequestError, require_writable
+from eval.pictures import PANELS, RegisteredPair, as_pixels, as_png
+from registration.atomic import write_bytes_atomically
+from registration.warp import sample, sample_nearest
+from train.synthetic import Synthetic, SyntheticPair, generate_pair
+
+SHAPE = (80, 112, 96)  # of LUMIR at 2 mm
+_COLUMNS = ("fixed", "moving", "warped", "labels", "grid", "log-Jacobian")
+_INCHES = 1.4
+
+
+def draw_sheet(factors: Synthetic, pairs: int, seed: int, out: Path) -> None:
+    """Write a PNG with one line a pair: both images, the moving one and its labels carried by the true field, the field.
+
+    Raises:
+        RequestError: the file is not called .png, or cannot be written.
+    """
+    if out.suffix != ".png":
+        raise RequestError(f"{out}: found the ending '{out.suffix}'; expected .png.")
+    require_writable(out.parent)
+    figure = Figure(figsize=(_INCHES * len(_COLUMNS), 1.2 * _INCHES * pairs + 0.3), layout="constrained", dpi=100)
+    for number, line in enumerate(figure.subplots(pairs, len(_COLUMNS), squeeze=False)):
+        pair = _as_registered(generate_pair(factors, [seed, 0, number], SHAPE))
+        for axes, name in zip(line, _COLUMNS, strict=True):
+            PANELS[name](axes, pair, 2, pair.middle[2])
+            axes.set_aspect("equal")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if number == 0:
+                axes.set_title(name, fontsize="x-small")
+    write_bytes_atomically(out, as_png(as_pixels(figure)))
+
+
+def _as_registered(pair: SyntheticPair) -> RegisteredPair:
+    """The pair as if the true field had been found by registration."""
+    moved, moved_labels = sample(pair.moving, pair.disp_vox), sample_nearest(pair.moving_labels, pair.disp_vox)
+    fixed, moving, warped, labels, warped_labels = (
+        volume[0, 0].numpy() for volume in (pair.fixed, pair.moving, moved, pair.fixed_labels, moved_labels)
+    )
+    disp_vox = np.moveaxis(pair.disp_vox[0].numpy(), 0, -1)
+    return RegisteredPair(fixed, moving, warped, disp_vox, labels.astype(int), warped_labels.astype(int))

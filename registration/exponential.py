@@ -1,0 +1,19 @@
+"""The flow of a stationary velocity field: a diffeomorphism, and its inverse by changing the sign.
+
+Source: Arsigny et al., "A log-Euclidean framework for statistics on diffeomorphisms", MICCAI 2006.
+"""
+
+from __future__ import annotations
+
+from registration.grid import DisplacementVox
+from registration.warp import compose
+
+SQUARINGS = 6  # the velocity is divided by 64 first: steps of a tenth of a voxel for displacements of six
+
+
+def exponential(velocity_vox: DisplacementVox, squarings: int = SQUARINGS) -> DisplacementVox:
+    """Displacement at time 1 of following `velocity_vox` (voxels a unit of time), by scaling and squaring."""
+    disp_vox = velocity_vox / 2**squarings
+    for _ in range(squarings):
+        disp_vox = compose(disp_vox, disp_vox)
+    return disp_vox

@@ -1,0 +1,233 @@
+"""Image pairs made of nothing: random label maps, deformed twice, each image with a contrast of its own.
+
+Source: Hoffmann et al., "SynthMorph", IEEE TMI 2022; the factors are those of Kolenbrander et al., MELBA 2025:013,
+whose question is which of them matter. A pair is made on the network's grid and device while training goes on, from its
+number alone; nothing is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from registration.exponential import exponential
+from registration.grid import DisplacementVox, Volume5d
+from registration.sitreg import INTENSITY_MAX
+from registration.smoothing import gaussian_smooth
+from registration.spline_noise import spline_noise
+from registration.warp import compose, sample, sample_nearest
+
+Range = tuple[NonNegativeFloat, NonNegativeFloat]
+
+_RADIUS_PER_SIGMA = 3
+_TUBE_RADIUS, _TUBE_LENGTH = 0.4, 2.0  # in half diameters
+_DARKEST = 0.02  # of the range 0…1: what shows brain is above 0, which is background
+
+
+class Shapes(StrEnum):
+    """What the label maps show."""
+
+    NOISE = "noise"
+    """The largest of several smooth noise volumes, which makes shapes like tissue."""
+    PRIMITIVES = "primitives"
+    """Ellipsoids, boxes and tubes, later ones over earlier ones."""
+    MIXED = "mixed"
+    """One or the other, evenly."""
+
+
+class Synthetic(BaseModel):
+    """The factors of a generated pair: each a range that a number is drawn from uniformly, and off at [0, 0].
+
+    Lengths are in voxels of the network's grid, intensities in the range 0…1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shapes: Shapes = Shapes.NOISE
+    labels: int = Field(default=26, ge=2)
+    """Label ids of a map, 0 among them."""
+    shape_scale_vox: tuple[PositiveFloat, PositiveFloat] = (8.0, 24.0)
+    """Distance between the control points of the noise; half the diameter of primitives."""
+    shape_warp_vox: Range = (0.0, 4.0)
+    """Standard deviation of the velocity that each noise volume is warped by on its own."""
+    background_probability: float = Field(default=0.5, ge=0, le=1)
+    """How often label 0 is background, 0 in both images, as around a brain."""
+
+    deformation_vox: Range = (0.0, 3.0)
+    """Standard deviation of the velocities that carry the map to the fixed and to the moving image."""
+    deformation_scale_vox: tuple[PositiveFloat, PositiveFloat] = (16.0, 32.0)
+    """Distance between the control points of these velocities; below five standard deviations fields begin to fold."""
+
+    dynamic_contrast: bool = True
+    """Each image draws its own mean and spread for every label; else both share one draw."""
+    label_mean: Range = (0.1, 1.0)
+    label_spread: Range = (0.0, 0.1)
+    """Standard deviation of the voxels of one label."""
+    blur_sigma_vox: Range = (0.0, 1.0)
+    bias_log_std: Range = (0.0, 0.3)
+    """Standard deviation of the logarithm of a smooth multiplicative field."""
+    bias_scale_vox: tuple[PositiveFloat, PositiveFloat] = (32.0, 64.0)
+    gamma_log_std: Range = (0.0, 0.25)
+    """Standard deviation of the logarithm of the exponent of the intensities."""
+    noise_std: Range = (0.0, 0.05)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name, value in self:
+            if isinstance(value, tuple) and value[0] > value[1]:
+                raise ValueError(f"{name}: found {list(value)}; expected the smaller number first")
+        return self
+
+
+@dataclass(frozen=True)
+class SyntheticPair:
+    """Images 0…255 with label maps (ids as floats), and the true field: moving(p + disp_vox(p)) is fixed(p)."""
+
+    fixed: Volume5d
+    moving: Volume5d
+    fixed_labels: Volume5d
+    moving_labels: Volume5d
+    disp_vox: DisplacementVox
+
+
+def generate_pair(
+    factors: Synthetic, seed: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu"
+) -> SyntheticPair:
+    """Make the pair that belongs to some numbers, such as (seed, stage, sample); the same ones give the same pair.
+
+    Args:
+        shape: (X, Y, Z) of the network's grid.
+    """
+    draw = _Draw(seed, shape, torch.device(device))
+    labels = _label_map(factors, draw)
+    to_fixed, to_moving = (_velocity(factors.deformation_vox, factors.deformation_scale_vox, 1, draw) for _ in range(2))
+    forward = exponential(torch.cat([to_fixed, to_moving]))
+    fixed_labels, moving_labels = sample_nearest(labels.expand(2, -1, -1, -1, -1), forward).split(1)
+    disp_vox = compose(exponential(-to_moving), forward[:1])
+    with_background = draw.number((0, 1)) < factors.background_probability
+    of_fixed = _contrast(factors, draw)
+    of_moving = _contrast(factors, draw) if factors.dynamic_contrast else of_fixed
+    fixed = _image(fixed_labels, of_fixed, factors, with_background, draw)
+    moving = _image(moving_labels, of_moving, factors, with_background, draw)
+    return SyntheticPair(fixed, moving, fixed_labels, moving_labels, disp_vox)
+
+
+class _Draw:
+    """Random numbers of one pair, all from its own generators: numbers on the CPU, volumes on the device."""
+
+    def __init__(self, seed: Sequence[int], shape: Sequence[int], device: torch.device) -> None:
+        self.shape, self.device = tuple(shape), device
+        of_numbers, of_volumes = np.random.SeedSequence(seed).spawn(2)
+        self._numbers = np.random.default_rng(of_numbers)
+        self._volumes = torch.Generator(device).manual_seed(int(of_volumes.generate_state(1, np.uint64)[0] >> 1))
+
+    def number(self, bounds: tuple[float, float]) -> float:
+        """Uniform between the bounds."""
+        return float(self._numbers.uniform(*bounds))
+
+    def numbers(self, count: int, bounds: tuple[float, float]) -> Float[Tensor, " count"]:
+        """Several of them, on the device."""
+        return torch.as_tensor(self._numbers.uniform(*bounds, count), dtype=torch.float32, device=self.device)
+
+    def normal_number(self) -> float:
+        """Of standard deviation 1."""
+        return float(self._numbers.normal())
+
+    def rotation(self) -> Float[Tensor, "3 3"]:
+        """Any rotation, evenly."""
+        matrix = Rotation.random(rng=self._numbers).as_matrix()
+        return torch.as_tensor(matrix, dtype=torch.float32, device=self.device)
+
+    def noise(self) -> Volume5d:
+        """One volume of independent normal numbers."""
+        return torch.randn((1, 1, *self.shape), generator=self._volumes, device=self.device)
+
+    def smooth(self, batch: int, channels: int, scale_vox: tuple[float, float]) -> Volume5d:
+        """Smooth noise, all volumes of one scale."""
+        return spline_noise(batch, channels, max(1, round(self.number(scale_vox))), self.shape, self._volumes)
+
+
+def _velocity(std_vox: Range, scale_vox: tuple[float, float], batch: int, draw: _Draw) -> DisplacementVox:
+    return draw.number(std_vox) * draw.smooth(batch, 3, scale_vox)
+
+
+def _label_map(factors: Synthetic, draw: _Draw) -> Volume5d:
+    shapes = factors.shapes
+    if shapes is Shapes.MIXED:
+        shapes = Shapes.NOISE if draw.number((0, 1)) < 0.5 else Shapes.PRIMITIVES
+    return _tissue(factors, draw) if shapes is Shapes.NOISE else _primitives(factors, draw)
+
+
+def _tissue(factors: Synthetic, draw: _Draw) -> Volume5d:
+    """The number of the largest of smooth noise volumes, each warped by a field of its own."""
+    volumes = draw.smooth(factors.labels, 1, factors.shape_scale_vox)
+    if factors.shape_warp_vox[1] > 0:
+        volumes = sample(volumes, _velocity(factors.shape_warp_vox, factors.shape_scale_vox, factors.labels, draw))
+    return volumes.argmax(dim=0, keepdim=True).to(volumes.dtype)
+
+
+def _primitives(factors: Synthetic, draw: _Draw) -> Volume5d:
+    """Ellipsoids, boxes and tubes of random place, size and direction on label 0, one a label."""
+    axes = [torch.arange(size, dtype=torch.float32, device=draw.device) for size in draw.shape]
+    positions = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
+    extent = torch.tensor(draw.shape, dtype=torch.float32, device=draw.device)
+    labels = torch.zeros(positions.shape[1], device=draw.device)
+    for label in range(1, factors.labels):
+        centre = extent * draw.numbers(3, (0.1, 0.9))
+        half = draw.numbers(3, factors.shape_scale_vox)
+        local = (draw.rotation() @ (positions - centre[:, None])) / half[:, None]
+        kind = label % 3
+        if kind == 0:
+            inside = local.square().sum(dim=0) < 1
+        elif kind == 1:
+            inside = local.abs().amax(dim=0) < 1
+        else:
+            inside = (local[:2].square().sum(dim=0) < _TUBE_RADIUS**2) & (local[2].abs() < _TUBE_LENGTH)
+        labels[inside] = label
+    return labels.view(1, 1, *draw.shape)
+
+
+@dataclass(frozen=True)
+class _Contrast:
+    """Mean and standard deviation of the intensities of every label."""
+
+    means: Float[Tensor, " labels"]
+    spreads: Float[Tensor, " labels"]
+
+
+def _contrast(factors: Synthetic, draw: _Draw) -> _Contrast:
+    return _Contrast(
+        draw.numbers(factors.labels, factors.label_mean), draw.numbers(factors.labels, factors.label_spread)
+    )
+
+
+def _image(labels: Volume5d, contrast: _Contrast, factors: Synthetic, with_background: bool, draw: _Draw) -> Volume5d:
+    """An image 0…255 of a label map: contrast, blur, bias field, gamma, noise; 0 is background and nothing else is."""
+    ids = labels.long()
+    image = contrast.means[ids] + contrast.spreads[ids] * draw.noise()
+    sigma_vox = draw.number(factors.blur_sigma_vox)
+    if sigma_vox > 0:
+        image = gaussian_smooth(image, sigma_vox, max(1, round(_RADIUS_PER_SIGMA * sigma_vox)))
+    bias = draw.number(factors.bias_log_std)
+    if bias > 0:
+        image = image * torch.exp(bias * draw.smooth(1, 1, factors.bias_scale_vox))
+    image = _to_unit_range(image) ** float(np.exp(draw.number(factors.gamma_log_std) * draw.normal_number()))
+    noise_std = draw.number(factors.noise_std)
+    if noise_std > 0:
+        image = _to_unit_range(image + noise_std * draw.noise())
+    image = _DARKEST + (1 - _DARKEST) * image
+    return INTENSITY_MAX * (torch.where(labels > 0, image, 0) if with_background else image)
+
+
+def _to_unit_range(image: Volume5d) -> Volume5d:
+    low, high = image.aminmax()
+    return (image - low) / (high - low).clamp(min=1e-6)
