@@ -27,6 +27,7 @@ from lumirkit.manifest import check as check_manifest
 from lumirkit.report import report_fields
 from lumirkit.scores import score_and_show
 from lumirkit.statistics import write_statistics
+from lumirkit.synthetic import draw_sheet
 from lumirkit.tables import write_table
 from lumirkit.weights import show_weights
 from registration.cohort import Failure
@@ -262,6 +263,17 @@ def report(
     else:
         raise RequestError("report: expected --ground-truth and --fields, or --training alone.")
     print(f"report: {out}")
+
+
+@app.command()
+def synthetic(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (.yaml) with a stage that trains on synthetic pairs.")],
+    out: Annotated[Path, typer.Option(help="Sheet to write (.png), one line a pair.")],
+    pairs: Annotated[int, typer.Option(min=1, help="How many pairs.")] = 12,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key: key=value.")] = None,
+) -> None:
+    """Draw pairs as a recipe generates them, to look at before training on them."""
+    draw_sheet(load_recipe(recipe, set_ or []), pairs, out)
 
 
 @manifest.command("check")

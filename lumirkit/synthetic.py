@@ -11,25 +11,32 @@ from data_manifests.worklist import RequestError, require_writable
 from eval.pictures import PANELS, RegisteredPair, as_pixels, as_png
 from registration.atomic import write_bytes_atomically
 from registration.warp import sample, sample_nearest
-from train.synthetic import Synthetic, SyntheticPair, generate_pair
+from train.recipe import Recipe
+from train.synthetic import SyntheticPair, generate_pair
 
 SHAPE = (80, 112, 96)  # of LUMIR at 2 mm
 _COLUMNS = ("fixed", "moving", "warped", "labels", "grid", "log-Jacobian")
 _INCHES = 1.4
 
 
-def draw_sheet(factors: Synthetic, pairs: int, seed: int, out: Path) -> None:
-    """Write a PNG with one line a pair: both images, the moving one and its labels carried by the true field, the field.
+def draw_sheet(recipe: Recipe, pairs: int, out: Path) -> None:
+    """Write a PNG with one line a pair: both images, the moving one and its labels as the true field carries them.
+
+    They are the first pairs that the recipe's first stage with a synthetic source meets, on the grid of LUMIR at 2 mm.
 
     Raises:
-        RequestError: the file is not called .png, or cannot be written.
+        RequestError: no stage has such a source, or the file is not called .png or cannot be written.
     """
+    sources = [(number, stage.synthetic) for number, stage in enumerate(recipe.stages) if stage.synthetic is not None]
+    if not sources:
+        raise RequestError(f"recipe {recipe.name}: found no stage with `synthetic`; expected one to draw pairs of.")
+    stage, source = sources[0]
     if out.suffix != ".png":
         raise RequestError(f"{out}: found the ending '{out.suffix}'; expected .png.")
     require_writable(out.parent)
     figure = Figure(figsize=(_INCHES * len(_COLUMNS), 1.2 * _INCHES * pairs + 0.3), layout="constrained", dpi=100)
     for number, line in enumerate(figure.subplots(pairs, len(_COLUMNS), squeeze=False)):
-        pair = _as_registered(generate_pair(factors, [seed, 0, number], SHAPE))
+        pair = _as_registered(generate_pair(source.factors, [recipe.seed, stage, number], SHAPE))
         for axes, name in zip(line, _COLUMNS, strict=True):
             PANELS[name](axes, pair, 2, pair.middle[2])
             axes.set_aspect("equal")

@@ -151,6 +151,10 @@ class GroupSampler:
         generator = np.random.default_rng([self.seed, self.stage, sample, 1])
         return [draw_appearance(ranges, generator) for _ in range(self.group)]
 
+    def is_synthetic(self, step: int, share: float) -> bool:
+        """Whether a step takes generated pairs; all samples of a step, and all processes, agree."""
+        return bool(np.random.default_rng([self.seed, self.stage, step, 2]).random() < share)
+
     def names(self, samples: Iterable[int]) -> str:
         """The files of some samples, for messages."""
         return "; ".join(

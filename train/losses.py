@@ -1,6 +1,6 @@
-"""The pairwise losses: local NCC inside the brains, diffusion of the displacement, and its folded volume.
+"""The pairwise losses: local NCC inside the brains, diffusion of the displacement, its folded volume, and guidance.
 
-Source: Honkamaa & Marttinen, MELBA 2024:026 and 2025.
+Source: Honkamaa & Marttinen, MELBA 2024:026 and 2025; soft Dice as of Balakrishnan et al., "VoxelMorph", IEEE TMI 2019.
 """
 
 from __future__ import annotations
@@ -22,6 +22,27 @@ def masked_ncc_loss(fixed: Volume5d, moving: Volume5d, disp_vox: DisplacementVox
     warped, inside = sample(torch.cat([moving, (moving > 0).to(moving)], dim=1), disp_vox, "zeros").chunk(2, dim=1)
     both = ((inside >= _INSIDE) & (fixed > 0)).to(fixed)
     return -local_ncc(fixed * both, warped * both, window)
+
+
+def soft_dice_loss(
+    fixed_labels: Volume5d, moving_labels: Volume5d, disp_vox: DisplacementVox, ids: Float[Tensor, " chosen"]
+) -> Float[Tensor, ""]:
+    """1 - mean over labels of 2 |F and W| / (|F| + |W|), W the label's moving mask warped linearly by `disp_vox`.
+
+    Args:
+        fixed_labels: (batch, 1, X, Y, Z), ids as floats.
+        ids: the labels to count; memory grows with their number, so a step takes some of many.
+    """
+    chosen = ids.view(1, -1, 1, 1, 1)
+    fixed, moving = ((labels == chosen).to(disp_vox) for labels in (fixed_labels, moving_labels))
+    warped = sample(moving, disp_vox)
+    both, each = (fixed * warped).sum(dim=(2, 3, 4)), (fixed + warped).sum(dim=(2, 3, 4))
+    return 1 - (2 * both / each.clamp(min=1)).mean()
+
+
+def displacement_loss(disp_vox: DisplacementVox, true_vox: DisplacementVox) -> Float[Tensor, ""]:
+    """Mean squared distance of a field from the true one, in voxels squared."""
+    return (disp_vox - true_vox).square().sum(dim=1).mean()
 
 
 def diffusion_loss(disp_vox: DisplacementVox) -> Float[Tensor, ""]:

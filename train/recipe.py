@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import cos, pi
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -19,10 +19,12 @@ from pydantic import (
     PositiveInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from registration.sitreg import Convolutions, SITRegConfig
 from train.augment import Augmentation
+from train.synthetic import Synthetic
 
 Change = tuple[str, Any]
 """A key of a recipe, such as `stages.0.epochs`, and the value that it is given."""
@@ -39,8 +41,9 @@ class _Part(BaseModel):
 
 
 class Losses(_Part):
-    """NCC + diffusion_weight * diffusion + ndv_weight * NDV of a pair, both directions; and the cycle of a triplet."""
+    """Weighted terms of a pair, both directions, and of the cycle of a triplet."""
 
+    ncc_weight: NonNegativeFloat = 1.0
     ncc_window_vox: PositiveInt = 11
     """Edge of the local NCC window in voxels of the network's grid; odd."""
     diffusion_weight: NonNegativeFloat = 1.0
@@ -48,6 +51,12 @@ class Losses(_Part):
     """Weight of the sum over voxels of the non-diffeomorphic volume (NDV); the reference fine-tunes with 1e-5."""
     intermediate_weight: NonNegativeFloat = 0.01
     """Weight of the same losses on the registration reached after each coarser level; 0 leaves them out."""
+    dice_weight: NonNegativeFloat = 0.0
+    """Weight of the soft Dice loss of label maps."""
+    dice_labels: PositiveInt = 16
+    """How many labels, drawn anew at every step, the soft Dice is taken over."""
+    displacement_weight: NonNegativeFloat = 0.0
+    """Weight of the squared distance, in voxels squared, from the true field; for pairs that have one."""
 
     group_consistency_weight: NonNegativeFloat = 0.0
     """Weight of the cycle loss (the reference's is 40); above 0 the stage draws triplets instead of pairs."""
@@ -60,6 +69,22 @@ class Losses(_Part):
         if window % 2 == 0:
             raise ValueError(f"found {window}; expected an odd window, which has a centre voxel")
         return window
+
+
+class SyntheticSource(_Part):
+    """Steps of a stage on generated pairs instead of real ones, with losses of their own."""
+
+    share: float = Field(gt=0, le=1)
+    """Probability that a step takes generated pairs: 1 - alpha of Roy et al.'s weighted transfer."""
+    factors: Synthetic = Synthetic()
+    losses: Losses = Losses(ncc_weight=0.0, dice_weight=1.0)
+    """Two images of different contrast have no NCC, so it is the label maps that guide."""
+
+    @model_validator(mode="after")
+    def _of_pairs(self) -> Self:
+        if self.losses.group_consistency_weight > 0:
+            raise ValueError("losses.group_consistency_weight: expected 0; generated samples are pairs")
+        return self
 
 
 class Stage(_Part):
@@ -78,6 +103,18 @@ class Stage(_Part):
     """Patterns of parameter names that this stage leaves as they are, such as `extractor.*`."""
     augmentation: Augmentation = Augmentation()
     losses: Losses = Losses()
+    """Of real images."""
+    synthetic: SyntheticSource | None = None
+
+    @model_validator(mode="after")
+    def _guided_by_what_there_is(self) -> Self:
+        for name in ("dice_weight", "displacement_weight"):
+            if getattr(self.losses, name) > 0:
+                raise ValueError(
+                    f"losses.{name}: real pairs have no label maps or true fields here; expected 0, and the weight in "
+                    "synthetic.losses"
+                )
+        return self
 
     @property
     def steps_per_epoch(self) -> int:

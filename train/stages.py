@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from registration.grid import Volume5d, coarsen_image
+from registration.grid import DisplacementVox, Volume5d, coarsen_image
 from registration.sitreg import INTENSITY_MAX, Registration, SITReg, register
 from train.augment import Appearance, apply_appearance
 from train.group_consistency import CYCLE, cycle_gradients, pull
-from train.losses import diffusion_loss, masked_ncc_loss, ndv_loss
+from train.losses import diffusion_loss, displacement_loss, masked_ncc_loss, ndv_loss, soft_dice_loss
 from train.recipe import Losses
+from train.synthetic import SyntheticPair
 
 Terms = dict[str, float]
 
@@ -26,6 +29,19 @@ class View:
     seen: Volume5d
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """What is known of a batch of pairs beside their images: label maps (ids as floats), and the true forward field.
+
+    `ids` are the labels that this step's Dice is taken over.
+    """
+
+    fixed_labels: Volume5d
+    moving_labels: Volume5d
+    ids: Float[Tensor, " chosen"]
+    disp_vox: DisplacementVox
+
+
 def make_view(images: Volume5d, stride: int, appearances: Sequence[Appearance] | None = None) -> View:
     """Bring full-size images to the grid coarser by `stride`, and change how each looks to the network."""
     clean = coarsen_image(images, stride)
@@ -35,9 +51,9 @@ def make_view(images: Volume5d, stride: int, appearances: Sequence[Appearance] |
     return View(clean, torch.cat(seen))
 
 
-def pair_step(network: SITReg, fixed: View, moving: View, losses: Losses) -> Terms:
+def pair_step(network: SITReg, fixed: View, moving: View, losses: Losses, guidance: Guidance | None = None) -> Terms:
     """Add the gradients of a batch of pairs to the parameters; returns the terms for the log."""
-    total, terms, _ = pairwise_loss(network, fixed, moving, losses)
+    total, terms, _ = pairwise_loss(network, fixed, moving, losses, guidance)
     total.backward()
     return terms
 
@@ -89,39 +105,81 @@ def _with_cycle(terms: Sequence[Terms], cycle: float, weight: float) -> Terms:
     return mean | {"loss": mean["loss"] + weight * cycle, "cycle": cycle}
 
 
-def pairwise_loss(network: SITReg, fixed: View, moving: View, losses: Losses) -> tuple[Tensor, Terms, Registration]:
+def pairwise_loss(
+    network: SITReg, fixed: View, moving: View, losses: Losses, guidance: Guidance | None = None
+) -> tuple[Tensor, Terms, Registration]:
     """Register a batch of pairs: the loss to minimise, its terms for the log, and the final registration.
 
     Half of each term is for either direction; the terms of the coarser levels' registrations are weighted by
-    `intermediate_weight`. Where the NDV has a weight, it is one of the terms.
+    `intermediate_weight`. A term without a weight is neither computed nor in the log.
     """
     registrations = register(network, fixed.seen, moving.seen, every_level=losses.intermediate_weight > 0)
     images = fixed.clean / INTENSITY_MAX, moving.clean / INTENSITY_MAX
-    total, terms = _both_directions(registrations[-1], *images, losses)
+    total, terms = _both_directions(registrations[-1], *images, losses, guidance)
     for registration in registrations[:-1]:
-        level_total, _ = _both_directions(registration, *images, losses)
+        level_total, _ = _both_directions(registration, *images, losses, guidance)
         total = total + losses.intermediate_weight * level_total
     log = {"loss": total.item()} | {name: term.item() for name, term in terms.items()}
     return total, log, registrations[-1]
 
 
 def _both_directions(
-    registration: Registration, fixed: Volume5d, moving: Volume5d, losses: Losses
+    registration: Registration, fixed: Volume5d, moving: Volume5d, losses: Losses, guidance: Guidance | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of one registration, and its terms, each the mean of the two directions."""
+    """The loss of one registration, and its terms for the log, each the mean of the two directions."""
     forward, inverse = registration.forward_vox, registration.inverse_vox
-    window = losses.ncc_window_vox
-    ncc = (masked_ncc_loss(fixed, moving, forward, window) + masked_ncc_loss(moving, fixed, inverse, window)) / 2
     diffusion = (diffusion_loss(forward) + diffusion_loss(inverse)) / 2
-    total = ncc + losses.diffusion_weight * diffusion
-    terms = {"ncc": -ncc, "diffusion": diffusion}
+    total, terms = losses.diffusion_weight * diffusion, {"diffusion": diffusion}
+    if losses.ncc_weight > 0:
+        window = losses.ncc_window_vox
+        ncc = (masked_ncc_loss(fixed, moving, forward, window) + masked_ncc_loss(moving, fixed, inverse, window)) / 2
+        total, terms = total + losses.ncc_weight * ncc, {"ncc": -ncc} | terms
     if losses.ndv_weight > 0:
         ndv = (ndv_loss(forward) + ndv_loss(inverse)) / 2
-        total = total + losses.ndv_weight * ndv
-        terms["ndv_vox"] = ndv
+        total, terms["ndv_vox"] = total + losses.ndv_weight * ndv, ndv
+    if guidance is not None:
+        guided, more = _guided(forward, inverse, losses, guidance)
+        total, terms = total + guided, terms | more
+    return total, terms
+
+
+def _guided(
+    forward: DisplacementVox, inverse: DisplacementVox, losses: Losses, known: Guidance
+) -> tuple[Tensor | float, dict[str, Tensor]]:
+    """The loss of what is known beside the images, and its terms for the log."""
+    total: Tensor | float = 0.0
+    terms = {}
+    if losses.dice_weight > 0:
+        there = soft_dice_loss(known.fixed_labels, known.moving_labels, forward, known.ids)
+        back = soft_dice_loss(known.moving_labels, known.fixed_labels, inverse, known.ids)
+        dice = (there + back) / 2
+        total, terms["dice"] = total + losses.dice_weight * dice, 1 - dice
+    if losses.displacement_weight > 0:
+        error = displacement_loss(forward, known.disp_vox)
+        total, terms["displacement_error"] = total + losses.displacement_weight * error, error
     return total, terms
 
 
 def views_of(images: Iterable[Volume5d], stride: int) -> list[View]:
     """Views of images that the network sees as they are."""
     return [make_view(image, stride) for image in images]
+
+
+def as_views(
+    pairs: Sequence[SyntheticPair], most_labels: int, seed: Sequence[int]
+) -> tuple[tuple[View, View], Guidance]:
+    """Generated pairs as a batch: the fixed and the moving view, and what is known of them.
+
+    Args:
+        most_labels: how many of the labels that some pair has, 0 not among them, guide the step.
+        seed: numbers that this choice depends on.
+    """
+    fixed, moving, fixed_labels, moving_labels, disp_vox = (
+        torch.cat([getattr(pair, name) for pair in pairs])
+        for name in ("fixed", "moving", "fixed_labels", "moving_labels", "disp_vox")
+    )
+    ids = fixed_labels.unique()
+    present = ids[ids > 0] if (ids > 0).any() else ids
+    order = np.random.default_rng(seed).permutation(len(present))[:most_labels]
+    guidance = Guidance(fixed_labels, moving_labels, present[torch.as_tensor(order, device=present.device)], disp_vox)
+    return (View(fixed, fixed), View(moving, moving)), guidance

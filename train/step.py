@@ -10,13 +10,24 @@ from math import isfinite
 import torch
 from torch import Tensor
 
+from registration.grid import coarse_shape
 from registration.sitreg import SITReg
 from train.augment import Augmentation
 from train.data import GroupSampler
 from train.processes import Processes
 from train.recipe import RecipeError, Stage
 from train.sharing import share_of_batch
-from train.stages import Terms, View, make_view, pair_step, shared_triplet_step, triplet_step, views_of
+from train.stages import (
+    Terms,
+    View,
+    as_views,
+    make_view,
+    pair_step,
+    shared_triplet_step,
+    triplet_step,
+    views_of,
+)
+from train.synthetic import generate_pair
 
 
 class TrainingError(RuntimeError):
@@ -27,12 +38,18 @@ class TrainingError(RuntimeError):
 class Batch:
     """What one process has to do in step `step` of a stage, counted from 0: numbers of its samples, and their images.
 
-    The images are uint8 or float16, (batch, 1, X, Y, Z), one entry a place in the pair or triplet.
+    The images are uint8 or float16, (batch, 1, X, Y, Z), one entry a place in the pair or triplet; none where the pairs
+    are to be generated.
     """
 
     step: int
     samples: list[int]
     images: list[Tensor]
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether its pairs are generated from the numbers of its samples."""
+        return not self.images
 
 
 class Stepper:
@@ -53,6 +70,9 @@ class Stepper:
     def load(self, step: int) -> Batch:
         """Read the images of this process's share of a step, in memory from which a GPU can fetch them."""
         samples = [step * self.stage.batch_size + place for place in self._share.places]
+        source = self.stage.synthetic
+        if source is not None and self._sampler.is_synthetic(step, source.share):
+            return Batch(step, samples, [])
         images = self._sampler.batch(samples)
         if self._processes.device.type == "cuda":
             images = [image.pin_memory() for image in images]
@@ -82,6 +102,8 @@ class Stepper:
 
     def _gradients(self, batch: Batch) -> Terms:
         """Add the gradients of this process's share; returns its terms."""
+        if batch.is_synthetic:
+            return self._generated_step(batch)
         views, losses = self._views(batch), self.stage.losses
         if len(views) == 2:
             fixed, moving = views
@@ -90,6 +112,19 @@ class Stepper:
         if self._share.pair is None:
             return triplet_step(self._network, views, losses, weight)
         return shared_triplet_step(self._network, views, losses, weight, self._share.pair, self._processes.from_trio)
+
+    def _generated_step(self, batch: Batch) -> Terms:
+        """As `_gradients`, on pairs made now, on the network's device and grid."""
+        assert self.stage.synthetic is not None
+        source, sampler = self.stage.synthetic, self._sampler
+        shape = coarse_shape(sampler.images.shape, self._network.config.resolution_vox)
+        with torch.no_grad():
+            pairs = [
+                generate_pair(source.factors, [sampler.seed, sampler.stage, sample], shape, self._processes.device)
+                for sample in batch.samples
+            ]
+        views, guidance = as_views(pairs, source.losses.dice_labels, [sampler.seed, sampler.stage, batch.step, 3])
+        return pair_step(self._network, *views, source.losses, guidance)
 
     def _views(self, batch: Batch) -> list[View]:
         """The images on the network's device and grid, each changed as its sample number says."""
@@ -102,7 +137,8 @@ class Stepper:
         return [make_view(image, stride, looks) for image, looks in zip(images, zip(*drawn, strict=True), strict=True)]
 
     def _not_finite(self, batch: Batch, own: Terms, terms: Terms) -> str:
-        guilty = "" if isfinite(own["loss"]) else self._sampler.names(batch.samples)
+        names = f"generated pairs {batch.samples}" if batch.is_synthetic else self._sampler.names(batch.samples)
+        guilty = "" if isfinite(own["loss"]) else names
         names = "; ".join(filter(None, self._processes.all_of(guilty)))
         return (
             f"step {batch.step + 1} of the stage: the loss is {terms['loss']} on {names}; training stopped, the last "
@@ -111,7 +147,7 @@ class Stepper:
         )
 
     def _too_large(self, batch: Batch, error: torch.OutOfMemoryError) -> str:
-        shape = " x ".join(map(str, batch.images[0].shape[2:]))
+        shape = " x ".join(map(str, self._sampler.images.shape))
         return (
             f"step {batch.step + 1} of the stage: {self._processes.device} has too little memory for "
             f"{len(batch.samples)} samples of {shape} voxels; the last checkpoint is good. Set recompute=true, "

@@ -1,0 +1,156 @@
+"""Training on generated pairs: guided by their labels and true fields, alone or mixed with real ones."""
+
+import json
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from registration.sitreg import SITReg, SITRegConfig
+from registration.weights import load_weights
+from train import step as step_module
+from train.data import GroupSampler, TrainingImages
+from train.loop import train
+from train.losses import displacement_loss, soft_dice_loss
+from train.processes import Processes
+from train.recipe import Losses, Recipe
+from train.stages import as_views, pairwise_loss
+from train.synthetic import Synthetic, generate_pair
+
+CPU = Processes(torch.device("cpu"))
+FACTORS = {"labels": 6, "shape_scale_vox": [6, 6], "deformation_scale_vox": [8, 12], "deformation_vox": [1, 1]}
+STAGE = {
+    "epochs": 2,
+    "items_per_epoch": 3,
+    "learning_rate": 2e-3,
+    "losses": {"ncc_window_vox": 5, "intermediate_weight": 0.01},
+}
+
+
+def recipe(**synthetic):
+    network = {"resolution_vox": 2, "feature_channels": [4, 4], "update_channels": [4, 4]}
+    stage = STAGE | {"synthetic": {"share": 0.5, "factors": FACTORS} | synthetic}
+    return Recipe.model_validate({"name": "tiny", "network": network, "stages": [stage]})
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def blocks(x):
+    labels = torch.zeros(1, 1, 12, 10, 8)
+    labels[:, :, x : x + 4, 2:8, 2:6] = 3
+    labels[:, :, x : x + 4, 8:10, 2:6] = 5
+    return labels
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0, 0.0), (1, 1 - 3 / 4), (2, 1 - 2 / 4), (4, 1.0)])
+def test_soft_dice_of_shifted_blocks(shift, expected):
+    still = torch.zeros(1, 3, 12, 10, 8)
+    loss = soft_dice_loss(blocks(2), blocks(2 + shift), still, torch.tensor([3.0, 5.0]))
+    assert float(loss) == pytest.approx(expected, abs=1e-6)
+    still[:, 0] = shift
+    assert float(soft_dice_loss(blocks(2), blocks(2 + shift), still, torch.tensor([3.0]))) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_label_that_is_in_no_map_has_no_overlap_and_no_nan():
+    loss = soft_dice_loss(blocks(2), blocks(2), torch.zeros(1, 3, 12, 10, 8), torch.tensor([9.0]))
+    assert float(loss) == 1
+
+
+def test_the_gradient_of_soft_dice_pulls_labels_over_each_other():
+    disp_vox = torch.full((1, 3, 12, 10, 8), 0.4).requires_grad_()
+    soft_dice_loss(blocks(2), blocks(4), disp_vox, torch.tensor([3.0])).backward()
+    assert disp_vox.grad[:, 0].sum() < 0  # a longer way along x makes the loss smaller
+
+
+def test_displacement_loss_is_the_squared_distance():
+    a, b = torch.zeros(2, 3, 4, 4, 4), torch.zeros(2, 3, 4, 4, 4)
+    b[:, 0], b[:, 2] = 3, 4
+    assert float(displacement_loss(a, b)) == 25
+
+
+def test_terms_of_a_guided_pair_are_there_where_they_have_a_weight():
+    torch.manual_seed(0)
+    network = SITReg(SITRegConfig(feature_channels=(4, 4), update_channels=(4, 4)))
+    pairs = [generate_pair(Synthetic.model_validate(FACTORS), [seed], (20, 24, 16)) for seed in range(2)]
+    views, guidance = as_views(pairs, 4, [0])
+    assert guidance.ids.numel() == 4
+    assert (guidance.ids > 0).all()
+    assert set(as_views(pairs, 99, [0])[1].ids.tolist()) == set(guidance.fixed_labels.unique().tolist()) - {0}
+    weights = {"ncc_window_vox": 5, "intermediate_weight": 0.0, "diffusion_weight": 0.5}
+    losses = Losses(ncc_weight=0, dice_weight=2, displacement_weight=0.25, **weights)
+    total, terms, _ = pairwise_loss(network, *views, losses, guidance)
+    assert set(terms) == {"loss", "diffusion", "dice", "displacement_error"}
+    by_hand = 0.5 * terms["diffusion"] + 2 * (1 - terms["dice"]) + 0.25 * terms["displacement_error"]
+    assert float(total) == pytest.approx(by_hand, rel=1e-5)
+    _, terms, _ = pairwise_loss(network, *views, Losses(**weights), guidance)
+    assert set(terms) == {"loss", "ncc", "diffusion"}
+
+
+def test_guidance_by_labels_alone_teaches_to_register(phantom_root, tmp_path):
+    """Although the contrasts of a pair have nothing in common, so that no intensities could guide."""
+    losses = {"ncc_weight": 0, "dice_weight": 1, "diffusion_weight": 0.05, "intermediate_weight": 0, "dice_labels": 5}
+    factors = FACTORS | {"background_probability": 1}
+    synthetic = {"share": 1, "factors": factors, "losses": losses}
+    stage = STAGE | {"items_per_epoch": 100, "learning_rate": 5e-3, "synthetic": synthetic}
+    guided = Recipe.model_validate({**recipe().model_dump(), "stages": [stage]})
+    trained, _ = load_weights(train(guided, phantom_root, tmp_path, CPU))
+    assert all("ncc" not in entry and "dice" in entry for entry in log_of(tmp_path))
+    torch.manual_seed(0)
+    untrained = SITReg(guided.network)
+
+    def dice_of_others(network):
+        pairs = [generate_pair(Synthetic.model_validate(factors), [9, 9, number], (16, 20, 17)) for number in range(10)]
+        views, guidance = as_views(pairs, 5, [0])
+        with torch.no_grad():
+            return pairwise_loss(network, *views, Losses.model_validate(losses), guidance)[1]["dice"]
+
+    assert dice_of_others(trained) > dice_of_others(untrained) + 0.008
+
+
+def test_a_mixed_run_continues_bit_for_bit(phantom_root, tmp_path, monkeypatch):
+    whole = train(recipe(), phantom_root, tmp_path / "whole", CPU)
+    log = log_of(tmp_path / "whole")
+    assert {"dice" in entry for entry in log} == {True, False}
+    take = step_module.Stepper.take
+
+    def cut(stepper, batch):
+        if batch.step == 4:
+            raise KeyboardInterrupt
+        return take(stepper, batch)
+
+    monkeypatch.setattr(step_module.Stepper, "take", cut)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(), phantom_root, tmp_path / "cut", CPU)
+    monkeypatch.undo()
+    continued = train(recipe(), phantom_root, tmp_path / "cut", CPU)
+    expected, found = load_file(whole), load_file(continued)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_the_share_of_generated_steps(phantom_root, share):
+    sampler = GroupSampler(TrainingImages(phantom_root), seed=0, stage=0)
+    count = sum(sampler.is_synthetic(step, share) for step in range(2000))
+    assert count / 2000 == pytest.approx(share, abs=0.04)
+    assert [sampler.is_synthetic(step, share) for step in range(9)] == [
+        sampler.is_synthetic(step, share) for step in range(9)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"synthetic": {"share": 1.5}}, "less than or equal to 1"),
+        ({"synthetic": {"share": 0}}, "greater than 0"),
+        ({"synthetic": {"share": 1, "losses": {"group_consistency_weight": 1}}}, "generated samples are pairs"),
+        ({"synthetic": {"share": 1, "factors": {"labels": 1}}}, "greater than or equal to 2"),
+        ({"losses": {"dice_weight": 1}}, r"losses\.dice_weight: real pairs have no label maps"),
+        ({"losses": {"displacement_weight": 1}}, r"losses\.displacement_weight: real pairs"),
+    ],
+)
+def test_impossible_sources(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        Recipe.model_validate({**recipe().model_dump(), "stages": [STAGE | changes]})
