@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_manifests.dataset import find_dataset_json, read_dataset, require_files
+from data_manifests.evaluation import beside_image
 from registration.progress import Progress
-from registration.volume import VolumeError, read_header, read_image
+from registration.volume import VolumeError, read_header, read_image, read_labels
 from train.augment import Appearance, Augmentation, draw_appearance
 from train.image_store import open_store
 from train.processes import Processes
@@ -31,26 +34,44 @@ class TrainingImages:
     They are kept as uint8 where the files are, else rounded to float16.
     """
 
-    def __init__(self, root: Path, processes: Processes | None = None, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        processes: Processes | None = None,
+        cache: Path | None = None,
+        subset: Subset | None = None,
+        with_labels: bool = False,
+    ) -> None:
         """Read the folder's dataset JSON and decode the images it lists.
 
         Args:
             cache: folder for the decoded images; None for memory, or the disk where memory is short.
+            subset: which of the images; None for all.
+            with_labels: decode their label maps, too.
 
         Raises:
             ManifestError: the JSON or a listed image is missing.
-            VolumeError: there are fewer than two images, or some cannot be used; all of those are named.
+            VolumeError: there are too few images, or some cannot be used; all of those are named.
             StoreError: there is no room for the decoded images.
         """
         path = find_dataset_json(root)
         dataset = read_dataset(path)
-        require_files(root, [entry.image for entry in dataset.training], path)
-        if len(dataset.training) < 2:
-            raise VolumeError(f"{path}: lists {len(dataset.training)} training images; expected at least 2 for a pair.")
+        listed = [entry.image for entry in dataset.training]
+        if len(listed) < 2:
+            raise VolumeError(f"{path}: lists {len(listed)} training images; expected at least 2 for a pair.")
+        if subset is not None:
+            listed = subset.of(listed, path)
+        maps = [beside_image(image, "labels") for image in listed] if with_labels else []
+        require_files(root, [*listed, *maps], path)
         self.source = path
         self.shape = dataset.image_shape
-        self.paths: Sequence[Path] = [root / entry.image for entry in dataset.training]
-        self._decoded = self._decode_all(processes or Processes(torch.device("cpu")), cache)
+        self.paths: Sequence[Path] = [root / image for image in listed]
+        self._processes, self._cache = processes or Processes(torch.device("cpu")), cache
+        self._decoded = self._decode_all(self.paths, self._image_dtype(), _decode_image, "reading images")
+        self._maps: NDArray[np.generic] | None = None
+        if with_labels:
+            paths = [root / each for each in maps]
+            self._maps = self._decode_all(paths, np.dtype(np.int16), _decode_labels, "reading label maps")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -59,37 +80,86 @@ class TrainingImages:
         """One image, uint8 or float16, intensities as in the file; a view of what all processes share."""
         return torch.from_numpy(self._decoded[index])[None]
 
-    def _decode_all(self, processes: Processes, cache: Path | None) -> NDArray[np.generic]:
-        on_node = len(processes.of_my_node(0))
-        own = range(processes.local_rank, len(self), on_node)
-        reading = joblib.Parallel(
-            n_jobs=max(1, joblib.cpu_count() // on_node), prefer="threads", return_as="generator_unordered"
-        )
-        checks = (joblib.delayed(_attempt)(self._stored_dtype, index) for index in own)
-        dtypes = _all_or_none(list(reading(checks)), processes)
-        dtype = np.uint8 if set(dtypes) == {np.dtype(np.uint8)} else np.float16
-        decoded = open_store(len(self), self.shape, dtype, processes, cache)
+    def labels(self, index: int) -> Shaped[Tensor, "1 x y z"]:
+        """The label map of one image, int16; only where the label maps were decoded."""
+        assert self._maps is not None
+        return torch.from_numpy(self._maps[index])[None]
+
+    def _image_dtype(self) -> np.dtype[np.generic]:
+        """What all images are kept as, from their headers."""
+        checks = (joblib.delayed(_attempt)(_stored_dtype, path, self.shape) for path in self._own(self.paths))
+        dtypes = _all_or_none(list(self._reading()(checks)), self._processes)
+        return np.dtype(np.uint8 if set(dtypes) == {np.dtype(np.uint8)} else np.float16)
+
+    def _decode_all(
+        self, paths: Sequence[Path], dtype: np.dtype[np.generic], decode: Callable[..., None], description: str
+    ) -> NDArray[np.generic]:
+        """Every file in one array, this process's share of them read by itself."""
+        decoded = open_store(len(paths), self.shape, dtype, self._processes, self._cache)
+        own = list(zip(self._own(paths), self._own(decoded), strict=True))
         problems = []
-        with Progress(len(own), "reading images", silent=not processes.is_first) as progress:
-            for problem in reading(joblib.delayed(_attempt)(self._decode, index, decoded) for index in own):
+        with Progress(len(own), description, silent=not self._processes.is_first) as progress:
+            for problem in self._reading()(joblib.delayed(_attempt)(decode, path, into) for path, into in own):
                 problems.append(problem)
                 progress.advance()
-        _all_or_none(problems, processes)
+        _all_or_none(problems, self._processes)
         return decoded
 
-    def _stored_dtype(self, index: int) -> np.dtype[np.generic]:
-        header = read_header(self.paths[index])
-        if header.shape != self.shape:
-            raise VolumeError(
-                f"{self.paths[index]}: found shape {header.shape}; expected {self.shape} as in the dataset JSON."
-            )
-        return header.dtype
+    def _own(self, of_all: Sequence[Item] | NDArray[np.generic]) -> Sequence[Item] | NDArray[np.generic]:
+        """What this process does of something that its node does together."""
+        return of_all[self._processes.local_rank :: self._on_node]
 
-    def _decode(self, index: int, decoded: NDArray[np.generic]) -> None:
-        image = read_image(self.paths[index])
-        if decoded.dtype == np.float16 and np.abs(image.data).max() > np.finfo(np.float16).max:
-            raise VolumeError(f"{image.path}: found intensities beyond 65504; expected 0…255. Rescale the image.")
-        decoded[index] = image.data
+    @cached_property
+    def _on_node(self) -> int:
+        return len(self._processes.of_my_node(0))
+
+    def _reading(self) -> joblib.Parallel:
+        threads = max(1, joblib.cpu_count() // self._on_node)
+        return joblib.Parallel(n_jobs=threads, prefer="threads", return_as="generator_unordered")
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The first `count` of the training images in an order that `seed` draws: fewer images are among more."""
+
+    count: int
+    seed: int
+
+    def of(self, images: Sequence[Path], source: Path) -> list[Path]:
+        """The chosen images, in the order of the list.
+
+        Raises:
+            VolumeError: there are fewer.
+        """
+        if len(images) < self.count:
+            raise VolumeError(
+                f"{source}: lists {len(images)} training images; the recipe asks for n_images={self.count}. Lower it."
+            )
+        order = np.random.default_rng(self.seed).permutation(len(images))
+        return [images[index] for index in sorted(order[: self.count])]
+
+
+def _stored_dtype(path: Path, shape: tuple[int, int, int]) -> np.dtype[np.generic]:
+    header = read_header(path)
+    if header.shape != shape:
+        raise VolumeError(f"{path}: found shape {header.shape}; expected {shape} as in the dataset JSON.")
+    return header.dtype
+
+
+def _decode_image(path: Path, into: NDArray[np.generic]) -> None:
+    image = read_image(path)
+    if into.dtype == np.float16 and np.abs(image.data).max() > np.finfo(np.float16).max:
+        raise VolumeError(f"{image.path}: found intensities beyond 65504; expected 0…255. Rescale the image.")
+    into[...] = image.data
+
+
+def _decode_labels(path: Path, into: NDArray[np.generic]) -> None:
+    labels = read_labels(path)
+    if labels.shape != into.shape:
+        raise VolumeError(f"{path}: found shape {labels.shape}; expected {into.shape}, that of the training images.")
+    if labels.min() < 0 or labels.max() > np.iinfo(np.int16).max:
+        raise VolumeError(f"{path}: found ids {labels.min()} to {labels.max()}; expected 0 to 32767.")
+    into[...] = labels
 
 
 def _attempt(read: Callable[..., Item], *arguments: object) -> Item | VolumeError:
@@ -164,4 +234,9 @@ class GroupSampler:
     def batch(self, samples: Iterable[int]) -> list[Shaped[Tensor, "batch 1 x y z"]]:
         """The images of some samples, one batch a place in the group, as they are kept (uint8 or float16)."""
         groups = [[self.images[index] for index in self.indices(sample)] for sample in samples]
+        return [torch.stack(place) for place in zip(*groups, strict=True)]
+
+    def labels(self, samples: Iterable[int]) -> list[Shaped[Tensor, "batch 1 x y z"]]:
+        """The label maps of `batch`'s images (int16)."""
+        groups = [[self.images.labels(index) for index in self.indices(sample)] for sample in samples]
         return [torch.stack(place) for place in zip(*groups, strict=True)]

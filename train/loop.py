@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registration.ahead import one_ahead
-from train.data import GroupSampler, TrainingImages
+from train.data import GroupSampler, Subset, TrainingImages
 from train.deadline import Deadline
 from train.model import Model
 from train.processes import Processes
@@ -83,7 +83,9 @@ def _prepare(
     for number, stage in enumerate(recipe.stages):  # what is wrong with a late stage is said before the first
         check_stage(model.network, stage, number, processes)
     validation = Validation(data, recipe.validation, processes) if recipe.validation else None
-    images = TrainingImages(data, processes, cache)
+    subset = Subset(recipe.n_images, recipe.subset_seed) if recipe.n_images is not None else None
+    with_labels = any(stage.losses.dice_weight > 0 for stage in recipe.stages)
+    images = TrainingImages(data, processes, cache, subset, with_labels)
     samplers = [
         GroupSampler(images, recipe.seed, number, stage.images_per_item) for number, stage in enumerate(recipe.stages)
     ]

@@ -6,10 +6,10 @@ Source: Honkamaa & Marttinen, MELBA 2024:026 and 2025; soft Dice as of Balakrish
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from registration.grid import DisplacementVox, Volume5d
+from registration.grid import DisplacementVox, Volume5d, coarsen_image
 from registration.jacobian import non_diffeomorphic_volume
 from registration.ncc import local_ncc
 from registration.warp import sample
@@ -24,17 +24,16 @@ def masked_ncc_loss(fixed: Volume5d, moving: Volume5d, disp_vox: DisplacementVox
     return -local_ncc(fixed * both, warped * both, window)
 
 
-def soft_dice_loss(
-    fixed_labels: Volume5d, moving_labels: Volume5d, disp_vox: DisplacementVox, ids: Float[Tensor, " chosen"]
-) -> Float[Tensor, ""]:
-    """1 - mean over labels of 2 |F and W| / (|F| + |W|), W the label's moving mask warped linearly by `disp_vox`.
+def label_masks(labels: Shaped[Tensor, "batch 1 x y z"], ids: Shaped[Tensor, " chosen"], stride: int) -> Volume5d:
+    """How much of each voxel of the grid coarser by `stride` is of each label, 0…1, one channel a label.
 
-    Args:
-        fixed_labels: (batch, 1, X, Y, Z), ids as floats.
-        ids: the labels to count; memory grows with their number, so a step takes some of many.
+    Memory grows with the number of labels, so a step takes some of many.
     """
-    chosen = ids.view(1, -1, 1, 1, 1)
-    fixed, moving = ((labels == chosen).to(disp_vox) for labels in (fixed_labels, moving_labels))
+    return torch.cat([coarsen_image((labels == label).float(), stride) for label in ids], dim=1)
+
+
+def soft_dice_loss(fixed: Volume5d, moving: Volume5d, disp_vox: DisplacementVox) -> Float[Tensor, ""]:
+    """1 - mean over label masks of 2 |F and W| / (|F| + |W|), W the moving mask warped linearly by `disp_vox`."""
     warped = sample(moving, disp_vox)
     both, each = (fixed * warped).sum(dim=(2, 3, 4)), (fixed + warped).sum(dim=(2, 3, 4))
     return 1 - (2 * both / each.clamp(min=1)).mean()

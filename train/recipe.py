@@ -108,12 +108,10 @@ class Stage(_Part):
 
     @model_validator(mode="after")
     def _guided_by_what_there_is(self) -> Self:
-        for name in ("dice_weight", "displacement_weight"):
-            if getattr(self.losses, name) > 0:
-                raise ValueError(
-                    f"losses.{name}: real pairs have no label maps or true fields here; expected 0, and the weight in "
-                    "synthetic.losses"
-                )
+        if self.losses.displacement_weight > 0:
+            raise ValueError("losses.displacement_weight: real pairs have no true field; expected 0")
+        if self.losses.dice_weight > 0 and self.losses.group_consistency_weight > 0:
+            raise ValueError("losses.dice_weight: labels guide pairs; expected 0 beside group_consistency_weight")
         return self
 
     @property
@@ -160,6 +158,10 @@ class Recipe(_Part):
     """bfloat16 is faster; weights, statistics, fields and losses stay in float32."""
     recompute: bool = False
     """Keep only what goes from level to level for the backward pass: a fraction of the memory for more time."""
+    n_images: int | None = Field(default=None, ge=2)
+    """Train on so many of the images only; of one `subset_seed` fewer images are among more."""
+    subset_seed: int = 0
+    """Draws which images those are; members of an ensemble, whose seeds differ, share them."""
     initial_weights: Path | None = None
     """Weight file of the same network to start from; None starts from random numbers."""
     stages: tuple[Stage, ...] = Field(min_length=1)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 from registration.grid import DisplacementVox, Volume5d, coarsen_image
 from registration.sitreg import INTENSITY_MAX, Registration, SITReg, register
 from train.augment import Appearance, apply_appearance
 from train.group_consistency import CYCLE, cycle_gradients, pull
-from train.losses import diffusion_loss, displacement_loss, masked_ncc_loss, ndv_loss, soft_dice_loss
+from train.losses import diffusion_loss, displacement_loss, label_masks, masked_ncc_loss, ndv_loss, soft_dice_loss
 from train.recipe import Losses
 from train.synthetic import SyntheticPair
 
@@ -31,15 +31,11 @@ class View:
 
 @dataclass(frozen=True)
 class Guidance:
-    """What is known of a batch of pairs beside their images: label maps (ids as floats), and the true forward field.
+    """What is known of a batch of pairs beside their images: masks of some labels, and the true forward field."""
 
-    `ids` are the labels that this step's Dice is taken over.
-    """
-
-    fixed_labels: Volume5d
-    moving_labels: Volume5d
-    ids: Float[Tensor, " chosen"]
-    disp_vox: DisplacementVox
+    fixed_masks: Volume5d
+    moving_masks: Volume5d
+    disp_vox: DisplacementVox | None = None
 
 
 def make_view(images: Volume5d, stride: int, appearances: Sequence[Appearance] | None = None) -> View:
@@ -150,11 +146,12 @@ def _guided(
     total: Tensor | float = 0.0
     terms = {}
     if losses.dice_weight > 0:
-        there = soft_dice_loss(known.fixed_labels, known.moving_labels, forward, known.ids)
-        back = soft_dice_loss(known.moving_labels, known.fixed_labels, inverse, known.ids)
+        there = soft_dice_loss(known.fixed_masks, known.moving_masks, forward)
+        back = soft_dice_loss(known.moving_masks, known.fixed_masks, inverse)
         dice = (there + back) / 2
         total, terms["dice"] = total + losses.dice_weight * dice, 1 - dice
     if losses.displacement_weight > 0:
+        assert known.disp_vox is not None
         error = displacement_loss(forward, known.disp_vox)
         total, terms["displacement_error"] = total + losses.displacement_weight * error, error
     return total, terms
@@ -171,15 +168,32 @@ def as_views(
     """Generated pairs as a batch: the fixed and the moving view, and what is known of them.
 
     Args:
-        most_labels: how many of the labels that some pair has, 0 not among them, guide the step.
-        seed: numbers that this choice depends on.
+        most_labels, seed: see `guidance_of`.
     """
     fixed, moving, fixed_labels, moving_labels, disp_vox = (
         torch.cat([getattr(pair, name) for pair in pairs])
         for name in ("fixed", "moving", "fixed_labels", "moving_labels", "disp_vox")
     )
+    guidance = guidance_of(fixed_labels, moving_labels, most_labels, seed)
+    return (View(fixed, fixed), View(moving, moving)), replace(guidance, disp_vox=disp_vox)
+
+
+def guidance_of(
+    fixed_labels: Shaped[Tensor, "batch 1 x y z"],
+    moving_labels: Shaped[Tensor, "batch 1 x y z"],
+    most_labels: int,
+    seed: Sequence[int],
+    stride: int = 1,
+) -> Guidance:
+    """Masks, on the grid coarser by `stride`, of labels that the fixed maps have.
+
+    Args:
+        most_labels: how many of them, 0 not among them, guide the step.
+        seed: numbers that this choice depends on.
+    """
     ids = fixed_labels.unique()
     present = ids[ids > 0] if (ids > 0).any() else ids
     order = np.random.default_rng(seed).permutation(len(present))[:most_labels]
-    guidance = Guidance(fixed_labels, moving_labels, present[torch.as_tensor(order, device=present.device)], disp_vox)
-    return (View(fixed, fixed), View(moving, moving)), guidance
+    chosen = present[torch.as_tensor(order, device=present.device)]
+    fixed, moving = (label_masks(labels, chosen, stride) for labels in (fixed_labels, moving_labels))
+    return Guidance(fixed, moving)

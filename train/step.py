@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 import torch
@@ -18,9 +18,11 @@ from train.processes import Processes
 from train.recipe import RecipeError, Stage
 from train.sharing import share_of_batch
 from train.stages import (
+    Guidance,
     Terms,
     View,
     as_views,
+    guidance_of,
     make_view,
     pair_step,
     shared_triplet_step,
@@ -45,6 +47,8 @@ class Batch:
     step: int
     samples: list[int]
     images: list[Tensor]
+    labels: list[Tensor] = field(default_factory=list)
+    """The label maps of the images (int16), where they guide."""
 
     @property
     def is_synthetic(self) -> bool:
@@ -76,7 +80,8 @@ class Stepper:
         images = self._sampler.batch(samples)
         if self._processes.device.type == "cuda":
             images = [image.pin_memory() for image in images]
-        return Batch(step, samples, images)
+        guided = self.stage.losses.dice_weight > 0
+        return Batch(step, samples, images, self._sampler.labels(samples) if guided else [])
 
     def take(self, batch: Batch) -> Terms:
         """One step; returns the terms of the loss, averaged over all processes.
@@ -107,11 +112,20 @@ class Stepper:
         views, losses = self._views(batch), self.stage.losses
         if len(views) == 2:
             fixed, moving = views
-            return pair_step(self._network, fixed, moving, losses)
+            return pair_step(self._network, fixed, moving, losses, self._guidance(batch))
         weight = self.stage.cycle_weight_at(batch.step)
         if self._share.pair is None:
             return triplet_step(self._network, views, losses, weight)
         return shared_triplet_step(self._network, views, losses, weight, self._share.pair, self._processes.from_trio)
+
+    def _guidance(self, batch: Batch) -> Guidance | None:
+        """What the label maps of real images say, on the network's device and grid."""
+        if not batch.labels:
+            return None
+        sampler, stride = self._sampler, self._network.config.resolution_vox
+        fixed, moving = (labels.to(self._processes.device) for labels in batch.labels)
+        seed = [sampler.seed, sampler.stage, batch.step, 3]
+        return guidance_of(fixed, moving, self.stage.losses.dice_labels, seed, stride)
 
     def _generated_step(self, batch: Batch) -> Terms:
         """As `_gradients`, on pairs made now, on the network's device and grid."""

@@ -1,31 +1,31 @@
 """Training on generated pairs: guided by their labels and true fields, alone or mixed with real ones."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from data_manifests.dataset import ManifestError
 from registration.sitreg import SITReg, SITRegConfig
+from registration.volume import VolumeError
 from registration.weights import load_weights
 from train import step as step_module
-from train.data import GroupSampler, TrainingImages
+from train.data import GroupSampler, Subset, TrainingImages
 from train.loop import train
-from train.losses import displacement_loss, soft_dice_loss
+from train.losses import displacement_loss, label_masks, soft_dice_loss
 from train.processes import Processes
 from train.recipe import Losses, Recipe
-from train.stages import as_views, pairwise_loss
+from train.stages import as_views, guidance_of, pairwise_loss
 from train.synthetic import Synthetic, generate_pair
 
 CPU = Processes(torch.device("cpu"))
 FACTORS = {"labels": 6, "shape_scale_vox": [6, 6], "deformation_scale_vox": [8, 12], "deformation_vox": [1, 1]}
-STAGE = {
-    "epochs": 2,
-    "items_per_epoch": 3,
-    "learning_rate": 2e-3,
-    "losses": {"ncc_window_vox": 5, "intermediate_weight": 0.01},
-}
+LOSSES = {"ncc_window_vox": 5, "intermediate_weight": 0.01}
+STAGE = {"epochs": 2, "items_per_epoch": 3, "learning_rate": 2e-3, "losses": LOSSES}
 
 
 def recipe(**synthetic):
@@ -48,20 +48,30 @@ def blocks(x):
 @pytest.mark.parametrize(("shift", "expected"), [(0, 0.0), (1, 1 - 3 / 4), (2, 1 - 2 / 4), (4, 1.0)])
 def test_soft_dice_of_shifted_blocks(shift, expected):
     still = torch.zeros(1, 3, 12, 10, 8)
-    loss = soft_dice_loss(blocks(2), blocks(2 + shift), still, torch.tensor([3.0, 5.0]))
+    fixed, moving = (label_masks(blocks(x), torch.tensor([3.0, 5.0]), 1) for x in (2, 2 + shift))
+    loss = soft_dice_loss(fixed, moving, still)
     assert float(loss) == pytest.approx(expected, abs=1e-6)
     still[:, 0] = shift
-    assert float(soft_dice_loss(blocks(2), blocks(2 + shift), still, torch.tensor([3.0]))) == pytest.approx(0, abs=1e-6)
+    assert float(soft_dice_loss(fixed, moving, still)) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_label_that_is_in_no_map_has_no_overlap_and_no_nan():
-    loss = soft_dice_loss(blocks(2), blocks(2), torch.zeros(1, 3, 12, 10, 8), torch.tensor([9.0]))
-    assert float(loss) == 1
+    nowhere = label_masks(blocks(2), torch.tensor([9.0]), 1)
+    assert float(soft_dice_loss(nowhere, nowhere, torch.zeros(1, 3, 12, 10, 8))) == 1
+
+
+def test_masks_of_a_coarser_grid_are_shares_of_its_voxels():
+    """A block from 3 to 7 covers half of the voxel over 2 and 3, two whole ones, and half of that over 6 and 7."""
+    masks = label_masks(blocks(3).to(torch.int16), torch.tensor([5, 3]), 2)
+    assert masks.shape == (1, 2, 6, 5, 4)
+    assert masks[0, 1, :, 2, 2].tolist() == [0, 0.5, 1, 0.5, 0, 0]
+    assert masks[0, 0, :, 4, 2].tolist() == [0, 0.5, 1, 0.5, 0, 0]
 
 
 def test_the_gradient_of_soft_dice_pulls_labels_over_each_other():
     disp_vox = torch.full((1, 3, 12, 10, 8), 0.4).requires_grad_()
-    soft_dice_loss(blocks(2), blocks(4), disp_vox, torch.tensor([3.0])).backward()
+    fixed, moving = (label_masks(blocks(x), torch.tensor([3.0]), 1) for x in (2, 4))
+    soft_dice_loss(fixed, moving, disp_vox).backward()
     assert disp_vox.grad[:, 0].sum() < 0  # a longer way along x makes the loss smaller
 
 
@@ -76,15 +86,14 @@ def test_terms_of_a_guided_pair_are_there_where_they_have_a_weight():
     network = SITReg(SITRegConfig(feature_channels=(4, 4), update_channels=(4, 4)))
     pairs = [generate_pair(Synthetic.model_validate(FACTORS), [seed], (20, 24, 16)) for seed in range(2)]
     views, guidance = as_views(pairs, 4, [0])
-    assert guidance.ids.numel() == 4
-    assert (guidance.ids > 0).all()
-    assert set(as_views(pairs, 99, [0])[1].ids.tolist()) == set(guidance.fixed_labels.unique().tolist()) - {0}
+    assert guidance.fixed_masks.shape == guidance.moving_masks.shape == (2, 4, 20, 24, 16)
+    assert as_views(pairs, 99, [0])[1].fixed_masks.shape[1] == 5  # of six ids, without 0
     weights = {"ncc_window_vox": 5, "intermediate_weight": 0.0, "diffusion_weight": 0.5}
     losses = Losses(ncc_weight=0, dice_weight=2, displacement_weight=0.25, **weights)
     total, terms, _ = pairwise_loss(network, *views, losses, guidance)
     assert set(terms) == {"loss", "diffusion", "dice", "displacement_error"}
     by_hand = 0.5 * terms["diffusion"] + 2 * (1 - terms["dice"]) + 0.25 * terms["displacement_error"]
-    assert float(total) == pytest.approx(by_hand, rel=1e-5)
+    assert total.item() == pytest.approx(by_hand, rel=1e-5)
     _, terms, _ = pairwise_loss(network, *views, Losses(**weights), guidance)
     assert set(terms) == {"loss", "ncc", "diffusion"}
 
@@ -147,10 +156,52 @@ def test_the_share_of_generated_steps(phantom_root, share):
         ({"synthetic": {"share": 0}}, "greater than 0"),
         ({"synthetic": {"share": 1, "losses": {"group_consistency_weight": 1}}}, "generated samples are pairs"),
         ({"synthetic": {"share": 1, "factors": {"labels": 1}}}, "greater than or equal to 2"),
-        ({"losses": {"dice_weight": 1}}, r"losses\.dice_weight: real pairs have no label maps"),
+        ({"losses": {"dice_weight": 1, "group_consistency_weight": 1}}, r"losses\.dice_weight: labels guide pairs"),
         ({"losses": {"displacement_weight": 1}}, r"losses\.displacement_weight: real pairs"),
     ],
 )
 def test_impossible_sources(changes, message):
     with pytest.raises(ValidationError, match=message):
         Recipe.model_validate({**recipe().model_dump(), "stages": [STAGE | changes]})
+
+
+def test_label_maps_of_real_images_guide(phantom_root, tmp_path):
+    losses = LOSSES | {"dice_weight": 1, "dice_labels": 8}
+    guided = Recipe.model_validate({**recipe().model_dump(), "stages": [STAGE | {"losses": losses}]})
+    train(guided, phantom_root, tmp_path, CPU)
+    log = log_of(tmp_path)
+    assert all(0.2 < entry["dice"] < 0.9 and "ncc" in entry for entry in log)
+    assert log[0]["loss"] == pytest.approx(1 - log[0]["dice"] - log[0]["ncc"] + log[0]["diffusion"], abs=0.02)
+
+
+def test_the_dice_of_training_is_that_of_the_label_maps(phantom_root):
+    """At full resolution and without motion, over all labels: as counted by hand."""
+    sampler = GroupSampler(TrainingImages(phantom_root, with_labels=True), seed=0, stage=0)
+    fixed, moving = sampler.labels([0])
+    guidance = guidance_of(fixed, moving, 1000, [0])
+    loss = soft_dice_loss(guidance.fixed_masks, guidance.moving_masks, torch.zeros(1, 3, *fixed.shape[2:]))
+    ids = [label for label in fixed.unique().tolist() if label]
+    dice = [2 * ((fixed == n) & (moving == n)).sum() / ((fixed == n).sum() + (moving == n).sum()) for n in ids]
+    assert float(loss) == pytest.approx(1 - float(np.mean(dice)), abs=1e-5)
+
+
+def test_missing_and_damaged_label_maps_are_named_before_anything_starts(phantom_root, tmp_path):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    (root / "labelsTr" / "LUMIRMRI_0001_0000.nii.gz").unlink()
+    with pytest.raises(ManifestError, match="labelsTr/LUMIRMRI_0001_0000"):
+        TrainingImages(root, with_labels=True)
+    shutil.copy(root / "imagesVal" / "LUMIRMRI_3455_0000.nii.gz", root / "labelsTr" / "LUMIRMRI_0001_0000.nii.gz")
+    (root / "labelsTr" / "LUMIRMRI_0002_0000.nii.gz").write_bytes(b"")
+    with pytest.raises(VolumeError, match=r"1 training image cannot be used.*\n.*labelsTr/LUMIRMRI_0002_0000"):
+        TrainingImages(root, with_labels=True)
+
+
+def test_few_shot_subsets_are_nested_and_seeded(phantom_root):
+    def names(count, seed=0):
+        return [path.name for path in TrainingImages(phantom_root, subset=Subset(count, seed)).paths]
+
+    assert set(names(2)) < set(names(3)) < set(names(4))
+    assert names(3) == sorted(names(3))
+    assert len({tuple(names(2, seed)) for seed in range(8)}) > 1
+    with pytest.raises(VolumeError, match="lists 4 training images; the recipe asks for n_images=5"):
+        names(5)
