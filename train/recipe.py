@@ -94,6 +94,8 @@ class Stage(_Part):
     items_per_epoch: PositiveInt
     """Pairs, or triplets where `losses` weight group consistency."""
     batch_size: PositiveInt = 1
+    samples_at_once: PositiveInt | None = None
+    """Samples of a process's share that are in memory together; gradients add up over the others. None for all."""
     learning_rate: PositiveFloat
     schedule: Literal["constant", "cosine"] = "constant"
     """cosine: the learning rate falls to 0 over the stage."""

@@ -28,6 +28,17 @@ def share_of_batch(stage: Stage, number: int, processes: Processes) -> Share:
     Raises:
         RecipeError: the batch cannot be shared evenly.
     """
+    share = _share(stage, number, processes)
+    at_once = stage.samples_at_once
+    if at_once is not None and len(share.places) % min(at_once, len(share.places)):
+        raise RecipeError(
+            f"stages.{number}.samples_at_once: found {at_once}, which does not divide the {len(share.places)} samples "
+            "of a process; their gradients would not count alike. Choose a divisor."
+        )
+    return share
+
+
+def _share(stage: Stage, number: int, processes: Processes) -> Share:
     batch, size = stage.batch_size, processes.size
     if batch % size == 0:
         return Share(_part(processes.rank, batch // size))

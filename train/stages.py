@@ -163,37 +163,40 @@ def views_of(images: Iterable[Volume5d], stride: int) -> list[View]:
 
 
 def as_views(
-    pairs: Sequence[SyntheticPair], most_labels: int, seed: Sequence[int]
+    pairs: Sequence[SyntheticPair], most_labels: int, seeds: Sequence[Sequence[int]]
 ) -> tuple[tuple[View, View], Guidance]:
     """Generated pairs as a batch: the fixed and the moving view, and what is known of them.
 
     Args:
-        most_labels, seed: see `guidance_of`.
+        most_labels, seeds: see `guidance_of`.
     """
     fixed, moving, fixed_labels, moving_labels, disp_vox = (
         torch.cat([getattr(pair, name) for pair in pairs])
         for name in ("fixed", "moving", "fixed_labels", "moving_labels", "disp_vox")
     )
-    guidance = guidance_of(fixed_labels, moving_labels, most_labels, seed)
+    guidance = guidance_of(fixed_labels, moving_labels, most_labels, seeds)
     return (View(fixed, fixed), View(moving, moving)), replace(guidance, disp_vox=disp_vox)
 
 
 def guidance_of(
     fixed_labels: Shaped[Tensor, "batch 1 x y z"],
     moving_labels: Shaped[Tensor, "batch 1 x y z"],
-    most_labels: int,
-    seed: Sequence[int],
+    count: int,
+    seeds: Sequence[Sequence[int]],
     stride: int = 1,
 ) -> Guidance:
-    """Masks, on the grid coarser by `stride`, of labels that the fixed maps have.
+    """Masks, on the grid coarser by `stride`, of labels that each fixed map has, 0 not among them.
 
     Args:
-        most_labels: how many of them, 0 not among them, guide the step.
-        seed: numbers that this choice depends on.
+        count: how many guide a pair; of fewer, some guide twice.
+        seeds: of each pair, the numbers that the choice depends on; so a batch is the mean of its pairs.
     """
-    ids = fixed_labels.unique()
-    present = ids[ids > 0] if (ids > 0).any() else ids
-    order = np.random.default_rng(seed).permutation(len(present))[:most_labels]
-    chosen = present[torch.as_tensor(order, device=present.device)]
-    fixed, moving = (label_masks(labels, chosen, stride) for labels in (fixed_labels, moving_labels))
-    return Guidance(fixed, moving)
+    fixed, moving = [], []
+    for own_fixed, own_moving, seed in zip(fixed_labels.split(1), moving_labels.split(1), seeds, strict=True):
+        ids = own_fixed.unique()
+        present = ids[ids > 0] if (ids > 0).any() else ids
+        order = np.resize(np.random.default_rng(seed).permutation(len(present)), count)
+        chosen = present[torch.as_tensor(order, device=present.device)]
+        fixed.append(label_masks(own_fixed, chosen, stride))
+        moving.append(label_masks(own_moving, chosen, stride))
+    return Guidance(torch.cat(fixed), torch.cat(moving))

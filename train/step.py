@@ -50,6 +50,21 @@ class Batch:
     labels: list[Tensor] = field(default_factory=list)
     """The label maps of the images (int16), where they guide."""
 
+    def parts(self, at_once: int | None) -> list[Batch]:
+        """The batch in pieces of `at_once` samples each; None for one piece."""
+        if at_once is None or at_once >= len(self.samples):
+            return [self]
+        starts = range(0, len(self.samples), at_once)
+        return [
+            Batch(
+                self.step,
+                self.samples[start : start + at_once],
+                [image[start : start + at_once] for image in self.images],
+                [labels[start : start + at_once] for labels in self.labels],
+            )
+            for start in starts
+        ]
+
     @property
     def is_synthetic(self) -> bool:
         """Whether its pairs are generated from the numbers of its samples."""
@@ -106,7 +121,16 @@ class Stepper:
         return terms
 
     def _gradients(self, batch: Batch) -> Terms:
-        """Add the gradients of this process's share; returns its terms."""
+        """Add the mean of the gradients of this process's share, some samples at once; returns the mean terms."""
+        parts = batch.parts(self.stage.samples_at_once)
+        terms = [self._gradients_of_part(part) for part in parts]
+        if len(parts) > 1:
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad /= len(parts)
+        return {name: sum(of_part[name] for of_part in terms) / len(terms) for name in terms[0]}
+
+    def _gradients_of_part(self, batch: Batch) -> Terms:
         if batch.is_synthetic:
             return self._generated_step(batch)
         views, losses = self._views(batch), self.stage.losses
@@ -122,10 +146,13 @@ class Stepper:
         """What the label maps of real images say, on the network's device and grid."""
         if not batch.labels:
             return None
-        sampler, stride = self._sampler, self._network.config.resolution_vox
+        stride = self._network.config.resolution_vox
         fixed, moving = (labels.to(self._processes.device) for labels in batch.labels)
-        seed = [sampler.seed, sampler.stage, batch.step, 3]
-        return guidance_of(fixed, moving, self.stage.losses.dice_labels, seed, stride)
+        return guidance_of(fixed, moving, self.stage.losses.dice_labels, self._label_seeds(batch), stride)
+
+    def _label_seeds(self, batch: Batch) -> list[list[int]]:
+        """What the choice of each sample's labels depends on."""
+        return [[self._sampler.seed, self._sampler.stage, sample, 3] for sample in batch.samples]
 
     def _generated_step(self, batch: Batch) -> Terms:
         """As `_gradients`, on pairs made now, on the network's device and grid."""
@@ -137,7 +164,7 @@ class Stepper:
                 generate_pair(source.factors, [sampler.seed, sampler.stage, sample], shape, self._processes.device)
                 for sample in batch.samples
             ]
-        views, guidance = as_views(pairs, source.losses.dice_labels, [sampler.seed, sampler.stage, batch.step, 3])
+        views, guidance = as_views(pairs, source.losses.dice_labels, self._label_seeds(batch))
         return pair_step(self._network, *views, source.losses, guidance)
 
     def _views(self, batch: Batch) -> list[View]:

@@ -80,7 +80,7 @@ class TrainRun(Job):
 
     @property
     def name(self) -> str:
-        """As in the class."""
+        """`runs/<row>/seed<n>`, the run folder."""
         return f"runs/{self.run.folder}"
 
     @property
@@ -89,15 +89,15 @@ class TrainRun(Job):
         return [f"runs/{self.run.start.folder}"] if self.run.start is not None else []
 
     def require_own_folder(self, out: Path) -> None:
-        """As in the class."""
+        """Raise RecipeError where the run folder holds a run of another recipe."""
         RunFolder(out / self.name, self.run.recipe).require_own()
 
     def is_done(self, out: Path) -> bool:
-        """As in the class."""
+        """Whether the last step is in a checkpoint and in the weights."""
         return RunFolder(out / self.name, self.run.recipe).is_done
 
     def do(self, at: Workplace) -> None:
-        """As in the class."""
+        """Train on from where the run stands; at the deadline it stops with a checkpoint."""
         start = at.out / self.needs[0] if self.needs else None
         processes = Processes(at.place.device)
         train(self.run.recipe, at.data, at.out / self.name, processes, at.deadline, at.cache, start)
@@ -111,7 +111,7 @@ class ScoreRow(Job):
 
     @property
     def name(self) -> str:
-        """As in the class."""
+        """`rows/<row>`."""
         return f"rows/{self.row.folder}"
 
     @property
@@ -120,11 +120,11 @@ class ScoreRow(Job):
         return [f"runs/{run.folder}" for run in self.row.runs]
 
     def is_done(self, out: Path) -> bool:
-        """As in the class."""
+        """Whether the row was scored with the weights that its runs have now."""
         return _read_card(out / self.name) == self._card(out)
 
     def do(self, at: Workplace) -> None:
-        """As in the class."""
+        """Make the fields that are not there yet, and score them."""
         weights = [self._weights(run, at.out) for run in self.row.runs]
         folder = at.out / self.name
         status = predict_dataset(find_dataset_json(at.data), at.data, folder / "fields", weights, at.place)
@@ -149,7 +149,7 @@ class ScoreReference(Job):
 
     @property
     def name(self) -> str:
-        """As in the class."""
+        """`references/<method>`."""
         return f"references/{self.baseline}"
 
     @property
@@ -158,11 +158,11 @@ class ScoreReference(Job):
         return []
 
     def is_done(self, out: Path) -> bool:
-        """As in the class."""
+        """Whether this version of the method was scored."""
         return _read_card(out / self.name) == self._card()
 
     def do(self, at: Workplace) -> None:
-        """As in the class."""
+        """Make the fields that are not there yet, and score them."""
         folder = at.out / self.name
         failures = run_baseline(self.baseline, find_dataset_json(at.data), at.data, folder / "fields")
         if failures:

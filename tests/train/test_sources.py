@@ -18,7 +18,8 @@ from train.data import GroupSampler, Subset, TrainingImages
 from train.loop import train
 from train.losses import displacement_loss, label_masks, soft_dice_loss
 from train.processes import Processes
-from train.recipe import Losses, Recipe
+from train.recipe import Losses, Recipe, RecipeError, Stage
+from train.sharing import share_of_batch
 from train.stages import as_views, guidance_of, pairwise_loss
 from train.synthetic import Synthetic, generate_pair
 
@@ -85,9 +86,10 @@ def test_terms_of_a_guided_pair_are_there_where_they_have_a_weight():
     torch.manual_seed(0)
     network = SITReg(SITRegConfig(feature_channels=(4, 4), update_channels=(4, 4)))
     pairs = [generate_pair(Synthetic.model_validate(FACTORS), [seed], (20, 24, 16)) for seed in range(2)]
-    views, guidance = as_views(pairs, 4, [0])
+    views, guidance = as_views(pairs, 4, [[0], [1]])
     assert guidance.fixed_masks.shape == guidance.moving_masks.shape == (2, 4, 20, 24, 16)
-    assert as_views(pairs, 99, [0])[1].fixed_masks.shape[1] == 5  # of six ids, without 0
+    every = as_views(pairs, 10, [[0], [1]])[1].fixed_masks[0]  # five ids without 0, each twice
+    assert every.sum() == 2 * (pairs[0].fixed_labels > 0).sum()
     weights = {"ncc_window_vox": 5, "intermediate_weight": 0.0, "diffusion_weight": 0.5}
     losses = Losses(ncc_weight=0, dice_weight=2, displacement_weight=0.25, **weights)
     total, terms, _ = pairwise_loss(network, *views, losses, guidance)
@@ -103,7 +105,7 @@ def test_guidance_by_labels_alone_teaches_to_register(phantom_root, tmp_path):
     losses = {"ncc_weight": 0, "dice_weight": 1, "diffusion_weight": 0.05, "intermediate_weight": 0, "dice_labels": 5}
     factors = FACTORS | {"background_probability": 1}
     synthetic = {"share": 1, "factors": factors, "losses": losses}
-    stage = STAGE | {"items_per_epoch": 100, "learning_rate": 5e-3, "synthetic": synthetic}
+    stage = STAGE | {"items_per_epoch": 150, "learning_rate": 5e-3, "synthetic": synthetic}
     guided = Recipe.model_validate({**recipe().model_dump(), "stages": [stage]})
     trained, _ = load_weights(train(guided, phantom_root, tmp_path, CPU))
     assert all("ncc" not in entry and "dice" in entry for entry in log_of(tmp_path))
@@ -111,12 +113,40 @@ def test_guidance_by_labels_alone_teaches_to_register(phantom_root, tmp_path):
     untrained = SITReg(guided.network)
 
     def dice_of_others(network):
-        pairs = [generate_pair(Synthetic.model_validate(factors), [9, 9, number], (16, 20, 17)) for number in range(10)]
-        views, guidance = as_views(pairs, 5, [0])
+        pairs = [generate_pair(Synthetic.model_validate(factors), [9, 9, number], (16, 20, 17)) for number in range(20)]
+        views, guidance = as_views(pairs, 5, [[number] for number in range(20)])
         with torch.no_grad():
             return pairwise_loss(network, *views, Losses.model_validate(losses), guidance)[1]["dice"]
 
     assert dice_of_others(trained) > dice_of_others(untrained) + 0.008
+
+
+@pytest.mark.parametrize("kind", ["real", "guided", "generated"])
+def test_gradients_add_up_over_parts_of_a_batch(phantom_root, kind):
+    losses = LOSSES | ({"dice_weight": 1, "dice_labels": 4} if kind == "guided" else {})
+    changes = {"batch_size": 4, "losses": losses, "augmentation": {"noise_std": [0.1, 0.1]}}
+    if kind == "generated":
+        changes |= {"synthetic": {"share": 1, "factors": FACTORS}}
+    outcomes = []
+    for at_once in (None, 2, 1):
+        stage = Stage.model_validate(STAGE | changes | {"samples_at_once": at_once})
+        torch.manual_seed(0)
+        network = SITReg(recipe().network)
+        images = TrainingImages(phantom_root, with_labels=kind == "guided")
+        stepper = step_module.Stepper(network, stage, 0, GroupSampler(images, 0, 0), CPU)
+        terms = stepper.take(stepper.load(0))
+        outcomes.append((terms, [parameter.grad for parameter in network.parameters()]))
+    (terms, gradients), *others = outcomes
+    for other_terms, other_gradients in others:
+        assert other_terms == pytest.approx(terms, rel=1e-4, abs=1e-6)
+        for expected, found in zip(gradients, other_gradients, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_parts_that_do_not_count_alike_are_refused(phantom_root):
+    stage = Stage.model_validate(STAGE | {"batch_size": 4, "samples_at_once": 3})
+    with pytest.raises(RecipeError, match=r"samples_at_once: found 3, which does not divide the 4 samples"):
+        share_of_batch(stage, 0, CPU)
 
 
 def test_a_mixed_run_continues_bit_for_bit(phantom_root, tmp_path, monkeypatch):
@@ -178,7 +208,8 @@ def test_the_dice_of_training_is_that_of_the_label_maps(phantom_root):
     """At full resolution and without motion, over all labels: as counted by hand."""
     sampler = GroupSampler(TrainingImages(phantom_root, with_labels=True), seed=0, stage=0)
     fixed, moving = sampler.labels([0])
-    guidance = guidance_of(fixed, moving, 1000, [0])
+    count = len(fixed.unique()) - 1
+    guidance = guidance_of(fixed, moving, count, [[0]])
     loss = soft_dice_loss(guidance.fixed_masks, guidance.moving_masks, torch.zeros(1, 3, *fixed.shape[2:]))
     ids = [label for label in fixed.unique().tolist() if label]
     dice = [2 * ((fixed == n) & (moving == n)).sum() / ((fixed == n).sum() + (moving == n).sum()) for n in ids]
