@@ -46,6 +46,11 @@ class Column:
         """The scaled value of every case, inf and NaN among them."""
         return np.array([self.scale * method.cases[key][self.measure] for key in self.keys(method)], dtype=np.float64)
 
+    def finite(self, method: Method) -> Float64[ndarray, " cases"]:
+        """The values that are numbers."""
+        values = self.values(method)
+        return values[np.isfinite(values)]
+
 
 def two_digits(value: float) -> str:
     """Two significant digits, as the papers print NDV: 0.015, 0.0022, 3.2e-4."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eval.cases import EvaluationError
 from eval.leaderboard import LeaderboardResult
+from eval.scoring import by_measure
 
 CARD_NAME = "row.json"
 CaseKey = tuple[str, str]
@@ -88,6 +89,21 @@ def require_same_cases(methods: Sequence[Method]) -> None:
             )
 
 
+def read_card(folder: Path) -> MethodCard | None:
+    """The card of the row in a folder; None where there is none.
+
+    Raises:
+        EvaluationError: it cannot be used.
+    """
+    file = folder / CARD_NAME
+    if not file.exists():
+        return None
+    try:
+        return MethodCard.model_validate_json(file.read_text(encoding="utf-8"))
+    except (ValidationError, OSError) as error:
+        raise EvaluationError(f"{file}: not the card of a row: {error}") from error
+
+
 def _list(keys: Sequence[CaseKey]) -> str:
     shown = [f"{case} ({split})" for split, case in keys[:5]]
     return ", ".join([*shown, "…"] if len(keys) > len(shown) else shown)
@@ -113,21 +129,17 @@ def _read_method(path: Path) -> Method:
             f"{file}: {len(failed)} cases could not be scored ({', '.join(list(failed)[:5])}); a mean over the others "
             "would not compare. Repair them and score again."
         )
-    card_file = file.with_name(CARD_NAME)
     if separator:
         return Method(MethodCard(name=name), cases)
-    if card_file.exists():
-        try:
-            return Method(MethodCard.model_validate_json(card_file.read_text(encoding="utf-8")), cases)
-        except (ValidationError, OSError) as error:
-            raise EvaluationError(f"{card_file}: not the card of a row: {error}") from error
+    if (card := read_card(file.parent)) is not None:
+        return Method(card, cases)
     return Method(MethodCard(name=file.parent.name if file.stem == "metrics" else file.stem), cases)
 
 
 def _cases_of(guarded: dict[str, Any]) -> dict[CaseKey, dict[str, float]]:
     """`<method of the config>/<measure>` becomes `<measure>`: tables do not care what a config calls it."""
     return {
-        (split, case): {name.split("/")[-1]: value for name, value in reversed(measures.items())}
+        (split, case): by_measure(measures)
         for split, of_split in guarded["cases"].items()
         for case, measures in of_split.items()
     }

@@ -35,13 +35,12 @@ class Cell:
     @classmethod
     def of(cls, column: Column, method: Method) -> Cell | None:
         """The cell of a method; None where the column has no case."""
-        values = column.values(method)
-        finite = values[np.isfinite(values)]
-        if not values.size:
+        cases, finite = column.values(method).size, column.finite(method)
+        if not cases:
             return None
         if not finite.size:
-            return cls(np.nan, np.nan, 0, values.size)
-        return cls(float(finite.mean()), float(finite.std()), finite.size, values.size - finite.size)
+            return cls(np.nan, np.nan, 0, cases)
+        return cls(float(finite.mean()), float(finite.std()), finite.size, cases - finite.size)
 
 
 @dataclass(frozen=True)

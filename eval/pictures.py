@@ -67,13 +67,18 @@ def registration_figure(pair: RegisteredPair, title: str = "") -> Figure:
     figure.suptitle(title, fontsize="small")
     for row, axes_of_plane in enumerate(figure.subplots(len(_PLANES), len(columns))):
         for axes, name in zip(axes_of_plane, columns, strict=True):
-            PANELS[name](axes, pair, row, pair.middle[row])
-            axes.set_aspect("equal")
-            axes.set_xticks([])
-            axes.set_yticks([])
+            draw_panel(axes, pair, name, row)
             if row == 0:
                 axes.set_title(name, fontsize="x-small")
     return figure
+
+
+def draw_panel(axes: Axes, pair: RegisteredPair, name: str, axis: int) -> None:
+    """One of PANELS in the plane orthogonal to `axis` through the middle of the brain, without ticks."""
+    PANELS[name](axes, pair, axis, pair.middle[axis])
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def plane_stack(pair: RegisteredPair, name: str, pixels_per_voxel: float) -> UInt8[ndarray, "height width 3"]:

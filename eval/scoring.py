@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypedDict
@@ -58,6 +58,11 @@ class CaseResult:
         self.measures[measure] = float(value)
         if not math.isfinite(value):
             self.causes[measure] = list(causes)
+
+
+def by_measure(measures: Mapping[str, float]) -> dict[str, float]:
+    """The measures without the method's name before the slash; of two that are then called alike, the first."""
+    return {name.split("/")[-1]: value for name, value in reversed(list(measures.items()))}
 
 
 def score_case(inputs: Inputs) -> CaseResult:

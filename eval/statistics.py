@@ -48,7 +48,7 @@ def compare_pairs(methods: Sequence[Method], pairs: Sequence[tuple[str, str]]) -
     for column in _columns(methods):
         of_column: list[dict[str, Any]] = []
         for first, second in pairs:
-            a, b = _finite_in_both(column, by_name[first], by_name[second])
+            a, b = _finite_in_all(column, (by_name[first], by_name[second]))
             low, high = interval_of_mean(a - b)
             of_column.append(
                 {
@@ -104,7 +104,7 @@ def compare_designs(methods: Sequence[Method]) -> pd.DataFrame:
     """
     lines = []
     for column in _columns(methods):
-        samples = [values[np.isfinite(values)] for values in (column.values(method) for method in methods)]
+        samples = [column.finite(method) for method in methods]
         if min(sample.size for sample in samples) < 2:
             continue
         tukey = _tukey_p(samples)
@@ -232,7 +232,7 @@ def _bootstrap(samples: Sequence[Values], statistic: Callable[..., ndarray], met
 def _wins(column: Column, methods: Sequence[Method]) -> list[int]:
     """How many others each method is significantly better than."""
     wins = [0] * len(methods)
-    samples = [values[np.isfinite(values)] for values in (column.values(method) for method in methods)]
+    samples = [column.finite(method) for method in methods]
     for one, other in combinations(range(len(methods)), 2):
         test = stats.ranksums(samples[one], samples[other])
         if test.pvalue < ALPHA:
@@ -258,8 +258,3 @@ def _finite_in_all(column: Column, methods: Sequence[Method]) -> Float64[ndarray
         [[column.scale * method.cases[key][column.measure] for key in keys] for method in methods], dtype=np.float64
     )
     return values[:, np.isfinite(values).all(axis=0)]
-
-
-def _finite_in_both(column: Column, first: Method, second: Method) -> tuple[Values, Values]:
-    a, b = _finite_in_all(column, (first, second))
-    return a, b

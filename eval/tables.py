@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from data_manifests.evaluation import Split
+from eval.columns import one_decimal, two_decimals
 from eval.leaderboard import DICE_KEYS, Aggregate, LeaderboardResult
 
 _MISSING = "–"
@@ -56,11 +57,7 @@ def _metric(kind: str) -> Callable[[LeaderboardResult], Aggregate | None]:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _voxels(value: float) -> str:
-    return f"{value:.2f}"
+    return one_decimal(100 * value)
 
 
 def _two_digits(value: float) -> str:
@@ -71,7 +68,7 @@ _COLUMNS = (
     _Column("Dice %\nin-\ndomain", _split_dice(Split.IN_DOMAIN), _percent),
     _Column("Dice %\nout-of-\ndomain", _split_dice(Split.OUT_OF_DOMAIN), _percent),
     _Column("Dice %\nmulti-\nmodal", _split_dice(Split.MULTI_MODAL), _percent),
-    _Column("TRE", _metric("tre"), _voxels),
-    _Column("HdDist95", _metric("hd95"), _voxels),
+    _Column("TRE", _metric("tre"), two_decimals),
+    _Column("HdDist95", _metric("hd95"), two_decimals),
     _Column("NDV %", _metric("ndv"), _two_digits),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_manifests.worklist import RequestError, require_writable
 from eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
-from eval.methods import CARD_NAME, MethodCard
+from eval.methods import MethodCard, read_card
 from eval.report.scores import write_report
 
 ZERO_FIELD = "zero field"
@@ -58,10 +58,7 @@ def _named(text: str) -> tuple[MethodCard, Path]:
     """A set of fields and what it is called: by the request, by the card beside it, or by its folder."""
     name, separator, rest = text.partition("=")
     folder = Path(rest if separator else text)
-    card = folder.parent / CARD_NAME
-    found = (
-        MethodCard.model_validate_json(card.read_text(encoding="utf-8"))
-        if card.exists()
-        else MethodCard(name=folder.name)
-    )
+    found = read_card(folder.parent)
+    if found is None:
+        return MethodCard(name=name if separator else folder.name), folder
     return (found.model_copy(update={"name": name}) if separator else found), folder

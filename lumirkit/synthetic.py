@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data_manifests.worklist import RequestError, require_writable
-from eval.pictures import PANELS, RegisteredPair, as_pixels, as_png
+from eval.pictures import RegisteredPair, as_pixels, as_png, draw_panel
 from registration.atomic import write_bytes_atomically
 from registration.warp import sample, sample_nearest
 from train.recipe import Recipe
@@ -38,10 +38,7 @@ def draw_sheet(recipe: Recipe, pairs: int, out: Path) -> None:
     for number, line in enumerate(figure.subplots(pairs, len(_COLUMNS), squeeze=False)):
         pair = _as_registered(generate_pair(source.factors, [recipe.seed, stage, number], SHAPE))
         for axes, name in zip(line, _COLUMNS, strict=True):
-            PANELS[name](axes, pair, 2, pair.middle[2])
-            axes.set_aspect("equal")
-            axes.set_xticks([])
-            axes.set_yticks([])
+            draw_panel(axes, pair, name, axis=2)
             if number == 0:
                 axes.set_title(name, fontsize="x-small")
     write_bytes_atomically(out, as_png(as_pixels(figure)))

@@ -19,7 +19,7 @@ from eval.folding import measure_folding
 from eval.inputs import Inputs
 from eval.inverse_consistency import inverse_consistency_error
 from eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
-from eval.scoring import score_case
+from eval.scoring import by_measure, score_case
 from registration.cohort import read_pair
 from registration.grid import coarsen_image, refine_displacement
 from registration.sitreg import INTENSITY_MAX, SITReg, register
@@ -134,9 +134,8 @@ def _validate(network: SITReg, pair: ValidationPair, draw: bool) -> tuple[Measur
         "inverse_error_vox": inverse_consistency_error(disp_vox, inverse_vox, mask),
     }
     if pair.case is not None:
-        scored = score_case(Inputs(pair.case, disp_vox)).measures
-        by_measure = {name.split("/")[-1]: value for name, value in scored.items()}
-        measures |= {ours: by_measure[theirs] for theirs, ours in _OF_LABELS.items() if theirs in by_measure}
+        scored = by_measure(score_case(Inputs(pair.case, disp_vox)).measures)
+        measures |= {ours: scored[theirs] for theirs, ours in _OF_LABELS.items() if theirs in scored}
     if not draw:
         return measures, None
     picture = RegisteredPair(fixed.data, moving.data, warped[0, 0].cpu().numpy(), disp_vox)

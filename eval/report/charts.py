@@ -14,6 +14,7 @@ from data_manifests.structures import structure_name
 from eval.columns import COLUMNS, Column
 from eval.leaderboard import LeaderboardResult
 from eval.methods import Method
+from eval.paper_table import Cell
 from eval.report.page import INK, METHOD_COLORS, as_svg, style
 from eval.statistics import interval_of_mean
 
@@ -31,9 +32,8 @@ def _distribution(column: Column, methods: Sequence[Method]) -> Markup:
         axes = figure.subplots()
         lost = 0
         for row, method in enumerate(methods):
-            values = column.values(method)
-            finite = values[np.isfinite(values)]
-            lost += values.size - finite.size
+            finite = column.finite(method)
+            lost += column.values(method).size - finite.size
             color = METHOD_COLORS[row % len(METHOD_COLORS)]
             spread = np.linspace(-0.22, 0.22, finite.size) if finite.size > 1 else np.zeros(finite.size)
             axes.scatter(finite, row + spread, s=14, color=color, alpha=0.7, linewidths=0)
@@ -52,8 +52,8 @@ def _distribution(column: Column, methods: Sequence[Method]) -> Markup:
 
 
 def _mean(column: Column, method: Method) -> float:
-    finite = [value for value in column.values(method) if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else float("nan")
+    cell = Cell.of(column, method)
+    return cell.mean if cell is not None else float("nan")
 
 
 def structure_charts(results: Mapping[str, LeaderboardResult]) -> dict[str, Markup]:

@@ -15,6 +15,7 @@ from eval.inputs import Inputs
 from eval.leaderboard import LeaderboardResult
 from eval.pictures import PANELS, RegisteredPair, as_webp, plane_stack
 from eval.report.page import as_data_uri
+from eval.scoring import by_measure
 from eval.warping import warp_labels
 from registration.cohort import read_pair
 from registration.warp import sample
@@ -70,7 +71,7 @@ def named(result: LeaderboardResult, names: Sequence[str]) -> list[Case]:
 
 
 def _goodness(measures: Mapping[str, float]) -> float:
-    values = {name.split("/")[-1]: value for name, value in measures.items()}
+    values = by_measure(measures)
     good = values["dice"] if "dice" in values else -values.get("tre_vox", np.nan)
     return good if np.isfinite(good) else -np.inf
 
@@ -119,7 +120,7 @@ def _picture(pair: RegisteredPair, panel: str) -> str:
 
 
 def _scores(measures: Mapping[str, float]) -> str:
-    values = {name.split("/")[-1]: value for name, value in measures.items()}
+    values = by_measure(measures)
     named = {column.measure: column for column in COLUMNS}
     return ", ".join(
         f"{column.heading.split()[0]} {column.number(column.scale * values[measure])}"

@@ -13,7 +13,7 @@ from data_manifests.dataset import find_dataset_json
 from data_manifests.worklist import RequestError
 from eval.baselines import BASELINES, run_baseline
 from eval.leaderboard import ScoringOptions, evaluate
-from eval.methods import CARD_NAME, MethodCard
+from eval.methods import CARD_NAME, MethodCard, read_card
 from registration.atomic import write_text_atomically
 from registration.weights import load_weights
 from submission.device import Place
@@ -121,7 +121,7 @@ class ScoreRow(Job):
 
     def is_done(self, out: Path) -> bool:
         """Whether the row was scored with the weights that its runs have now."""
-        return _read_card(out / self.name) == self._card(out)
+        return _scored_card(out / self.name) == self._card(out)
 
     def do(self, at: Workplace) -> None:
         """Make the fields that are not there yet, and score them."""
@@ -159,7 +159,7 @@ class ScoreReference(Job):
 
     def is_done(self, out: Path) -> bool:
         """Whether this version of the method was scored."""
-        return _read_card(out / self.name) == self._card()
+        return _scored_card(out / self.name) == self._card()
 
     def do(self, at: Workplace) -> None:
         """Make the fields that are not there yet, and score them."""
@@ -209,11 +209,8 @@ def _score(data: Path, folder: Path, card: MethodCard) -> None:
     write_text_atomically(folder / CARD_NAME, json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
 
 
-def _read_card(folder: Path) -> MethodCard | None:
-    card = folder / CARD_NAME
-    if not (card.exists() and (folder / "metrics.json").exists()):
-        return None
-    return MethodCard.model_validate_json(card.read_text(encoding="utf-8"))
+def _scored_card(folder: Path) -> MethodCard | None:
+    return read_card(folder) if (folder / "metrics.json").exists() else None
 
 
 def _hash(weights: Path) -> str:
