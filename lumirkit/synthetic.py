@@ -46,9 +46,10 @@ def draw_sheet(recipe: Recipe, pairs: int, out: Path) -> None:
 
 def _as_registered(pair: SyntheticPair) -> RegisteredPair:
     """The pair as if the true field had been found by registration."""
-    moved, moved_labels = sample(pair.moving, pair.disp_vox), sample_nearest(pair.moving_labels, pair.disp_vox)
-    fixed, moving, warped, labels, warped_labels = (
-        volume[0, 0].numpy() for volume in (pair.fixed, pair.moving, moved, pair.fixed_labels, moved_labels)
-    )
-    disp_vox = np.moveaxis(pair.disp_vox[0].numpy(), 0, -1)
-    return RegisteredPair(fixed, moving, warped, disp_vox, labels.astype(int), warped_labels.astype(int))
+    moved = sample(pair.moving, pair.disp_vox)
+    fixed, moving, warped = (volume[0, 0].numpy() for volume in (pair.fixed, pair.moving, moved))
+    labels = warped_labels = None
+    if pair.fixed_labels is not None and pair.moving_labels is not None:
+        moved_labels = sample_nearest(pair.moving_labels, pair.disp_vox)
+        labels, warped_labels = (each[0, 0].numpy().astype(int) for each in (pair.fixed_labels, moved_labels))
+    return RegisteredPair(fixed, moving, warped, np.moveaxis(pair.disp_vox[0].numpy(), 0, -1), labels, warped_labels)

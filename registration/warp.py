@@ -38,10 +38,16 @@ def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border
     return sampled.to(volume.dtype)
 
 
-def sample_nearest(volume: Volume5d, disp_vox: DisplacementVox) -> Volume5d:
-    """Read `volume`, label ids as floats, at the voxel nearest to x + u(x); beyond the grid at its border."""
+def sample_nearest(
+    volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border", "zeros"] = "border"
+) -> Volume5d:
+    """Read `volume`, label ids as floats, at the voxel nearest to x + u(x).
+
+    Args:
+        outside: what lies beyond the grid, its nearest border voxel or zero.
+    """
     grid = sampling_grid(disp_vox)
-    return F.grid_sample(volume, grid, mode="nearest", padding_mode="border", align_corners=False)
+    return F.grid_sample(volume, grid, mode="nearest", padding_mode=outside, align_corners=False)
 
 
 def compose(outer: DisplacementVox, inner: DisplacementVox) -> DisplacementVox:

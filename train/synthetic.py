@@ -94,8 +94,9 @@ class SyntheticPair:
 
     fixed: Volume5d
     moving: Volume5d
-    fixed_labels: Volume5d
-    moving_labels: Volume5d
+    fixed_labels: Volume5d | None
+    """None, as the other one, for a pair of an image that has no label map."""
+    moving_labels: Volume5d | None
     disp_vox: DisplacementVox
 
 
