@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from train.recipe import Change, Recipe, RecipeError, list_problems, make_recipe, parse_override, read_settings
+
+Value = TypeVar("Value")
 
 
 class Row(BaseModel):
@@ -22,6 +24,8 @@ class Row(BaseModel):
     name: str = Field(min_length=1)
     parent: str | None = None
     """The row that this one is a change of; None for the base recipe."""
+    recipe: Path | None = None
+    """A recipe, relative to the file's folder, in place of the base recipe, for this row and those that change it."""
     adds: tuple[str, ...] = ()
     """Ingredients that this row has beside those of its parent: its new check marks in the table."""
     set: Mapping[str, Any] = {}
@@ -89,11 +93,12 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
     except ValidationError as error:
         raise RecipeError(f"{path}: the ablation is not valid; correct these keys:\n{list_problems(error)}") from error
     lineages = _lineages(file.rows, path)
-    base = base or path.parent / file.base
-    settings, changes = read_settings(base), [parse_override(text) for text in overrides]
+    changes = [parse_override(text) for text in overrides]
     names: dict[str, str] = {}
     members: dict[str, list[Recipe]] = {}
     for row in file.rows:
+        own_base = _last([ancestor.recipe for ancestor in lineages[row.name]])
+        settings = read_settings(path.parent / own_base if own_base else base or path.parent / file.base)
         recipe = _recipe_of(settings, changes, lineages[row.name], f"{path}: row {row.name}")
         name = names.setdefault(
             _training(recipe), recipe.name
@@ -162,7 +167,7 @@ def _recipe_of(settings: DictConfig, changes: Sequence[Change], lineage: Sequenc
     return make_recipe(settings, [*changes, *own, ("name", folder_name(lineage[-1].name))], origin, stages)
 
 
-def _last(values: Sequence[int | None]) -> int | None:
+def _last(values: Sequence[Value | None]) -> Value | None:
     return next((value for value in reversed(values) if value is not None), None)
 
 

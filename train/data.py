@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,7 +47,7 @@ class TrainingImages:
 
         Args:
             cache: folder for the decoded images; None for memory, or the disk where memory is short.
-            subset: which of the images; None for all.
+            subset: which of the images, and in which order few are drawn from them; None for all.
             with_labels: decode their label maps, too.
 
         Raises:
@@ -59,8 +60,10 @@ class TrainingImages:
         listed = [entry.image for entry in dataset.training]
         if len(listed) < 2:
             raise VolumeError(f"{path}: lists {len(listed)} training images; expected at least 2 for a pair.")
-        if subset is not None:
-            listed = subset.of(listed, path)
+        drawn = (subset or Subset()).of(len(listed), path)
+        kept = sorted(drawn)
+        self._drawn = [kept.index(index) for index in drawn]
+        listed = [listed[index] for index in kept]
         maps = [beside_image(image, "labels") for image in listed] if with_labels else []
         require_files(root, [*listed, *maps], path)
         self.source = path
@@ -79,6 +82,10 @@ class TrainingImages:
     def __getitem__(self, index: int) -> Shaped[Tensor, "1 x y z"]:
         """One image, uint8 or float16, intensities as in the file; a view of what all processes share."""
         return torch.from_numpy(self._decoded[index])[None]
+
+    def few(self, count: int | None) -> list[int]:
+        """Indices of the first `count` images that the subset's seed draws: fewer are among more; None for all."""
+        return sorted(self._drawn[:count])
 
     def labels(self, index: int) -> Shaped[Tensor, "1 x y z"]:
         """The label map of one image, int16; only where the label maps were decoded."""
@@ -120,23 +127,23 @@ class TrainingImages:
 
 @dataclass(frozen=True)
 class Subset:
-    """The first `count` of the training images in an order that `seed` draws: fewer images are among more."""
+    """The first `count` of the training images (None for all) in an order that `seed` draws."""
 
-    count: int
-    seed: int
+    count: int | None = None
+    seed: int = 0
 
-    def of(self, images: Sequence[Path], source: Path) -> list[Path]:
-        """The chosen images, in the order of the list.
+    def of(self, listed: int, source: Path) -> list[int]:
+        """Numbers of the chosen images, in the order drawn.
 
         Raises:
             VolumeError: there are fewer.
         """
-        if len(images) < self.count:
+        if self.count is not None and listed < self.count:
             raise VolumeError(
-                f"{source}: lists {len(images)} training images; the recipe asks for n_images={self.count}. Lower it."
+                f"{source}: lists {listed} training images; the recipe asks for n_images={self.count}. Lower it."
             )
-        order = np.random.default_rng(self.seed).permutation(len(images))
-        return [images[index] for index in sorted(order[: self.count])]
+        order: list[int] = np.random.default_rng(self.seed).permutation(listed).tolist()
+        return order[: self.count]
 
 
 def _stored_dtype(path: Path, shape: tuple[int, int, int]) -> np.dtype[np.generic]:
@@ -192,16 +199,19 @@ class GroupSampler:
     Whatever the number of processes, and wherever an interrupted run continues, the samples are the same.
     """
 
-    def __init__(self, images: TrainingImages, seed: int, stage: int, group: int = 2) -> None:
-        """Draw `group` images a sample.
+    def __init__(
+        self, images: TrainingImages, seed: int, stage: int, group: int = 2, n_images: int | None = None
+    ) -> None:
+        """Draw `group` images a sample, from `n_images` of them (None for all).
 
         Raises:
             VolumeError: there are fewer images than a group has.
         """
-        if len(images) < group:
+        self._few = images.few(n_images)
+        if len(self._few) < group:
             raise VolumeError(
-                f"{images.source}: lists {len(images)} training images; a stage with group consistency draws {group} "
-                "different ones at a time. Add images, or set its group_consistency_weight to 0."
+                f"{images.source}: a stage has {len(self._few)} training images; with group consistency it draws "
+                f"{group} different ones at a time. Add images, or set its group_consistency_weight to 0."
             )
         self.images, self.seed, self.stage, self.group = images, seed, stage, group
 
@@ -209,21 +219,25 @@ class GroupSampler:
         """Indices of the images, of a pair (fixed, moving): every ordered group is equally likely, none repeats one."""
         generator = np.random.default_rng([self.seed, self.stage, sample])
         chosen: list[int] = []
-        for remaining in range(len(self.images), len(self.images) - self.group, -1):
+        for remaining in range(len(self._few), len(self._few) - self.group, -1):
             index = int(generator.integers(remaining))
             for taken in sorted(chosen):
                 index += index >= taken
             chosen.append(index)
-        return tuple(chosen)
+        return tuple(self._few[index] for index in chosen)
 
     def appearances(self, sample: int, ranges: Augmentation) -> list[Appearance]:
         """What is done to each image of a sample before the network sees it."""
         generator = np.random.default_rng([self.seed, self.stage, sample, 1])
         return [draw_appearance(ranges, generator) for _ in range(self.group)]
 
-    def is_synthetic(self, step: int, share: float) -> bool:
-        """Whether a step takes generated pairs; all samples of a step, and all processes, agree."""
-        return bool(np.random.default_rng([self.seed, self.stage, step, 2]).random() < share)
+    def source(self, step: int, shares: Sequence[float]) -> int | None:
+        """Which of the sources with these shares a step takes its pairs from; None for real pairs.
+
+        All samples of a step, and all processes, agree.
+        """
+        drawn = np.random.default_rng([self.seed, self.stage, step, 2]).random()
+        return next((number for number, end in enumerate(accumulate(shares)) if drawn < end), None)
 
     def names(self, samples: Iterable[int]) -> str:
         """The files of some samples, for messages."""
@@ -231,12 +245,18 @@ class GroupSampler:
             ", ".join(self.images.paths[index].name for index in self.indices(sample)) for sample in samples
         )
 
-    def batch(self, samples: Iterable[int]) -> list[Shaped[Tensor, "batch 1 x y z"]]:
-        """The images of some samples, one batch a place in the group, as they are kept (uint8 or float16)."""
-        groups = [[self.images[index] for index in self.indices(sample)] for sample in samples]
-        return [torch.stack(place) for place in zip(*groups, strict=True)]
+    def batch(self, samples: Iterable[int], group: int | None = None) -> list[Shaped[Tensor, "batch 1 x y z"]]:
+        """The images of some samples, one batch a place in the group, as they are kept (uint8 or float16).
 
-    def labels(self, samples: Iterable[int]) -> list[Shaped[Tensor, "batch 1 x y z"]]:
+        Args:
+            group: how many of each sample's images; None for all.
+        """
+        return self._stacked(self.images.__getitem__, samples, group)
+
+    def labels(self, samples: Iterable[int], group: int | None = None) -> list[Shaped[Tensor, "batch 1 x y z"]]:
         """The label maps of `batch`'s images (int16)."""
-        groups = [[self.images.labels(index) for index in self.indices(sample)] for sample in samples]
+        return self._stacked(self.images.labels, samples, group)
+
+    def _stacked(self, read: Callable[[int], Tensor], samples: Iterable[int], group: int | None) -> list[Tensor]:
+        groups = [[read(index) for index in self.indices(sample)[:group]] for sample in samples]
         return [torch.stack(place) for place in zip(*groups, strict=True)]

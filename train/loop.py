@@ -83,20 +83,29 @@ def _prepare(
     for number, stage in enumerate(recipe.stages):  # what is wrong with a late stage is said before the first
         check_stage(model.network, stage, number, processes)
     validation = Validation(data, recipe.validation, processes) if recipe.validation else None
-    subset = Subset(recipe.n_images, recipe.subset_seed) if recipe.n_images is not None else None
-    with_labels = any(stage.losses.dice_weight > 0 for stage in recipe.stages)
-    images = TrainingImages(data, processes, cache, subset, with_labels)
+    with_labels = any(stage.needs_label_maps for stage in recipe.stages)
+    images = TrainingImages(data, processes, cache, _few_shot(recipe), with_labels)
     samplers = [
-        GroupSampler(images, recipe.seed, number, stage.images_per_item) for number, stage in enumerate(recipe.stages)
+        GroupSampler(images, recipe.seed, number, stage.images_per_item, stage.n_images)
+        for number, stage in enumerate(recipe.stages)
     ]
     if processes.is_first:
         run.prepare(data, processes, start)
     processes.wait()
     run.restore_model(model)
     reporter = Reporter(run, processes)
+    if recipe.initial_weights is not None and run.last_step() == 0:
+        reporter.say(model.remark)
     if validation is not None:
         reporter.say(validation.remark)
     return _Job(recipe, model, samplers, validation, run, reporter, processes, deadline)
+
+
+def _few_shot(recipe: Recipe) -> Subset:
+    """The images that some stage trains on; generated pairs need none, but the shape of any."""
+    counts = [stage.n_images for stage in recipe.stages if stage.draws_images]
+    every = not counts or None in counts
+    return Subset(None if every else max(count for count in counts if count is not None), recipe.subset_seed)
 
 
 def _train_stage(job: _Job, number: int, step: int) -> tuple[int, bool]:
@@ -104,20 +113,20 @@ def _train_stage(job: _Job, number: int, step: int) -> tuple[int, bool]:
     stage, start = job.recipe.stages[number], job.recipe.start_of(number)
     stepper = Stepper(job.model.network, stage, number, job.samplers[number], job.processes)
     if step > start:
-        job.run.restore_optimizer(job.model.network, stepper.optimizer)
+        stepper.load_state(job.run.stage_state())
         _validate_if_due(job, number, step)
     late = False
-    batches = one_ahead(stepper.load, range(step - start, stage.steps))
+    batches = one_ahead(stepper.batches.load, range(step - start, stage.steps))
     with job.reporter.stage(number, step - start) as report, closing(batches):
         for batch in report.timed(batches):
             terms = stepper.take(batch)
             job.model.after_step()
             step = start + batch.step + 1
-            report.step(step, terms)
+            report.step(step, terms, stepper.learning_rate)
             late = job.processes.any(job.deadline.passed)
             if late or (batch.step + 1) % stage.steps_per_epoch == 0:
                 if job.processes.is_first:
-                    job.run.save(job.model, stepper.optimizer, number, step)
+                    job.run.save(job.model, stepper.state(), number, step)
                 if late:
                     break
                 _validate_if_due(job, number, step)

@@ -1,4 +1,4 @@
-"""The pairwise losses: local NCC inside the brains, diffusion of the displacement, its folded volume, and guidance.
+"""The pairwise losses: NCC and SSIM inside the brains, diffusion of the displacement, its folded volume, and guidance.
 
 Source: Honkamaa & Marttinen, MELBA 2024:026 and 2025; soft Dice as of Balakrishnan et al., "VoxelMorph", IEEE TMI 2019.
 """
@@ -6,12 +6,13 @@ Source: Honkamaa & Marttinen, MELBA 2024:026 and 2025; soft Dice as of Balakrish
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
-from registration.grid import DisplacementVox, Volume5d, coarsen_image
+from registration.grid import DisplacementVox, Volume5d
 from registration.jacobian import non_diffeomorphic_volume
 from registration.ncc import local_ncc
+from registration.ssim import local_ssim
 from registration.warp import sample
 
 _INSIDE = 0.999  # a linearly warped mask counts only where all its contributing voxels are inside
@@ -19,17 +20,19 @@ _INSIDE = 0.999  # a linearly warped mask counts only where all its contributing
 
 def masked_ncc_loss(fixed: Volume5d, moving: Volume5d, disp_vox: DisplacementVox, window: int) -> Float[Tensor, ""]:
     """Negative local NCC of `fixed` and `moving` warped by `disp_vox`, both cut to where both show brain (> 0)."""
+    return -local_ncc(*_where_both_show_brain(fixed, moving, disp_vox), window)
+
+
+def masked_ssim_loss(fixed: Volume5d, moving: Volume5d, disp_vox: DisplacementVox) -> Float[Tensor, ""]:
+    """1 - SSIM of `fixed` and `moving` (0…1) warped by `disp_vox`, both cut to where both show brain (> 0)."""
+    return 1 - local_ssim(*_where_both_show_brain(fixed, moving, disp_vox), data_range=1.0)
+
+
+def _where_both_show_brain(fixed: Volume5d, moving: Volume5d, disp_vox: DisplacementVox) -> tuple[Volume5d, Volume5d]:
+    """The fixed and the warped moving image, 0 where one of them is background."""
     warped, inside = sample(torch.cat([moving, (moving > 0).to(moving)], dim=1), disp_vox, "zeros").chunk(2, dim=1)
     both = ((inside >= _INSIDE) & (fixed > 0)).to(fixed)
-    return -local_ncc(fixed * both, warped * both, window)
-
-
-def label_masks(labels: Shaped[Tensor, "batch 1 x y z"], ids: Shaped[Tensor, " chosen"], stride: int) -> Volume5d:
-    """How much of each voxel of the grid coarser by `stride` is of each label, 0…1, one channel a label.
-
-    Memory grows with the number of labels, so a step takes some of many.
-    """
-    return torch.cat([coarsen_image((labels == label).float(), stride) for label in ids], dim=1)
+    return fixed * both, warped * both
 
 
 def soft_dice_loss(fixed: Volume5d, moving: Volume5d, disp_vox: DisplacementVox) -> Float[Tensor, ""]:

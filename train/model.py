@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from registration.sitreg import SITReg
-from registration.weights import WeightsError, load_weights
 from train.recipe import Recipe
+from train.transfer import start_from
 
 
 class Model:
@@ -25,14 +25,10 @@ class Model:
         """
         torch.manual_seed(recipe.seed)
         self.network = SITReg(recipe.network).to(device)
+        self.remark = "started from random numbers"
+        """What the network was made from."""
         if recipe.initial_weights is not None:
-            initial, card = load_weights(recipe.initial_weights)
-            if card.network != recipe.network:
-                raise WeightsError(
-                    f"{recipe.initial_weights}: holds a network {card.network}; the recipe trains {recipe.network}. "
-                    "Give the recipe the network of its initial weights."
-                )
-            self.network.load_state_dict(initial.state_dict())
+            self.remark = start_from(recipe.initial_weights, recipe, self.network)
         self.network.convolutions, self.network.recompute = recipe.convolutions, recipe.recompute
         self._average: AveragedModel | None = None
         if recipe.ema_decay is not None:

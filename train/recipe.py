@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -14,17 +13,16 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from registration.sitreg import Convolutions, SITRegConfig
 from train.augment import Augmentation
-from train.synthetic import Synthetic
+from train.sources import OneImageSource, Source, SyntheticSource
+from train.weighting import Losses, Uncertainty
 
 Change = tuple[str, Any]
 """A key of a recipe, such as `stages.0.epochs`, and the value that it is given."""
@@ -40,53 +38,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Losses(_Part):
-    """Weighted terms of a pair, both directions, and of the cycle of a triplet."""
-
-    ncc_weight: NonNegativeFloat = 1.0
-    ncc_window_vox: PositiveInt = 11
-    """Edge of the local NCC window in voxels of the network's grid; odd."""
-    diffusion_weight: NonNegativeFloat = 1.0
-    ndv_weight: NonNegativeFloat = 0.0
-    """Weight of the sum over voxels of the non-diffeomorphic volume (NDV); the reference fine-tunes with 1e-5."""
-    intermediate_weight: NonNegativeFloat = 0.01
-    """Weight of the same losses on the registration reached after each coarser level; 0 leaves them out."""
-    dice_weight: NonNegativeFloat = 0.0
-    """Weight of the soft Dice loss of label maps."""
-    dice_labels: PositiveInt = 16
-    """How many labels, drawn anew at every step, the soft Dice is taken over."""
-    displacement_weight: NonNegativeFloat = 0.0
-    """Weight of the squared distance, in voxels squared, from the true field; for pairs that have one."""
-
-    group_consistency_weight: NonNegativeFloat = 0.0
-    """Weight of the cycle loss (the reference's is 40); above 0 the stage draws triplets instead of pairs."""
-    group_consistency_ramp_epochs: NonNegativeFloat = 0.0
-    """The weight above grows from 0 over this many epochs."""
-
-    @field_validator("ncc_window_vox")
-    @classmethod
-    def _odd(cls, window: int) -> int:
-        if window % 2 == 0:
-            raise ValueError(f"found {window}; expected an odd window, which has a centre voxel")
-        return window
-
-
-class SyntheticSource(_Part):
-    """Steps of a stage on generated pairs instead of real ones, with losses of their own."""
-
-    share: float = Field(gt=0, le=1)
-    """Probability that a step takes generated pairs: 1 - alpha of Roy et al.'s weighted transfer."""
-    factors: Synthetic = Synthetic()
-    losses: Losses = Losses(ncc_weight=0.0, dice_weight=1.0)
-    """Two images of different contrast have no NCC, so it is the label maps that guide."""
-
-    @model_validator(mode="after")
-    def _of_pairs(self) -> Self:
-        if self.losses.group_consistency_weight > 0:
-            raise ValueError("losses.group_consistency_weight: expected 0; generated samples are pairs")
-        return self
-
-
 class Stage(_Part):
     """One part of the schedule, with its own length, learning rate and losses."""
 
@@ -96,25 +47,68 @@ class Stage(_Part):
     batch_size: PositiveInt = 1
     samples_at_once: PositiveInt | None = None
     """Samples of a process's share that are in memory together; gradients add up over the others. None for all."""
+    n_images: int | None = Field(default=None, ge=2)
+    """Train on so many of the images only; fewer are among more. None for all."""
     learning_rate: PositiveFloat
-    schedule: Literal["constant", "cosine"] = "constant"
-    """cosine: the learning rate falls to 0 over the stage."""
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    """cosine: the learning rate falls to 0 over the stage; plateau: to a tenth whenever the loss no longer falls."""
+    plateau_patience_epochs: PositiveInt = 10
+    """How many epochs without a lower mean loss `plateau` waits for."""
     gradient_clip_norm: PositiveFloat | None = None
     """Longest gradient (2-norm over all parameters) that a step follows unshortened."""
     frozen: tuple[str, ...] = ()
     """Patterns of parameter names that this stage leaves as they are, such as `extractor.*`."""
     augmentation: Augmentation = Augmentation()
     losses: Losses = Losses()
-    """Of real images."""
+    """Of pairs or triplets of real images."""
     synthetic: SyntheticSource | None = None
+    """Generated pairs; steps that no source takes are of real images."""
+    one_image: OneImageSource | None = None
+    """Pairs made from one real image each."""
+    uncertainty: Uncertainty | None = None
+    """Learn the weights of the guiding terms; None keeps those of the losses."""
 
     @model_validator(mode="after")
     def _guided_by_what_there_is(self) -> Self:
         if self.losses.displacement_weight > 0:
             raise ValueError("losses.displacement_weight: real pairs have no true field; expected 0")
-        if self.losses.dice_weight > 0 and self.losses.group_consistency_weight > 0:
+        if self.losses.need_labels and self.losses.group_consistency_weight > 0:
             raise ValueError("losses.dice_weight: labels guide pairs; expected 0 beside group_consistency_weight")
         return self
+
+    @model_validator(mode="after")
+    def _shares_are_shares(self) -> Self:
+        for progress in (0.0, 1.0):
+            total = sum(source.share_at(progress) for source in self.sources)
+            if total > 1:
+                raise ValueError(f"the shares of synthetic and one_image: found {total:g} together; expected at most 1")
+        return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where pairs come from beside pairs of real images."""
+        return tuple(source for source in (self.synthetic, self.one_image) if source is not None)
+
+    @property
+    def draws_real(self) -> bool:
+        """Whether some of its steps may be on pairs or triplets of real images."""
+        return any(sum(source.share_at(progress) for source in self.sources) < 1 for progress in (0.0, 1.0))
+
+    @property
+    def draws_images(self) -> bool:
+        """Whether some of its steps may need real images."""
+        return self.draws_real or self.one_image is not None
+
+    @property
+    def all_losses(self) -> tuple[Losses, ...]:
+        """Those of all its steps, whatever their pairs come from."""
+        return (*((self.losses,) if self.draws_real else ()), *(source.losses for source in self.sources))
+
+    @property
+    def needs_label_maps(self) -> bool:
+        """Whether label maps of real images guide."""
+        of_pairs = self.draws_real and self.losses.need_labels
+        return of_pairs or (self.one_image is not None and self.one_image.losses.need_labels)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -131,10 +125,10 @@ class Stage(_Part):
         """2 for pairs, 3 for triplets."""
         return 3 if self.losses.group_consistency_weight > 0 else 2
 
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of a step of this stage, counted from 0."""
-        share = (1 + cos(pi * step / self.steps)) / 2 if self.schedule == "cosine" else 1.0
-        return self.learning_rate * share
+    def shares_at(self, step: int) -> list[float]:
+        """The share of each of its sources at a step, counted from 0."""
+        progress = step / max(1, self.steps - 1)
+        return [source.share_at(progress) for source in self.sources]
 
     def cycle_weight_at(self, step: int) -> float:
         """Weight of the cycle loss at a step of this stage, counted from 0."""
@@ -160,12 +154,12 @@ class Recipe(_Part):
     """bfloat16 is faster; weights, statistics, fields and losses stay in float32."""
     recompute: bool = False
     """Keep only what goes from level to level for the backward pass: a fraction of the memory for more time."""
-    n_images: int | None = Field(default=None, ge=2)
-    """Train on so many of the images only; of one `subset_seed` fewer images are among more."""
     subset_seed: int = 0
-    """Draws which images those are; members of an ensemble, whose seeds differ, share them."""
+    """Draws which images are the `n_images` of a stage; members of an ensemble, whose seeds differ, share them."""
     initial_weights: Path | None = None
-    """Weight file of the same network to start from; None starts from random numbers."""
+    """Weight file to start from; None starts from random numbers."""
+    initial_parts: Literal["all", "matching"] = "all"
+    """all: the weights are of the same network; matching: take those whose name and shape fit, of any network."""
     stages: tuple[Stage, ...] = Field(min_length=1)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Weights and validation use a running mean of the parameters, which keeps this share of itself each step."""
@@ -205,9 +199,24 @@ def parse_override(text: str) -> Change:
 def read_settings(path: Path) -> DictConfig:
     """The content of a YAML file, not yet checked.
 
+    A file that `extends` another one (named relative to its folder) has that one's keys where it has none of its own,
+    and changes some inside its lists by `set`: keys such as `stages.*.losses.ncc_weight`, each with a value.
+
     Raises:
-        RecipeError: the file cannot be read, or holds no mapping.
+        RecipeError: the file or one that it extends cannot be read, or holds no mapping.
     """
+    settings = _read_mapping(path)
+    if "extends" not in settings:
+        return settings
+    base = path.parent / str(settings.pop("extends"))
+    if base.resolve() == path.resolve():
+        raise RecipeError(f"{path}: extends itself; expected the name of another recipe.")
+    changes = settings.pop("set", {})
+    merged = cast(DictConfig, OmegaConf.merge(read_settings(base), settings))
+    return _changed(merged, [(str(key), value) for key, value in changes.items()], str(path))
+
+
+def _read_mapping(path: Path) -> DictConfig:
     try:
         settings = OmegaConf.load(path)
     except FileNotFoundError as error:
@@ -229,20 +238,28 @@ def make_recipe(settings: DictConfig, changes: Sequence[Change], origin: str, st
     Raises:
         RecipeError: a key is unknown, missing, of a wrong type or impossible.
     """
-    changed = settings.copy()
+    changed = _changed(settings, changes, origin)
     try:
-        for pattern, value in changes:
-            for key in _keys(pattern, changed):
-                OmegaConf.update(changed, key, value, merge=False)
         content = cast(dict[str, Any], OmegaConf.to_container(changed, resolve=True))
-    except (OmegaConfBaseException, TypeError) as error:
-        raise RecipeError(f"{origin}: the changed key {pattern} does not fit it: {error}") from error
+    except OmegaConfBaseException as error:
+        raise RecipeError(f"{origin}: {error}") from error
     if stages is not None:
         content["stages"] = content["stages"][:stages]
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{origin}: the recipe is not valid; correct these keys:\n{list_problems(error)}") from error
+
+
+def _changed(settings: DictConfig, changes: Sequence[Change], origin: str) -> DictConfig:
+    changed = settings.copy()
+    for pattern, value in changes:
+        try:
+            for key in _keys(pattern, changed):
+                OmegaConf.update(changed, key, value, merge=False)
+        except (OmegaConfBaseException, TypeError) as error:
+            raise RecipeError(f"{origin}: the changed key {pattern} does not fit it: {error}") from error
+    return changed
 
 
 def list_problems(error: ValidationError) -> str:

@@ -14,10 +14,10 @@ from registration.memory import peak_bytes_on
 from registration.progress import Progress
 from train.board import Board
 from train.model import Model
+from train.objective import Terms
 from train.processes import Processes
 from train.recipe import Stage
 from train.run_folder import RunFolder
-from train.stages import Terms
 from train.validation import ValidationResult
 
 Item = TypeVar("Item")
@@ -99,7 +99,7 @@ class StageReport:
             yield batch
             asked = time.monotonic()
 
-    def step(self, step: int, terms: Terms) -> None:
+    def step(self, step: int, terms: Terms, learning_rate: float) -> None:
         """A step is done; `step` counts over all stages."""
         if self._board is None:
             return
@@ -108,7 +108,7 @@ class StageReport:
         seconds = time.monotonic() - self._started
         of_stage = step - self._run.recipe.start_of(self._number) - 1
         machine = {
-            "learning_rate": self._stage.learning_rate_at(of_stage),
+            "learning_rate": learning_rate,
             "seconds": round(seconds, 3),
             "waited_seconds": round(self._waited, 4),
             "samples_per_second": round(self._stage.batch_size / (seconds + self._waited), 3),

@@ -10,22 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
 from data_manifests.worklist import require_writable
 from registration.atomic import write_atomically, write_bytes_atomically, write_text_atomically
-from registration.sitreg import SITReg
 from registration.weights import WeightsCard, save_weights
 from train.model import Model
 from train.processes import Processes
 from train.recipe import Recipe, RecipeError, recipe_yaml
 
 _LOG, _VALIDATION = "log.jsonl", "validation.jsonl"
-_FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 Entry = Mapping[str, float | int | str]
 
@@ -140,16 +136,18 @@ class RunFolder:
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             write_text_atomically(path, "".join(kept))
 
-    def save(self, model: Model, optimizer: torch.optim.Optimizer, stage: int, step: int) -> None:
+    def save(self, model: Model, stage_state: Mapping[str, Tensor], stage: int, step: int) -> None:
         """Write a checkpoint and the weights; of older checkpoints the recipe says how many are kept.
+
+        Args:
+            stage_state: what continuing the stage needs beside the model, see `Stepper.state`.
 
         Raises:
             CheckpointError: there is no room, or the folder cannot be written any more.
         """
         tensors = {f"network/{name}": tensor for name, tensor in model.network.state_dict().items()}
         tensors |= {f"average/{name}": tensor for name, tensor in model.average_state().items()}
-        state = get_optimizer_state_dict(model.network, optimizer, options=_FLAT)
-        tensors |= {f"optimizer/{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+        tensors |= {f"stage/{name}": tensor for name, tensor in stage_state.items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         path = self.path / "checkpoints" / f"step_{step:08d}.safetensors"
         metadata = {"stage": str(stage), "step": str(step)}
@@ -202,11 +200,9 @@ class RunFolder:
             model.network.load_state_dict(self._tensors("network/"))
             model.load_average(self._tensors("average/"))
 
-    def restore_optimizer(self, network: SITReg, optimizer: torch.optim.Optimizer) -> None:
-        """Load the optimizer's moments from the newest checkpoint; its learning rate stays the stage's own."""
-        template = get_optimizer_state_dict(network, optimizer, options=_FLAT)
-        flat: dict[str, Any] = {**template, **self._tensors("optimizer/")}
-        set_optimizer_state_dict(network, optimizer, flat, options=_FLAT)
+    def stage_state(self) -> dict[str, Tensor]:
+        """The `stage_state` of the newest checkpoint."""
+        return self._tensors("stage/")
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.path / "checkpoints").glob("step_*.safetensors"))

@@ -1,78 +1,37 @@
-"""One optimizer step of a stage: images in, gradients of all processes averaged, parameters changed."""
+"""One optimizer step of a stage: batch in, gradients of all processes averaged, parameters changed."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from math import isfinite
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
-from registration.grid import coarse_shape
 from registration.sitreg import SITReg
-from train.augment import Augmentation
+from train.batch import Batch, Batches
 from train.data import GroupSampler
+from train.learning_rate import LearningRate
+from train.objective import Objective, Terms
 from train.processes import Processes
 from train.recipe import RecipeError, Stage
 from train.sharing import share_of_batch
-from train.stages import (
-    Guidance,
-    Terms,
-    View,
-    as_views,
-    guidance_of,
-    make_view,
-    pair_step,
-    shared_triplet_step,
-    triplet_step,
-    views_of,
-)
-from train.synthetic import generate_pair
+from train.stages import pair_step, shared_triplet_step, triplet_step
+from train.weighting import LearnedWeights
+
+_FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
+_MOMENTS, _WEIGHTS, _SCHEDULE = "optimizer/", "weights/", "schedule"
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says where it stopped and what is left."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one process has to do in step `step` of a stage, counted from 0: numbers of its samples, and their images.
-
-    The images are uint8 or float16, (batch, 1, X, Y, Z), one entry a place in the pair or triplet; none where the pairs
-    are to be generated.
-    """
-
-    step: int
-    samples: list[int]
-    images: list[Tensor]
-    labels: list[Tensor] = field(default_factory=list)
-    """The label maps of the images (int16), where they guide."""
-
-    def parts(self, at_once: int | None) -> list[Batch]:
-        """The batch in pieces of `at_once` samples each; None for one piece."""
-        if at_once is None or at_once >= len(self.samples):
-            return [self]
-        starts = range(0, len(self.samples), at_once)
-        return [
-            Batch(
-                self.step,
-                self.samples[start : start + at_once],
-                [image[start : start + at_once] for image in self.images],
-                [labels[start : start + at_once] for labels in self.labels],
-            )
-            for start in starts
-        ]
-
-    @property
-    def is_synthetic(self) -> bool:
-        """Whether its pairs are generated from the numbers of its samples."""
-        return not self.images
-
-
 class Stepper:
-    """Loads the batches of one stage and takes its steps."""
+    """Takes the steps of one stage."""
 
     def __init__(self, network: SITReg, stage: Stage, number: int, sampler: GroupSampler, processes: Processes) -> None:
         """Prepare stage `number` with an optimizer of its own.
@@ -82,21 +41,24 @@ class Stepper:
         """
         self.stage, self._network, self._sampler, self._processes = stage, network, sampler, processes
         self._share = share_of_batch(stage, number, processes)
-        self._parameters = trained_parameters(network, stage)
+        self.batches = Batches(stage, sampler, self._share.places, network.config.resolution_vox, processes.device)
+        self._schedule = LearningRate(stage)
+        self.learning_rate = stage.learning_rate
+        """Of the last step."""
+        self._learned: LearnedWeights | None = None
+        groups = [{"params": trained_parameters(network, stage), "full_rate": stage.learning_rate}]
+        if stage.uncertainty is not None:
+            terms = (name for losses in stage.all_losses for name in losses.guiding)
+            self._learned = LearnedWeights(set(terms)).to(processes.device)
+            groups.append({"params": [*self._learned.parameters()], "full_rate": stage.uncertainty.learning_rate})
         # A stage has its own optimizer: continuing another stage's would bring back that stage's learning rate.
-        self.optimizer = torch.optim.Adam(self._parameters, lr=stage.learning_rate)
+        self._optimizer = torch.optim.Adam(groups)
+        self._trained = nn.ModuleDict({"network": network} | ({"weights": self._learned} if self._learned else {}))
 
-    def load(self, step: int) -> Batch:
-        """Read the images of this process's share of a step, in memory from which a GPU can fetch them."""
-        samples = [step * self.stage.batch_size + place for place in self._share.places]
-        source = self.stage.synthetic
-        if source is not None and self._sampler.is_synthetic(step, source.share):
-            return Batch(step, samples, [])
-        images = self._sampler.batch(samples)
-        if self._processes.device.type == "cuda":
-            images = [image.pin_memory() for image in images]
-        guided = self.stage.losses.dice_weight > 0
-        return Batch(step, samples, images, self._sampler.labels(samples) if guided else [])
+    @property
+    def _parameters(self) -> list[Tensor]:
+        """All that the steps change."""
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
     def take(self, batch: Batch) -> Terms:
         """One step; returns the terms of the loss, averaged over all processes.
@@ -104,9 +66,11 @@ class Stepper:
         Raises:
             TrainingError: the loss is NaN or inf, or the device's memory is too small; no parameter was changed.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.stage.learning_rate_at(batch.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        share = self._schedule.share_at(batch.step)
+        self.learning_rate = share * self.stage.learning_rate
+        for group in self._optimizer.param_groups:
+            group["lr"] = share * group["full_rate"]
+        self._optimizer.zero_grad(set_to_none=True)
         try:
             own = self._gradients(batch)
         except torch.OutOfMemoryError as error:
@@ -117,8 +81,28 @@ class Stepper:
         self._processes.average_gradients(self._parameters)
         if self.stage.gradient_clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.stage.gradient_clip_norm)
-        self.optimizer.step()
+        self._optimizer.step()
+        self._schedule.after(batch.step, terms["loss"])
         return terms
+
+    def state(self) -> dict[str, Tensor]:
+        """What continuing this stage needs beside the network: moments, learned weights, and the schedule's memory."""
+        moments: Mapping[str, Any] = get_optimizer_state_dict(self._trained, self._optimizer, options=_FLAT)
+        state = {f"{_MOMENTS}{name}": value for name, value in moments.items() if isinstance(value, Tensor)}
+        if self._learned is not None:
+            state |= {f"{_WEIGHTS}{name}": tensor for name, tensor in self._learned.state_dict().items()}
+        return state | {_SCHEDULE: self._schedule.state()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a `state`; the learning rate stays that of the stage."""
+        if self._learned is not None:
+            self._learned.load_state_dict(_part_of(state, _WEIGHTS))
+        self._schedule.load(state[_SCHEDULE])
+        template: Mapping[str, Any] = get_optimizer_state_dict(self._trained, self._optimizer, options=_FLAT)
+        # A parameter that no step has used yet, the weight of a term of another source, has no moments to load.
+        unused = {name: torch.zeros_like(value) for name, value in template.items() if isinstance(value, Tensor)}
+        flat: dict[str, Any] = {**template, **unused, **_part_of(state, _MOMENTS)}
+        set_optimizer_state_dict(self._trained, self._optimizer, flat, options=_FLAT)
 
     def _gradients(self, batch: Batch) -> Terms:
         """Add the mean of the gradients of this process's share, some samples at once; returns the mean terms."""
@@ -131,54 +115,19 @@ class Stepper:
         return {name: sum(of_part[name] for of_part in terms) / len(terms) for name in terms[0]}
 
     def _gradients_of_part(self, batch: Batch) -> Terms:
-        if batch.is_synthetic:
-            return self._generated_step(batch)
-        views, losses = self._views(batch), self.stage.losses
+        objective = Objective((batch.source or self.stage).losses, self._learned)
+        views, guidance = self.batches.prepare(batch)
         if len(views) == 2:
             fixed, moving = views
-            return pair_step(self._network, fixed, moving, losses, self._guidance(batch))
+            return pair_step(self._network, fixed, moving, objective, guidance)
         weight = self.stage.cycle_weight_at(batch.step)
         if self._share.pair is None:
-            return triplet_step(self._network, views, losses, weight)
-        return shared_triplet_step(self._network, views, losses, weight, self._share.pair, self._processes.from_trio)
-
-    def _guidance(self, batch: Batch) -> Guidance | None:
-        """What the label maps of real images say, on the network's device and grid."""
-        if not batch.labels:
-            return None
-        stride = self._network.config.resolution_vox
-        fixed, moving = (labels.to(self._processes.device) for labels in batch.labels)
-        return guidance_of(fixed, moving, self.stage.losses.dice_labels, self._label_seeds(batch), stride)
-
-    def _label_seeds(self, batch: Batch) -> list[list[int]]:
-        """What the choice of each sample's labels depends on."""
-        return [[self._sampler.seed, self._sampler.stage, sample, 3] for sample in batch.samples]
-
-    def _generated_step(self, batch: Batch) -> Terms:
-        """As `_gradients`, on pairs made now, on the network's device and grid."""
-        assert self.stage.synthetic is not None
-        source, sampler = self.stage.synthetic, self._sampler
-        shape = coarse_shape(sampler.images.shape, self._network.config.resolution_vox)
-        with torch.no_grad():
-            pairs = [
-                generate_pair(source.factors, [sampler.seed, sampler.stage, sample], shape, self._processes.device)
-                for sample in batch.samples
-            ]
-        views, guidance = as_views(pairs, source.losses.dice_labels, self._label_seeds(batch))
-        return pair_step(self._network, *views, source.losses, guidance)
-
-    def _views(self, batch: Batch) -> list[View]:
-        """The images on the network's device and grid, each changed as its sample number says."""
-        device, stride = self._processes.device, self._network.config.resolution_vox
-        dtype = self._parameters[0].dtype
-        images = [image.to(device, non_blocking=True).to(dtype) for image in batch.images]  # small on its way to a GPU
-        if self.stage.augmentation == Augmentation():
-            return views_of(images, stride)
-        drawn = [self._sampler.appearances(sample, self.stage.augmentation) for sample in batch.samples]
-        return [make_view(image, stride, looks) for image, looks in zip(images, zip(*drawn, strict=True), strict=True)]
+            return triplet_step(self._network, views, objective, weight)
+        pair, from_all = self._share.pair, self._processes.from_trio
+        return shared_triplet_step(self._network, views, objective, weight, pair, from_all)
 
     def _not_finite(self, batch: Batch, own: Terms, terms: Terms) -> str:
-        names = f"generated pairs {batch.samples}" if batch.is_synthetic else self._sampler.names(batch.samples)
+        names = self._sampler.names(batch.samples) if batch.images else f"generated pairs {batch.samples}"
         guilty = "" if isfinite(own["loss"]) else names
         names = "; ".join(filter(None, self._processes.all_of(guilty)))
         return (
@@ -195,6 +144,10 @@ class Stepper:
             "convolutions=bfloat16, a lower batch_size (or more processes to share it), or network.resolution_vox=2, "
             f"with --set and a new --out. {str(error).splitlines()[0]}"
         )
+
+
+def _part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def check_stage(network: SITReg, stage: Stage, number: int, processes: Processes) -> None:

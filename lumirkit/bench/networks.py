@@ -15,11 +15,12 @@ from lumirkit.bench.work import Kind, Work
 from registration.ensemble import Ensemble
 from registration.sitreg import SITReg
 from submission.predictor import register_pair
-from train.recipe import Losses
-from train.stages import pairwise_loss, triplet_step, views_of
+from train.objective import Objective, pairwise_loss
+from train.stages import triplet_step, views_of
+from train.weighting import Losses
 
 # The public code's fine-tuning without group consistency: the final registration alone, so that both do the same.
-STEP_LOSSES = Losses(ncc_window_vox=11, diffusion_weight=1.0, ndv_weight=1e-5, intermediate_weight=0.0)
+STEP_LOSSES = Objective(Losses(ncc_window_vox=11, diffusion_weight=1.0, ndv_weight=1e-5, intermediate_weight=0.0))
 _LEARNING_RATE = 1e-4
 _CYCLE_WEIGHT = 40.0
 

@@ -25,7 +25,7 @@ def main(data: Path, out: Path, stage: Stage) -> None:
     with Processes.joined(torch.device("cpu")) as processes:
         sampler = GroupSampler(TrainingImages(data, processes), seed=1, stage=0, group=stage.images_per_item)
         stepper = Stepper(network, stage, 0, sampler, processes)
-        terms = stepper.take(stepper.load(0))
+        terms = stepper.take(stepper.batches.load(0))
         if processes.is_first:
             gradients = {name: parameter.grad.contiguous() for name, parameter in network.named_parameters()}
             save_file(gradients, out, metadata={"terms": json.dumps(terms)})

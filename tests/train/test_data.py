@@ -74,7 +74,7 @@ def test_triplets_hold_three_different_images_and_reach_every_order(tmp_path):
 
 def test_too_few_images_for_a_triplet(tmp_path):
     images = TrainingImages(small_dataset(tmp_path, 2))
-    with pytest.raises(VolumeError, match="lists 2 training images; a stage with group consistency draws 3"):
+    with pytest.raises(VolumeError, match="a stage has 2 training images; with group consistency it draws 3"):
         GroupSampler(images, 0, 0, group=3)
 
 

@@ -6,8 +6,11 @@ import torch
 from registration.sitreg import Registration, SITReg, SITRegConfig, register
 from train.augment import Appearance
 from train.group_consistency import CYCLE, cycle_loss
-from train.recipe import Losses, Stage
-from train.stages import make_view, pairwise_loss, triplet_step, views_of
+from train.learning_rate import LearningRate
+from train.objective import Objective, pairwise_loss
+from train.recipe import Stage
+from train.stages import make_view, triplet_step, views_of
+from train.weighting import Losses
 
 SHAPE = (10, 12, 14)
 
@@ -57,7 +60,7 @@ def triplet(seed=0):
 @pytest.mark.parametrize("appearances", [None, [Appearance(gamma=1.5, noise_std=0.02, noise_seed=3)]])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_gradients_are_those_of_the_whole_graph(network, appearances, recompute):
-    losses = Losses(ncc_window_vox=5, ndv_weight=1e-3, intermediate_weight=0.01)
+    losses = Objective(Losses(ncc_window_vox=5, ndv_weight=1e-3, intermediate_weight=0.01))
     views, weight = [make_view(image, 1, appearances) for image in triplet()], 40.0
     network.recompute = recompute
     terms = triplet_step(network, views, losses, weight)
@@ -79,7 +82,7 @@ def test_gradients_are_those_of_the_whole_graph(network, appearances, recompute)
 def test_the_loss_sees_clean_images(network):
     fixed, moving, _ = triplet()
     views = [make_view(image, 1, [Appearance(noise_std=0.2, noise_seed=1)]) for image in (fixed, moving)]
-    losses = Losses(ncc_window_vox=5, intermediate_weight=0)
+    losses = Objective(Losses(ncc_window_vox=5, intermediate_weight=0))
     _, _, registration = pairwise_loss(network, *views, losses)
     seen_as_they_are = register(network, fixed, moving)[-1]
     assert (registration.forward_vox - seen_as_they_are.forward_vox).abs().max() > 1e-3
@@ -102,6 +105,6 @@ def test_weights_grow_and_rates_fall():
     assert stage.images_per_item == 3
     assert stage.cycle_weight_at(0) == pytest.approx(4)
     assert stage.cycle_weight_at(9) == stage.cycle_weight_at(30) == 40
-    assert stage.learning_rate_at(0) == 1e-3
-    assert stage.learning_rate_at(20) == pytest.approx(5e-4)
+    assert LearningRate(stage).share_at(0) == 1
+    assert LearningRate(stage).share_at(20) == pytest.approx(0.5)
     assert Stage(epochs=1, items_per_epoch=1, learning_rate=1).images_per_item == 2

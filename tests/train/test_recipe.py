@@ -51,3 +51,34 @@ def test_unreadable_recipes(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
     with pytest.raises(RecipeError, match="not valid"):
         load_recipe(tmp_path / "list.yaml")
+
+
+def test_a_recipe_that_extends_another_one_says_only_what_differs(tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        f"extends: {LITE}\nname: own\nnetwork: {{input_transform: intensity}}\n"
+        "set: {stages.*.batch_size: 2, stages.1.losses.dice_weight: 0}\n"
+    )
+    (tmp_path / "heir.yaml").write_text("extends: own.yaml\nname: heir\nset: {stages.0.epochs: 1}\n")
+    lite, heir = load_recipe(LITE), load_recipe(tmp_path / "heir.yaml", ["seed=4"])
+    assert (heir.name, heir.seed, heir.network.input_transform) == ("heir", 4, "intensity")
+    assert heir.network.feature_channels == lite.network.feature_channels
+    assert [stage.batch_size for stage in heir.stages] == [2, 2]
+    assert (heir.stages[0].epochs, heir.stages[1].epochs) == (1, lite.stages[1].epochs)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("extends: own.yaml\n", "extends itself"),
+        ("extends: none.yaml\n", r"none\.yaml: no such recipe"),
+        (
+            f"extends: {LITE}\nset: {{stages.7.epochs: 1}}\n",
+            r"own\.yaml: .* stages\.7\.epochs does not fit",
+        ),
+        (f"extends: {LITE}\nset: {{stages.0.epoch: 1}}\n", r"stages\.0\.epoch: Extra inputs"),
+    ],
+)
+def test_recipes_that_extend_nothing(tmp_path, content, message):
+    (tmp_path / "own.yaml").write_text(content)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(tmp_path / "own.yaml")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,13 +16,15 @@ from registration.volume import VolumeError
 from registration.weights import load_weights
 from train import step as step_module
 from train.data import GroupSampler, Subset, TrainingImages
+from train.guidance import guidance_of, label_masks
 from train.loop import train
-from train.losses import displacement_loss, label_masks, soft_dice_loss
+from train.losses import displacement_loss, soft_dice_loss
+from train.objective import Objective, View, pairwise_loss
 from train.processes import Processes
-from train.recipe import Losses, Recipe, RecipeError, Stage
+from train.recipe import Recipe, RecipeError, Stage
 from train.sharing import share_of_batch
-from train.stages import as_views, guidance_of, pairwise_loss
 from train.synthetic import Synthetic, generate_pair
+from train.weighting import Losses
 
 CPU = Processes(torch.device("cpu"))
 FACTORS = {"labels": 6, "shape_scale_vox": [6, 6], "deformation_scale_vox": [8, 12], "deformation_vox": [1, 1]}
@@ -33,6 +36,16 @@ def recipe(**synthetic):
     network = {"resolution_vox": 2, "feature_channels": [4, 4], "update_channels": [4, 4]}
     stage = STAGE | {"synthetic": {"share": 0.5, "factors": FACTORS} | synthetic}
     return Recipe.model_validate({"name": "tiny", "network": network, "stages": [stage]})
+
+
+def as_views(pairs, labels):
+    """A batch of generated pairs, guided by so many labels and by the true field."""
+    fixed, moving, fixed_labels, moving_labels, disp_vox = (
+        torch.cat([getattr(pair, name) for pair in pairs])
+        for name in ("fixed", "moving", "fixed_labels", "moving_labels", "disp_vox")
+    )
+    guidance = guidance_of(fixed_labels, moving_labels, labels, [[number] for number in range(len(pairs))])
+    return (View(fixed, fixed), View(moving, moving)), replace(guidance, disp_vox=disp_vox)
 
 
 def log_of(run):
@@ -86,17 +99,17 @@ def test_terms_of_a_guided_pair_are_there_where_they_have_a_weight():
     torch.manual_seed(0)
     network = SITReg(SITRegConfig(feature_channels=(4, 4), update_channels=(4, 4)))
     pairs = [generate_pair(Synthetic.model_validate(FACTORS), [seed], (20, 24, 16)) for seed in range(2)]
-    views, guidance = as_views(pairs, 4, [[0], [1]])
+    views, guidance = as_views(pairs, 4)
     assert guidance.fixed_masks.shape == guidance.moving_masks.shape == (2, 4, 20, 24, 16)
-    every = as_views(pairs, 10, [[0], [1]])[1].fixed_masks[0]  # five ids without 0, each twice
+    every = as_views(pairs, 10)[1].fixed_masks[0]  # five ids without 0, each twice
     assert every.sum() == 2 * (pairs[0].fixed_labels > 0).sum()
     weights = {"ncc_window_vox": 5, "intermediate_weight": 0.0, "diffusion_weight": 0.5}
     losses = Losses(ncc_weight=0, dice_weight=2, displacement_weight=0.25, **weights)
-    total, terms, _ = pairwise_loss(network, *views, losses, guidance)
+    total, terms, _ = pairwise_loss(network, *views, Objective(losses), guidance)
     assert set(terms) == {"loss", "diffusion", "dice", "displacement_error"}
     by_hand = 0.5 * terms["diffusion"] + 2 * (1 - terms["dice"]) + 0.25 * terms["displacement_error"]
     assert total.item() == pytest.approx(by_hand, rel=1e-5)
-    _, terms, _ = pairwise_loss(network, *views, Losses(**weights), guidance)
+    _, terms, _ = pairwise_loss(network, *views, Objective(Losses(**weights)), guidance)
     assert set(terms) == {"loss", "ncc", "diffusion"}
 
 
@@ -114,9 +127,9 @@ def test_guidance_by_labels_alone_teaches_to_register(phantom_root, tmp_path):
 
     def dice_of_others(network):
         pairs = [generate_pair(Synthetic.model_validate(factors), [9, 9, number], (16, 20, 17)) for number in range(20)]
-        views, guidance = as_views(pairs, 5, [[number] for number in range(20)])
+        views, guidance = as_views(pairs, 5)
         with torch.no_grad():
-            return pairwise_loss(network, *views, Losses.model_validate(losses), guidance)[1]["dice"]
+            return pairwise_loss(network, *views, Objective(Losses.model_validate(losses)), guidance)[1]["dice"]
 
     assert dice_of_others(trained) > dice_of_others(untrained) + 0.008
 
@@ -134,7 +147,7 @@ def test_gradients_add_up_over_parts_of_a_batch(phantom_root, kind):
         network = SITReg(recipe().network)
         images = TrainingImages(phantom_root, with_labels=kind == "guided")
         stepper = step_module.Stepper(network, stage, 0, GroupSampler(images, 0, 0), CPU)
-        terms = stepper.take(stepper.load(0))
+        terms = stepper.take(stepper.batches.load(0))
         outcomes.append((terms, [parameter.grad for parameter in network.parameters()]))
     (terms, gradients), *others = outcomes
     for other_terms, other_gradients in others:
@@ -172,19 +185,20 @@ def test_a_mixed_run_continues_bit_for_bit(phantom_root, tmp_path, monkeypatch):
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_the_share_of_generated_steps(phantom_root, share):
     sampler = GroupSampler(TrainingImages(phantom_root), seed=0, stage=0)
-    count = sum(sampler.is_synthetic(step, share) for step in range(2000))
-    assert count / 2000 == pytest.approx(share, abs=0.04)
-    assert [sampler.is_synthetic(step, share) for step in range(9)] == [
-        sampler.is_synthetic(step, share) for step in range(9)
-    ]
+    drawn = [sampler.source(step, [share, (1 - share) / 2]) for step in range(2000)]
+    assert drawn.count(0) / 2000 == pytest.approx(share, abs=0.04)
+    assert drawn.count(1) / 2000 == pytest.approx((1 - share) / 2, abs=0.04)
+    assert drawn[:9] == [sampler.source(step, [share, (1 - share) / 2]) for step in range(9)]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"synthetic": {"share": 1.5}}, "less than or equal to 1"),
-        ({"synthetic": {"share": 0}}, "greater than 0"),
-        ({"synthetic": {"share": 1, "losses": {"group_consistency_weight": 1}}}, "generated samples are pairs"),
+        ({"synthetic": {"share": -0.1}}, "greater than or equal to 0"),
+        ({"synthetic": {"share": 0.5}, "one_image": {"share": 0.6}}, "found 1.1 together; expected at most 1"),
+        ({"synthetic": {"share": 0.5, "share_at_end": 0.9}, "one_image": {"share": 0.4}}, "found 1.3 together"),
+        ({"synthetic": {"share": 1, "losses": {"group_consistency_weight": 1}}}, "the samples of a source are pairs"),
         ({"synthetic": {"share": 1, "factors": {"labels": 1}}}, "greater than or equal to 2"),
         ({"losses": {"dice_weight": 1, "group_consistency_weight": 1}}, r"losses\.dice_weight: labels guide pairs"),
         ({"losses": {"displacement_weight": 1}}, r"losses\.displacement_weight: real pairs"),
@@ -201,7 +215,7 @@ def test_label_maps_of_real_images_guide(phantom_root, tmp_path):
     train(guided, phantom_root, tmp_path, CPU)
     log = log_of(tmp_path)
     assert all(0.2 < entry["dice"] < 0.9 and "ncc" in entry for entry in log)
-    assert log[0]["loss"] == pytest.approx(1 - log[0]["dice"] - log[0]["ncc"] + log[0]["diffusion"], abs=0.02)
+    assert log[0]["loss"] == pytest.approx(2 - log[0]["dice"] - log[0]["ncc"] + log[0]["diffusion"], abs=0.02)
 
 
 def test_the_dice_of_training_is_that_of_the_label_maps(phantom_root):
@@ -229,7 +243,17 @@ def test_missing_and_damaged_label_maps_are_named_before_anything_starts(phantom
 
 def test_few_shot_subsets_are_nested_and_seeded(phantom_root):
     def names(count, seed=0):
-        return [path.name for path in TrainingImages(phantom_root, subset=Subset(count, seed)).paths]
+        images = TrainingImages(phantom_root, subset=Subset(count, seed))
+        assert images.few(None) == list(range(count))
+        return [path.name for path in images.paths]
+
+    def few(count, of=None):
+        images = TrainingImages(phantom_root, subset=Subset(of))
+        return [images.paths[index].name for index in images.few(count)]
+
+    assert few(2) == few(2, of=3) == names(2)
+    sampler = GroupSampler(TrainingImages(phantom_root), seed=0, stage=0, n_images=2)
+    assert {sampler.images.paths[index].name for n in range(9) for index in sampler.indices(n)} == set(few(2))
 
     assert set(names(2)) < set(names(3)) < set(names(4))
     assert names(3) == sorted(names(3))

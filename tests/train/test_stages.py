@@ -3,8 +3,9 @@ import torch
 
 from registration.sitreg import SITReg, SITRegConfig, register
 from train.losses import ndv_loss
-from train.recipe import Losses
-from train.stages import pairwise_loss, views_of
+from train.objective import Objective, pairwise_loss
+from train.stages import views_of
+from train.weighting import Losses
 
 
 def folding_network():
@@ -27,8 +28,8 @@ def test_the_ndv_enters_with_its_weight_in_both_directions(intermediate_weight):
     plain = Losses(ncc_window_vox=5, intermediate_weight=intermediate_weight)
     weighted = plain.model_copy(update={"ndv_weight": 0.25})
     views = views_of((fixed, moving), stride=1)
-    without, terms_without, _ = pairwise_loss(network, *views, plain)
-    loss, terms, _ = pairwise_loss(network, *views, weighted)
+    without, terms_without, _ = pairwise_loss(network, *views, Objective(plain))
+    loss, terms, _ = pairwise_loss(network, *views, Objective(weighted))
     ndv_by_level = [
         (ndv_loss(one.forward_vox) + ndv_loss(one.inverse_vox)).item() / 2
         for one in register(network, fixed, moving, every_level=True)

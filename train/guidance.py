@@ -1,0 +1,77 @@
+"""What guides a training step beside the images: masks of some labels, and true fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Shaped
+from torch import Tensor
+
+from registration.grid import DisplacementVox, Volume5d, coarse_size, coarsen_image
+from train.hausdorff import Outlined, outline
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What is known of a batch of pairs beside their images: masks of some labels, the true forward field, or both."""
+
+    fixed_masks: Volume5d | None = None
+    moving_masks: Volume5d | None = None
+    disp_vox: DisplacementVox | None = None
+
+    @property
+    def masks(self) -> tuple[Volume5d, Volume5d]:
+        """Of the fixed and the moving images, where label maps guide."""
+        assert self.fixed_masks is not None and self.moving_masks is not None
+        return self.fixed_masks, self.moving_masks
+
+    @cached_property
+    def outlines(self) -> tuple[Outlined, Outlined]:
+        """The masks with the distances from their borders, found once for the registrations of all levels."""
+        fixed, moving = self.masks
+        return outline(fixed), outline(moving)
+
+
+def label_masks(labels: Shaped[Tensor, "batch 1 x y z"], ids: Shaped[Tensor, " chosen"], stride: int) -> Volume5d:
+    """How much of each voxel of the grid coarser by `stride` is of each label, 0…1, one channel a label.
+
+    Memory grows with the number of labels, so a step takes some of many.
+    """
+    return torch.cat([coarsen_image((labels == label).float(), stride) for label in ids], dim=1)
+
+
+def guidance_of(
+    fixed_labels: Shaped[Tensor, "batch 1 x y z"],
+    moving_labels: Shaped[Tensor, "batch 1 x y z"],
+    count: int,
+    seeds: Sequence[Sequence[int]],
+    stride: int = 1,
+) -> Guidance:
+    """Masks, on the grid coarser by `stride`, of labels that each fixed map has, 0 not among them.
+
+    Args:
+        count: how many guide a pair; of fewer, some guide twice.
+        seeds: of each pair, the numbers that the choice depends on; so a batch is the mean of its pairs.
+    """
+    fixed, moving = [], []
+    for own_fixed, own_moving, seed in zip(fixed_labels.split(1), moving_labels.split(1), seeds, strict=True):
+        ids = own_fixed.unique()
+        present = ids[ids > 0] if (ids > 0).any() else ids
+        order = np.resize(np.random.default_rng(seed).permutation(len(present)), count)
+        chosen = present[torch.as_tensor(order, device=present.device)]
+        fixed.append(label_masks(own_fixed, chosen, stride))
+        moving.append(label_masks(own_moving, chosen, stride))
+    return Guidance(torch.cat(fixed), torch.cat(moving))
+
+
+def coarsen_labels(labels: Shaped[Tensor, "batch 1 x y z"], stride: int) -> Shaped[Tensor, "batch 1 x y z"]:
+    """One voxel of every block of the grid coarser by `stride`, that next to its centre."""
+    padding = [coarse_size(size, stride) * stride - size for size in labels.shape[2:]]
+    padded = F.pad(labels, [0, padding[2], 0, padding[1], 0, padding[0]])
+    first = (stride - 1) // 2
+    return padded[:, :, first::stride, first::stride, first::stride]

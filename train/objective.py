@@ -1,0 +1,114 @@
+"""The loss of registering a batch of pairs: how well they lie on each other, and how regular the fields are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from registration.grid import Volume5d
+from registration.sitreg import INTENSITY_MAX, Registration, SITReg, register
+from train.guidance import Guidance
+from train.hausdorff import hausdorff_loss
+from train.losses import diffusion_loss, displacement_loss, masked_ncc_loss, masked_ssim_loss, ndv_loss, soft_dice_loss
+from train.weighting import LearnedWeights, Losses
+
+Terms = dict[str, float]
+
+_SIMILARITIES = ("ncc", "ssim", "dice")  # logged as such, 1 at best; their losses are 1 - similarity
+
+
+@dataclass(frozen=True)
+class View:
+    """A batch of images on the network's grid, intensities 0…255: as they are, and as the network sees them."""
+
+    clean: Volume5d
+    seen: Volume5d
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The terms of a loss with the recipe's weights, and those that training learns, where it does."""
+
+    losses: Losses
+    learned: LearnedWeights | None = None
+
+    def weighted(self, term: str, loss: Tensor) -> Tensor:
+        """What a guiding term adds to the total."""
+        loss = self.losses.guiding[term] * loss
+        return loss if self.learned is None else self.learned(term, loss)
+
+
+def pairwise_loss(
+    network: SITReg, fixed: View, moving: View, objective: Objective, guidance: Guidance | None = None
+) -> tuple[Tensor, Terms, Registration]:
+    """Register a batch of pairs: the loss to minimise, its terms for the log, and the final registration.
+
+    Half of each term is for either direction; the terms of the coarser levels' registrations are weighted by
+    `intermediate_weight`. A term without a weight is neither computed nor in the log.
+    """
+    intermediate_weight = objective.losses.intermediate_weight
+    registrations = register(network, fixed.seen, moving.seen, every_level=intermediate_weight > 0)
+    images = fixed.clean / INTENSITY_MAX, moving.clean / INTENSITY_MAX
+    total, terms = _loss_of(registrations[-1], *images, objective, guidance)
+    for registration in registrations[:-1]:
+        level_total, _ = _loss_of(registration, *images, objective, guidance)
+        total = total + intermediate_weight * level_total
+    log = {"loss": total.item()} | {name: _shown(name, term) for name, term in terms.items()}
+    if objective.learned is not None:
+        log |= {f"weight_{name}": objective.learned.weight(name) for name in objective.losses.guiding}
+    return total, log, registrations[-1]
+
+
+def _loss_of(
+    registration: Registration, fixed: Volume5d, moving: Volume5d, objective: Objective, guidance: Guidance | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one registration, and its terms, each the mean of the two directions."""
+    losses, fields = objective.losses, (registration.forward_vox, registration.inverse_vox)
+    terms = dict(_guiding(registration, fixed, moving, losses, guidance))
+    weighted = [objective.weighted(name, term) for name, term in terms.items()]
+    terms["diffusion"] = _mean(diffusion_loss, *((field,) for field in fields))
+    weighted.append(losses.diffusion_weight * terms["diffusion"])
+    if losses.ndv_weight > 0:
+        terms["ndv_vox"] = _mean(ndv_loss, *((field,) for field in fields))
+        weighted.append(losses.ndv_weight * terms["ndv_vox"])
+    return torch.stack(weighted).sum(), terms
+
+
+def _guiding(
+    registration: Registration, fixed: Volume5d, moving: Volume5d, losses: Losses, known: Guidance | None
+) -> Iterator[tuple[str, Tensor]]:
+    """The terms that say how well images, label maps and fields agree, each 0 at best."""
+    forward, inverse = registration.forward_vox, registration.inverse_vox
+    images = (fixed, moving, forward), (moving, fixed, inverse)
+    if losses.ncc_weight > 0:
+        yield "ncc", 1 + _mean(partial(masked_ncc_loss, window=losses.ncc_window_vox), *images)
+    if losses.ssim_weight > 0:
+        yield "ssim", _mean(masked_ssim_loss, *images)
+    if known is None:
+        return
+    if losses.dice_weight > 0:
+        fixed_masks, moving_masks = known.masks
+        masks = (fixed_masks, moving_masks, forward), (moving_masks, fixed_masks, inverse)
+        yield "dice", _mean(soft_dice_loss, *masks)
+    if losses.hausdorff_weight > 0:
+        fixed_outline, moving_outline = known.outlines
+        outlines = (fixed_outline, moving_outline, forward), (moving_outline, fixed_outline, inverse)
+        yield "hausdorff", _mean(hausdorff_loss, *outlines)
+    if losses.displacement_weight > 0:
+        assert known.disp_vox is not None
+        yield "displacement_error", displacement_loss(forward, known.disp_vox)
+
+
+def _mean(loss: Callable[..., Tensor], there: tuple[Any, ...], back: tuple[Any, ...]) -> Tensor:
+    """Of the two directions."""
+    return (loss(*there) + loss(*back)) / 2
+
+
+def _shown(name: str, term: Tensor) -> float:
+    """A term as it is logged."""
+    return 1 - term.item() if name in _SIMILARITIES else term.item()

@@ -1,0 +1,52 @@
+"""Where the pairs of a training step come from, beside pairs of real images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from train.one_image import OneImage
+from train.synthetic import Synthetic
+from train.weighting import Losses
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: Share
+    """Probability that a step takes its pairs from here: 1 - alpha of Roy et al.'s weighted transfer."""
+    share_at_end: Share | None = None
+    """The share changes evenly to this one over the stage; None for a share that stays."""
+    losses: Losses
+
+    @model_validator(mode="after")
+    def _of_pairs(self) -> Self:
+        if self.losses.group_consistency_weight > 0:
+            raise ValueError("losses.group_consistency_weight: expected 0; the samples of a source are pairs")
+        return self
+
+    def share_at(self, progress: float) -> float:
+        """The share when so much of the stage (0…1) is done."""
+        end = self.share if self.share_at_end is None else self.share_at_end
+        return self.share + (end - self.share) * progress
+
+
+class SyntheticSource(_Source):
+    """Generated pairs instead of real ones, with losses of their own."""
+
+    factors: Synthetic = Synthetic()
+    losses: Losses = Losses(ncc_weight=0.0, dice_weight=1.0)
+    """Two images of different contrast have no NCC, so it is the label maps that guide."""
+
+
+class OneImageSource(_Source):
+    """Pairs of one real image and a changed copy of it, whose true field is known."""
+
+    factors: OneImage = OneImage()
+    losses: Losses = Losses()
+
+
+Source = SyntheticSource | OneImageSource
