@@ -31,7 +31,7 @@ from lumirkit.synthetic import draw_sheet
 from lumirkit.tables import write_table
 from lumirkit.weights import show_weights
 from registration.cohort import Failure
-from registration.sitreg import Convolutions
+from registration.convolution import Convolutions
 from registration.volume import VolumeError
 from registration.weights import WeightsError
 from submission.device import Place, choose_device

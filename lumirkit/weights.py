@@ -18,10 +18,12 @@ def show_weights(paths: Sequence[Path]) -> None:
         WeightsError: a file cannot be used, or the networks differ.
     """
     _, cards = load_ensemble(paths)
-    table = Table("file", "recipe", "seed", "steps", "input", "resolution (voxels)", "sha256")
+    table = Table("file", "recipe", "seed", "steps", "network", "input", "resolution (voxels)", "sha256")
     for file, card in zip(find_weights(paths), cards, strict=True):
         network = card.network
         name = str(card.recipe.get("name", ""))
-        numbers = map(str, (card.seed, card.steps, network.input_transform, network.resolution_vox))
+        numbers = map(
+            str, (card.seed, card.steps, network.architecture, network.input_transform, network.resolution_vox)
+        )
         table.add_row(file.name, name, *numbers, card.sha256[:12])
     Console().print(table)

@@ -1,22 +1,28 @@
-"""K models in lock-step: control points averaged level by level, everything after the convolutions done once.
+"""K models in lock-step: what they predict is averaged, everything after the convolutions is done once.
+
+Of SITReg it is the control points, level by level; of U-Nets the velocity or the displacement.
 
 Source: Honkamaa & Marttinen 2025. The invertibility bound is convex, so the average obeys it too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
 from torch import Tensor, nn
 
-from registration.sitreg import BothHalves, MemberFeatures, SITReg
+from registration.network import BothHalves, Image, Network, Registering, Registration
+from registration.sitreg import MemberFeatures, SITReg, SITRegConfig, register_by_levels
+from registration.voxelmorph import VoxelMorph, VoxelMorphConfig, register_at_once
 
 
-class Ensemble(nn.Module):
+class Ensemble(Registering):
     """Offers the interface of one model; with one member it computes exactly what the member computes."""
 
-    def __init__(self, members: Sequence[SITReg]) -> None:
+    members: Sequence[Network]
+
+    def __init__(self, members: Sequence[Network]) -> None:
         """Raises ValueError if there are no members, or members of different configurations."""
         super().__init__()
         if not members:
@@ -25,7 +31,18 @@ class Ensemble(nn.Module):
             raise ValueError("the models of an ensemble must have the same network configuration")
         self.config = members[0].config
         self.recompute = False
-        self.members: Sequence[SITReg] = nn.ModuleList(members)  # type: ignore[assignment]
+        self.members = nn.ModuleList(members)  # type: ignore[assignment]
+
+
+class SITRegEnsemble(Ensemble):
+    """The control points are averaged, level by level."""
+
+    config: SITRegConfig
+    members: Sequence[SITReg]
+
+    def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
+        """Level by level; see `register_by_levels`."""
+        return register_by_levels(self, fixed, moving, every_level)
 
     def extract(self, images: BothHalves) -> list[MemberFeatures]:
         """Features of every level, finest first, one volume a member.
@@ -42,7 +59,7 @@ class Ensemble(nn.Module):
         """The members' mean control points, in voxels of the level."""
         make = self._finest_features(features) if level == 0 and not self._is_single else self._kept(features)
         predictions = (member.control_points(level, [make(member)], disp_level_vox) for member in self.members)
-        return reduce(Tensor.add_, predictions).div_(len(self.members))
+        return _mean(predictions, len(self.members))
 
     @property
     def _is_single(self) -> bool:
@@ -57,3 +74,33 @@ class Ensemble(nn.Module):
     def _kept(features: MemberFeatures) -> Callable[[SITReg], BothHalves]:
         features.reverse()  # so that `pop` gives the first member's
         return lambda member: features.pop()
+
+
+class VoxelMorphEnsemble(Ensemble):
+    """The displacements are averaged, or the velocities, whose mean is that of a diffeomorphism too."""
+
+    config: VoxelMorphConfig
+    members: Sequence[VoxelMorph]
+
+    def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
+        """All at once; see `register_at_once`."""
+        return register_at_once(self, fixed, moving)
+
+    def predict(self, images: BothHalves) -> BothHalves:
+        """The members' mean displacements or velocities, in voxels, one member after the other."""
+        return _mean((member.predict(images) for member in self.members), len(self.members))
+
+
+def make_ensemble(members: Sequence[Network]) -> Ensemble:
+    """An ensemble of models of one architecture.
+
+    Raises:
+        ValueError: there are no members, or members of different configurations.
+    """
+    of_unets = any(isinstance(member, VoxelMorph) for member in members)
+    return VoxelMorphEnsemble(members) if of_unets else SITRegEnsemble(members)
+
+
+def _mean(predictions: Iterable[BothHalves], count: int) -> BothHalves:
+    """The mean of so many, made one after the other; the first one's memory takes it."""
+    return reduce(Tensor.add_, predictions).div_(count)

@@ -9,52 +9,35 @@ exchange of the inputs is therefore a property of the code's form, not of its ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import pairwise
 from math import gcd
-from typing import Any, Literal, Protocol, Self, TypeVar, cast
+from typing import Any, Literal, Protocol, Self, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 
-from registration import mind
 from registration.bspline import invertibility_bound, spline_displacement
-from registration.grid import DisplacementVox, Volume5d, displacement_at_block_centres
+from registration.convolution import Conv3d, convolve
+from registration.grid import Volume5d, displacement_at_block_centres
 from registration.group_norm import group_norm_relu
 from registration.inverse import invert
+from registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
 from registration.warp import compose, sample
 
-INTENSITY_MAX = 255.0
 _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the start: nearly the identity, not stuck
 
-BothHalves = Float[Tensor, "2*batch channel x y z"]
 MemberFeatures = list[BothHalves]  # of one level, one volume a model
-Result = TypeVar("Result")
 
 
-class Convolutions(StrEnum):
-    """Number format of convolutions and features; fields, statistics and weights stay in float32."""
+class SITRegConfig(CommonConfig):
+    """The levels of the extractor and of the update networks."""
 
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-
-
-class SITRegConfig(BaseModel):
-    """What determines the network's weights and its output: architecture, input transform and resolution."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    input_transform: Literal["mind", "intensity"] = "mind"
-    """`mind`: six MIND channels of each image; `intensity`: the image divided by 255."""
-    resolution_vox: PositiveInt = 1
-    """Image voxels per voxel of the network's grid, along each axis (2: the network sees a 1 mm image at 2 mm)."""
+    architecture: Literal["sitreg"] = "sitreg"
     feature_channels: tuple[PositiveInt, ...] = Field((12, 32, 64, 128, 128, 128), min_length=1)
     """Channels of the extractor, finest level first; one entry a level, each level halves the resolution."""
     update_channels: tuple[PositiveInt, ...] = Field((12, 64, 128, 256, 256, 256), min_length=1)
@@ -75,18 +58,6 @@ class SITRegConfig(BaseModel):
         return len(self.feature_channels)
 
 
-@dataclass(frozen=True)
-class Registration:
-    """A pair of mutually inverse fields, in voxels of the grid they were computed on.
-
-    `forward_vox` lives on the fixed grid and points into the moving image: warped(p) = moving(p + forward(p)).
-    `inverse_vox` lives on the moving grid and points into the fixed image.
-    """
-
-    forward_vox: DisplacementVox
-    inverse_vox: DisplacementVox
-
-
 class ControlPointNetwork(Protocol):
     """What the level loop needs of a network; one model and an ensemble of models both offer it."""
 
@@ -101,20 +72,6 @@ class ControlPointNetwork(Protocol):
 
         Takes the volumes out of `features`, so that each is forgotten once it is warped. None stands for the identity.
         """
-
-
-class Conv3d(nn.Conv3d):
-    """A convolution in the dtype of its input, whatever the dtype its weights are kept in."""
-
-    def forward(self, volume: Volume5d) -> Volume5d:
-        """Convolve."""
-        return convolve(volume, self.weight, self.bias, stride=self.stride, padding=self.padding)
-
-
-def convolve(volume: Volume5d, weight: Tensor, bias: Tensor | None, **geometry: Any) -> Volume5d:
-    """`torch.nn.functional.conv3d` in the dtype of the volume."""
-    weight = weight.to(volume.dtype, memory_format=torch.channels_last_3d)
-    return F.conv3d(volume, weight, None if bias is None else bias.to(volume.dtype), **geometry)
 
 
 class GroupNormRelu(nn.GroupNorm):
@@ -178,7 +135,7 @@ class Extractor(nn.Module):
         for block, downsampling in zip(self.blocks, [*self.downsamplings, None], strict=True):
             averages = downsampling.averages(volume) if downsampling else None
             if recompute:
-                volume = _recomputed(block, volume)
+                volume = recomputed(block, volume)
             else:
                 for layer in cast(nn.Sequential, block):  # not block(volume), which would hold its input to the end
                     volume = layer(volume)
@@ -240,17 +197,14 @@ class UpdateNetwork(nn.Module):
         return _SumAndDifference.apply(total, difference)  # type: ignore[no-untyped-call]
 
 
-class SITReg(nn.Module):
-    """One network; `registration.sitreg.register` runs it on a pair of images."""
+class SITReg(Network):
+    """One network; `registration.network.register` runs it on a pair of images."""
+
+    config: SITRegConfig
 
     def __init__(self, config: SITRegConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.convolutions = Convolutions.FLOAT32
-        self.recompute = False
-        """Keep for the backward pass only what goes from level to level, and compute the rest again."""
-        in_channels = mind.CHANNELS if config.input_transform == "mind" else 1
-        self.extractor = Extractor(in_channels, config.feature_channels)
+        super().__init__(config)
+        self.extractor = Extractor(config.input_channels, config.feature_channels)
         self.updates = nn.ModuleList(
             UpdateNetwork(features, channels, invertibility_bound(2**level))
             for level, (features, channels) in enumerate(
@@ -259,19 +213,17 @@ class SITReg(nn.Module):
         )
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
+    def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
+        """Level by level; see `register_by_levels`."""
+        return register_by_levels(self, fixed, moving, every_level)
+
     def extract(self, images: BothHalves) -> list[MemberFeatures]:
         """Features of every level, finest first; see `ControlPointNetwork`."""
-        return [[volume] for volume in self.extractor(self._inputs(images), self.recompute)]
+        return [[volume] for volume in self.extractor(self.inputs(images), self.recompute)]
 
     def finest_features(self, images: BothHalves) -> BothHalves:
         """The first of the features that `extract` gives."""
-        return self.extractor.finest(self._inputs(images))
-
-    def _inputs(self, images: BothHalves) -> BothHalves:
-        """What the extractor sees of the images."""
-        inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
-        dtype = torch.bfloat16 if self.convolutions is Convolutions.BFLOAT16 else inputs.dtype
-        return inputs.to(dtype, memory_format=torch.channels_last_3d)
+        return self.extractor.finest(self.inputs(images))
 
     def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
         """Control points of both halves, in voxels of the level; see `ControlPointNetwork`."""
@@ -280,28 +232,17 @@ class SITReg(nn.Module):
         return control_points.contiguous()
 
 
-def register(
-    network: ControlPointNetwork,
-    fixed: Float[Tensor, "batch 1 x y z"],
-    moving: Float[Tensor, "batch 1 x y z"],
-    every_level: bool = False,
+def register_by_levels(
+    network: ControlPointNetwork, fixed: Image, moving: Image, every_level: bool
 ) -> list[Registration]:
-    """Register on the network's own grid; images 0…255 of that grid, fields in its voxels.
-
-    Args:
-        network: one model or an ensemble.
-        every_level: also return the registration reached after each coarser level.
-
-    Returns:
-        Registrations from coarse to fine; only the final one unless `every_level`.
-    """
+    """Register from the coarsest level to the finest; see `registration.network.register`."""
     shape = fixed.shape[2:]
     features = network.extract(torch.cat([moving, fixed]))
     halves = _Halves()
     results = []
     for level in reversed(range(network.config.levels)):
         if network.recompute:
-            halves = _recomputed(_next_halves, network, level, tuple(features.pop()), halves, shape)
+            halves = recomputed(_next_halves, network, level, tuple(features.pop()), halves, shape)
         else:
             halves = _next_halves(network, level, features.pop(), halves, shape)
         if every_level or level == 0:
@@ -351,12 +292,6 @@ def _next_halves(
     volumes = features if isinstance(features, list) else list(features)
     control_points = network.control_points(level, volumes, halves.at_block_centres(2**level))
     return halves.updated(spline_displacement(control_points, 2**level, shape))
-
-
-def _recomputed(function: Callable[..., Result], *inputs: Any) -> Result:
-    """The function's result, its intermediate values computed again when the backward pass needs them."""
-    result: Result = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return result
 
 
 def _swap(both: BothHalves) -> BothHalves:

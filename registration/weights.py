@@ -13,9 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from registration.architecture import NetworkConfig, make_network
 from registration.atomic import write_atomically
-from registration.ensemble import Ensemble
-from registration.sitreg import Convolutions, SITReg, SITRegConfig
+from registration.convolution import Convolutions
+from registration.ensemble import Ensemble, make_ensemble
+from registration.network import Network
 
 _CARD_KEY = "lumirkit"
 
@@ -29,7 +31,7 @@ class WeightsCard(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    network: SITRegConfig
+    network: NetworkConfig
     recipe: dict[str, Any]
     """The resolved training recipe."""
     seed: int
@@ -51,7 +53,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_weights(path: Path, network: SITReg, card: WeightsCard) -> WeightsCard:
+def save_weights(path: Path, network: Network, card: WeightsCard) -> WeightsCard:
     """Write a network and its card atomically; returns the card with the hash filled in."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     card = card.model_copy(update={"sha256": hash_tensors(tensors)})
@@ -62,7 +64,7 @@ def save_weights(path: Path, network: SITReg, card: WeightsCard) -> WeightsCard:
 
 def load_weights(
     path: Path, device: torch.device | str = "cpu", convolutions: Convolutions = Convolutions.FLOAT32
-) -> tuple[SITReg, WeightsCard]:
+) -> tuple[Network, WeightsCard]:
     """Read a network, ready for inference, and its card.
 
     Raises:
@@ -88,7 +90,7 @@ def load_weights(
             f"{path}: the tensors hash to {found[:12]}…, the card says {card.sha256[:12]}…; the file was changed or "
             "damaged after training. Copy it again from the run that made it."
         )
-    network = SITReg(card.network)
+    network = make_network(card.network)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -129,7 +131,7 @@ def load_ensemble(
         for other, other_card in zip(files[:number], cards[:number], strict=True):
             if other_card.sha256 == card.sha256:
                 raise WeightsError(f"{file}: the same model as {other}; an ensemble of it counts it twice. Remove one.")
-    return Ensemble([network for network, _ in loaded]), cards
+    return make_ensemble([network for network, _ in loaded]), cards
 
 
 def hash_of_members(cards: Sequence[WeightsCard]) -> str:
@@ -151,5 +153,5 @@ def _require_same(file: Path, found: dict[str, Any], first_file: Path, first: di
     if differing:
         raise WeightsError(
             f"{file}: its {what} differs from that of {first_file}: {'; '.join(differing)}. "
-            f"An ensemble averages the control points of models of one {what}."
+            f"An ensemble averages what models of one {what} predict."
         )

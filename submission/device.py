@@ -8,7 +8,7 @@ from typing import Self
 import torch
 
 from data_manifests.worklist import RequestError
-from registration.sitreg import Convolutions
+from registration.convolution import Convolutions
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import typer
 
 from data_manifests.dataset import ManifestError
 from data_manifests.worklist import RequestError, Shard
-from registration.sitreg import Convolutions
+from registration.convolution import Convolutions
 from registration.volume import VolumeError
 from registration.weights import WeightsError
 from submission.contract import ContractError, ContractName, contract_of_options, find_contract, pair_of_paths

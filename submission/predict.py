@@ -35,7 +35,7 @@ def predict_pairs(
     """Register pairs of files; fields that these weights have made of these images before are kept.
 
     Args:
-        weights: one to K weight files or folders of them; their control points are averaged.
+        weights: one to K weight files or folders of them; what they predict is averaged.
         status_file: JSON account of the run, rewritten after every pair.
 
     Raises:
@@ -59,7 +59,7 @@ def predict_dataset(
     Args:
         images: folder that the JSON's paths are relative to.
         out: folder of the fields and of the account, `lumirkit_status.json`.
-        weights: one to K weight files or folders of them; their control points are averaged.
+        weights: one to K weight files or folders of them; what they predict is averaged.
 
     Raises:
         ManifestError, WeightsError, RequestError: the request cannot be carried out; nothing was started.

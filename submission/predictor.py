@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from registration.ensemble import Ensemble
 from registration.grid import coarsen_image, refine_displacement
-from registration.sitreg import register
+from registration.network import register
 from registration.volume import Volume, VolumeError, require_same_shape
 from registration.weights import hash_of_members, load_ensemble
 from submission.device import Place
@@ -48,7 +48,7 @@ class Predictor:
         """Load the ensemble.
 
         Args:
-            weights: one to K weight files or folders of them; their control points are averaged.
+            weights: one to K weight files or folders of them; what they predict is averaged.
 
         Raises:
             WeightsError: a file cannot be used, or the members do not belong together.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from registration.sitreg import Convolutions
+from registration.convolution import Convolutions
 from registration.volume import VolumeError, read_description, read_displacement
 
 _HASH_DIGITS = 40  # the header's description has room for 79 characters in all

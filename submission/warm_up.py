@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from registration.sitreg import Convolutions
+from registration.convolution import Convolutions
 from registration.volume import Volume
 from registration.weights import WeightsError, load_ensemble
 from submission.predictor import register_pair

@@ -9,7 +9,9 @@ from hypothesis import settings
 
 from lumirkit.phantom import PhantomSpec
 from lumirkit.phantom_dataset import make_dataset
+from registration.architecture import NetworkConfig, make_network
 from registration.sitreg import SITReg, SITRegConfig
+from registration.voxelmorph import VoxelMorphConfig
 from registration.weights import WeightsCard, save_weights
 
 # The first call of a compiled kernel takes a second; no test here is about speed.
@@ -17,6 +19,7 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 TINY_NETWORK = SITRegConfig(resolution_vox=2, feature_channels=(4, 4), update_channels=(4, 4))
+TINY_UNET = VoxelMorphConfig(resolution_vox=2, encoder_channels=(4, 4), decoder_channels=(4, 4), head_channels=(4,))
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +35,12 @@ def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_weights(tmp_path_factory: pytest.TempPathFactory):
     """Write weights of a network that moves things by voxels although nobody trained it."""
 
-    def make(seed: int = 0, network: SITRegConfig = TINY_NETWORK, recipe: dict[str, Any] | None = None) -> Path:
+    def make(seed: int = 0, network: NetworkConfig = TINY_NETWORK, recipe: dict[str, Any] | None = None) -> Path:
         torch.manual_seed(seed)
-        model = SITReg(network)
-        for update in model.updates:
-            torch.nn.init.normal_(update.head.weight, std=0.3)
+        model = make_network(network)
+        last_layers = [update.head for update in model.updates] if isinstance(model, SITReg) else [model.head[-1]]
+        for layer in last_layers:
+            torch.nn.init.normal_(layer.weight, std=0.3)
         path = tmp_path_factory.mktemp("weights") / f"random_{seed}.safetensors"
         save_weights(path, model, WeightsCard(network=network, recipe=recipe or {}, seed=seed, steps=0))
         return path

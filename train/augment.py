@@ -16,7 +16,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, model_validator
 from torch import Tensor
 
-from registration.sitreg import INTENSITY_MAX
+from registration.network import INTENSITY_MAX
 from registration.smoothing import gaussian_smooth
 
 _RADIUS_PER_SIGMA = 3  # where a Gaussian is cut off

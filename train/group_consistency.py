@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from registration.grid import Volume5d
-from registration.sitreg import Registration
+from registration.network import Registration
 from registration.warp import compose
 
 CYCLE = ((0, 1), (1, 2), (2, 0))

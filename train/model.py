@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from registration.sitreg import SITReg
+from registration.architecture import make_network
+from registration.network import Network
 from train.recipe import Recipe
 from train.transfer import start_from
 
@@ -24,7 +25,7 @@ class Model:
             WeightsError: the initial weights cannot be used.
         """
         torch.manual_seed(recipe.seed)
-        self.network = SITReg(recipe.network).to(device)
+        self.network = make_network(recipe.network).to(device)
         self.remark = "started from random numbers"
         """What the network was made from."""
         if recipe.initial_weights is not None:
@@ -35,9 +36,9 @@ class Model:
             self._average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
 
     @property
-    def result(self) -> SITReg:
+    def result(self) -> Network:
         """The network to validate and to keep: the running mean where there is one."""
-        return self.network if self._average is None else cast(SITReg, self._average.module)
+        return self.network if self._average is None else cast(Network, self._average.module)
 
     def after_step(self) -> None:
         """Let the running mean follow the network."""

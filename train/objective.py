@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from registration.grid import Volume5d
-from registration.sitreg import INTENSITY_MAX, Registration, SITReg, register
+from registration.network import INTENSITY_MAX, Network, Registration, register
 from train.guidance import Guidance
 from train.hausdorff import hausdorff_loss
 from train.losses import diffusion_loss, displacement_loss, masked_ncc_loss, masked_ssim_loss, ndv_loss, soft_dice_loss
@@ -44,7 +44,7 @@ class Objective:
 
 
 def pairwise_loss(
-    network: SITReg, fixed: View, moving: View, objective: Objective, guidance: Guidance | None = None
+    network: Network, fixed: View, moving: View, objective: Objective, guidance: Guidance | None = None
 ) -> tuple[Tensor, Terms, Registration]:
     """Register a batch of pairs: the loss to minimise, its terms for the log, and the final registration.
 

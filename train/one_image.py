@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from scipy.spatial.transform import Rotation
 
 from registration.grid import DisplacementVox, Volume5d
-from registration.sitreg import INTENSITY_MAX
+from registration.network import INTENSITY_MAX
 from registration.thin_plate import thin_plate_displacement
 from registration.warp import sample, sample_nearest
 from train.augment import Appearance, apply_appearance

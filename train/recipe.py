@@ -19,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from registration.sitreg import Convolutions, SITRegConfig
+from registration.architecture import NetworkConfig
+from registration.convolution import Convolutions
 from train.augment import Augmentation
 from train.sources import OneImageSource, Source, SyntheticSource
 from train.weighting import Losses, Uncertainty
@@ -149,7 +150,7 @@ class Recipe(_Part):
 
     name: str
     seed: int = 0
-    network: SITRegConfig
+    network: NetworkConfig
     convolutions: Convolutions = Convolutions.FLOAT32
     """bfloat16 is faster; weights, statistics, fields and losses stay in float32."""
     recompute: bool = False

@@ -173,7 +173,7 @@ class RunFolder:
 
     def _save_weights(self, path: Path, model: Model, step: int) -> None:
         card = WeightsCard(
-            network=model.network.config,
+            network=self.recipe.network,
             recipe=self.recipe.model_dump(mode="json"),
             seed=self.recipe.seed,
             steps=step,

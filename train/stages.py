@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from registration.grid import Volume5d, coarsen_image
-from registration.sitreg import Registration, SITReg, register
+from registration.network import Network, Registration, register
 from train.augment import Appearance, apply_appearance
 from train.group_consistency import CYCLE, cycle_gradients, pull
 from train.guidance import Guidance
@@ -25,7 +25,7 @@ def make_view(images: Volume5d, stride: int, appearances: Sequence[Appearance] |
 
 
 def pair_step(
-    network: SITReg, fixed: View, moving: View, objective: Objective, guidance: Guidance | None = None
+    network: Network, fixed: View, moving: View, objective: Objective, guidance: Guidance | None = None
 ) -> Terms:
     """Add the gradients of a batch of pairs to the parameters; returns the terms for the log."""
     total, terms, _ = pairwise_loss(network, fixed, moving, objective, guidance)
@@ -33,7 +33,7 @@ def pair_step(
     return terms
 
 
-def triplet_step(network: SITReg, triplet: Sequence[View], objective: Objective, cycle_weight: float) -> Terms:
+def triplet_step(network: Network, triplet: Sequence[View], objective: Objective, cycle_weight: float) -> Terms:
     """Add the gradients of a batch of triplets: the mean of the losses of the pairs of `CYCLE`, and the cycle's.
 
     Exact, in the memory of one pair: the fields of all three pairs are found without history, then each pair is
@@ -52,7 +52,7 @@ def triplet_step(network: SITReg, triplet: Sequence[View], objective: Objective,
 
 
 def shared_triplet_step(
-    network: SITReg,
+    network: Network,
     triplet: Sequence[View],
     objective: Objective,
     cycle_weight: float,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
-from registration.sitreg import SITReg
+from registration.network import Network
 from train.batch import Batch, Batches
 from train.data import GroupSampler
 from train.learning_rate import LearningRate
@@ -33,7 +33,9 @@ class TrainingError(RuntimeError):
 class Stepper:
     """Takes the steps of one stage."""
 
-    def __init__(self, network: SITReg, stage: Stage, number: int, sampler: GroupSampler, processes: Processes) -> None:
+    def __init__(
+        self, network: Network, stage: Stage, number: int, sampler: GroupSampler, processes: Processes
+    ) -> None:
         """Prepare stage `number` with an optimizer of its own.
 
         Raises:
@@ -150,7 +152,7 @@ def _part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def check_stage(network: SITReg, stage: Stage, number: int, processes: Processes) -> None:
+def check_stage(network: Network, stage: Stage, number: int, processes: Processes) -> None:
     """Check that a stage of the recipe can be trained by these processes.
 
     Raises:
@@ -160,7 +162,7 @@ def check_stage(network: SITReg, stage: Stage, number: int, processes: Processes
     trained_parameters(network, stage)
 
 
-def trained_parameters(network: SITReg, stage: Stage) -> list[Tensor]:
+def trained_parameters(network: Network, stage: Stage) -> list[Tensor]:
     """Let the stage's frozen parameters take no gradient; returns all others.
 
     Raises:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from registration.exponential import exponential
 from registration.grid import DisplacementVox, Volume5d
-from registration.sitreg import INTENSITY_MAX
+from registration.network import INTENSITY_MAX
 from registration.smoothing import gaussian_smooth
 from registration.spline_noise import spline_noise
 from registration.warp import compose, sample, sample_nearest

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from registration.sitreg import SITReg
+from registration.network import Network
 from registration.weights import WeightsError, load_weights
 from train.recipe import Recipe
 
 _LISTED = 8
 
 
-def start_from(path: Path, recipe: Recipe, network: SITReg) -> str:
+def start_from(path: Path, recipe: Recipe, network: Network) -> str:
     """Give a network the recipe's initial weights, as its `initial_parts` say; returns a remark on what was taken.
 
     Raises:

@@ -22,7 +22,7 @@ from eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
 from eval.scoring import by_measure, score_case
 from registration.cohort import read_pair
 from registration.grid import coarsen_image, refine_displacement
-from registration.sitreg import INTENSITY_MAX, SITReg, register
+from registration.network import INTENSITY_MAX, Network, register
 from registration.warp import sample
 from train.losses import masked_ncc_loss
 from train.processes import Processes
@@ -70,7 +70,7 @@ class Validation:
         self.pairs, self.remark = _validation_pairs(data, plan.pairs_per_split)
         self._processes = processes
 
-    def run(self, network: SITReg) -> ValidationResult | None:
+    def run(self, network: Network) -> ValidationResult | None:
         """Register and score every pair; None where the dataset has none. Every process gets the same result.
 
         Raises:
@@ -117,7 +117,7 @@ def _labelled(case: Case) -> ValidationPair:
     return ValidationPair(case.split, root / pair.fixed, root / pair.moving, replace(case, methods=quick))
 
 
-def _validate(network: SITReg, pair: ValidationPair, draw: bool) -> tuple[Measures, bytes | None]:
+def _validate(network: Network, pair: ValidationPair, draw: bool) -> tuple[Measures, bytes | None]:
     """All measures of one pair, and its picture if asked for."""
     fixed, moving = read_pair(pair.fixed, pair.moving)
     device = next(network.parameters()).device
@@ -142,7 +142,7 @@ def _validate(network: SITReg, pair: ValidationPair, draw: bool) -> tuple[Measur
     return measures, as_png(as_pixels(registration_figure(picture, f"{pair.split}: {pair.fixed.name}")))
 
 
-def register_full_size(network: SITReg, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
+def register_full_size(network: Network, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
     """Forward and inverse field of full-size images (1, 1, X, Y, Z), on their grid, in its voxels."""
     stride = network.config.resolution_vox
     found = register(network, coarsen_image(fixed, stride), coarsen_image(moving, stride))[-1]

@@ -14,10 +14,11 @@ from rich.table import Table
 
 from data_manifests.worklist import require_writable
 from registration.atomic import write_text_atomically
+from registration.convolution import Convolutions
 from registration.ensemble import Ensemble
 from registration.grid import DisplacementVox, Volume5d, coarsen_image
 from registration.kernels.dispatch import plain_torch
-from registration.sitreg import Convolutions, Registration, register
+from registration.network import Registration, register
 from registration.volume import read_image, require_same_shape
 from registration.warp import compose
 from registration.weights import load_ensemble

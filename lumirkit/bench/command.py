@@ -13,7 +13,7 @@ from lumirkit.bench.plan import Options, parse_size
 from lumirkit.bench.run import STEP_SIZE, run_all, run_bench
 from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
 from lumirkit.bench.work import IO_KINDS, Kind, Shape
-from registration.sitreg import Convolutions
+from registration.convolution import Convolutions
 
 app = typer.Typer(no_args_is_help=True, help="Measure how long things take on this machine, and how much memory.")
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.work import Kind, Work
-from registration.ensemble import Ensemble
-from registration.sitreg import SITReg
+from registration.architecture import make_network
+from registration.ensemble import make_ensemble
+from registration.network import Network
 from submission.predictor import register_pair
 from train.objective import Objective, pairwise_loss
 from train.stages import triplet_step, views_of
@@ -37,10 +38,10 @@ class TrainingStep:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 
-def _network(work: Work, seed: int) -> SITReg:
+def _network(work: Work, seed: int) -> Network:
     """A network as training starts it; its first weights move things about as far as those of the public code."""
     torch.manual_seed(seed)
-    network = SITReg(work.network).to(work.device)
+    network = make_network(work.network).to(work.device)
     network.convolutions, network.recompute = work.convolutions, work.recompute
     return network
 
@@ -49,7 +50,7 @@ def registration_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:
     """Register one pair as `lumirkit predict` does: images in memory to the field (X, Y, Z, 3), in voxels."""
     fixed, moving = brain_like_pair(work.shape)
     members = work.members if work.kind is Kind.ENSEMBLE else 1
-    network = Ensemble([_network(work, seed) for seed in range(members)])
+    network = make_ensemble([_network(work, seed) for seed in range(members)])
     return lambda: register_pair(network, fixed, moving)
 
 

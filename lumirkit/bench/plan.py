@@ -10,7 +10,8 @@ import train
 from data_manifests.worklist import RequestError
 from lumirkit.bench.report import Row
 from lumirkit.bench.work import NETWORK_KINDS, Kind, Shape, Work
-from registration.sitreg import Convolutions, SITRegConfig
+from registration.architecture import NetworkConfig
+from registration.convolution import Convolutions
 from train.recipe import load_recipe
 
 _SMALLEST_AXIS = 8
@@ -52,7 +53,7 @@ def parse_size(text: str) -> Shape:
     return x, y, z
 
 
-def load_network(name: str) -> SITRegConfig:
+def load_network(name: str) -> NetworkConfig:
     """The network of a recipe: a YAML file, or the name of a shipped one.
 
     Raises:
@@ -62,7 +63,7 @@ def load_network(name: str) -> SITRegConfig:
     return load_recipe(path).network
 
 
-def plan_rows(kind: Kind, shape: Shape, network: SITRegConfig, options: Options) -> Iterator[Row]:
+def plan_rows(kind: Kind, shape: Shape, network: NetworkConfig, options: Options) -> Iterator[Row]:
     """The rows of one work at one size: ours, ours without kernels, the public code."""
     work = Work(
         kind=kind,

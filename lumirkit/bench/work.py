@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from registration.sitreg import Convolutions, SITRegConfig
+from registration.architecture import NetworkConfig
+from registration.convolution import Convolutions
 
 Shape = tuple[int, int, int]
 
@@ -43,7 +44,7 @@ class Work(BaseModel):
     kind: Kind
     shape: Shape
     """(X, Y, Z) of the images."""
-    network: SITRegConfig
+    network: NetworkConfig
     convolutions: Convolutions = Convolutions.FLOAT32
     members: PositiveInt = 1
     """Models of the ensemble."""

@@ -2,11 +2,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from registration.ensemble import Ensemble
+from registration.convolution import Convolutions
+from registration.ensemble import SITRegEnsemble
 from registration.grid import coarse_shape
 from registration.jacobian import jacobian_determinants
 from registration.kernels.dispatch import plain_torch
-from registration.sitreg import Convolutions, SITReg, SITRegConfig, register
+from registration.network import register
+from registration.sitreg import SITReg, SITRegConfig
 from registration.warp import compose
 
 SMALL = {"feature_channels": (4, 6, 8), "update_channels": (4, 8, 8)}
@@ -179,14 +181,14 @@ def test_recomputed_levels_give_the_same_gradients(convolutions):
 def test_an_ensemble_of_one_is_the_model_itself():
     network, pair = lively(SITRegConfig(**SMALL)), images((16, 16, 16))
     with torch.no_grad():
-        alone, together = register(network, *pair)[-1], register(Ensemble([network]), *pair)[-1]
+        alone, together = register(network, *pair)[-1], register(SITRegEnsemble([network]), *pair)[-1]
     assert torch.equal(alone.forward_vox, together.forward_vox)
 
 
 @pytest.mark.parametrize("level", range(len(SMALL["feature_channels"])))
 def test_an_ensemble_averages_control_points(level):
     members = [lively(SITRegConfig(**SMALL), seed) for seed in range(3)]
-    ensemble, stacked = Ensemble(members), torch.cat(images((16, 16, 16)))
+    ensemble, stacked = SITRegEnsemble(members), torch.cat(images((16, 16, 16)))
     with torch.no_grad():
         together = ensemble.control_points(level, ensemble.extract(stacked)[level], None)
         alone = [member.control_points(level, member.extract(stacked)[level], None) for member in members]
@@ -195,9 +197,9 @@ def test_an_ensemble_averages_control_points(level):
 
 def test_an_ensemble_refuses_different_members():
     with pytest.raises(ValueError, match="same network configuration"):
-        Ensemble([SITReg(SITRegConfig(**SMALL)), SITReg(SITRegConfig(input_transform="intensity", **SMALL))])
+        SITRegEnsemble([SITReg(SITRegConfig(**SMALL)), SITReg(SITRegConfig(input_transform="intensity", **SMALL))])
     with pytest.raises(ValueError, match="at least one"):
-        Ensemble([])
+        SITRegEnsemble([])
 
 
 def test_configuration_is_checked():

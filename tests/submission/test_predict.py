@@ -13,8 +13,9 @@ import torch
 import train
 from data_manifests.dataset import find_dataset_json, read_dataset
 from data_manifests.worklist import RequestError, Shard
-from registration.ensemble import Ensemble
-from registration.sitreg import SITReg, SITRegConfig, register
+from registration.ensemble import make_ensemble
+from registration.network import register
+from registration.sitreg import SITReg, SITRegConfig
 from registration.volume import Volume, read_displacement, write_volume
 from registration.warp import sample
 from registration.weights import load_ensemble
@@ -69,7 +70,7 @@ def test_a_field_pulls_the_moving_image_onto_the_fixed_one(tmp_path):
         field = register(network, *images)[-1].forward_vox
         ((sample(images[1], field) - images[0]) / 255).square().mean().backward()
         optimizer.step()
-    disp_vox = register_pair(Ensemble([network]), fixed, moving)
+    disp_vox = register_pair(make_ensemble([network]), fixed, moving)
     at_centre = disp_vox[10:14, 8:12, 6:10].mean(axis=(0, 1, 2))
     np.testing.assert_allclose(at_centre, [2, -1, 0], atol=0.5)
 

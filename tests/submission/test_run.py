@@ -13,7 +13,7 @@ import torch
 
 from data_manifests.dataset import find_dataset_json
 from data_manifests.worklist import PairFiles
-from registration.sitreg import Convolutions
+from registration.convolution import Convolutions
 from registration.volume import read_description, read_displacement, read_image, write_volume
 from registration.warp import sample
 from submission import predictor

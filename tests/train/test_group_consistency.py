@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from registration.sitreg import Registration, SITReg, SITRegConfig, register
+from registration.network import Registration, register
+from registration.sitreg import SITReg, SITRegConfig
 from train.augment import Appearance
 from train.group_consistency import CYCLE, cycle_loss
 from train.learning_rate import LearningRate

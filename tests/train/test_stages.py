@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from registration.sitreg import SITReg, SITRegConfig, register
+from registration.network import register
+from registration.sitreg import SITReg, SITRegConfig
 from train.losses import ndv_loss
 from train.objective import Objective, pairwise_loss
 from train.stages import views_of

@@ -1,0 +1,41 @@
+"""Convolutions in the number format of what they are given."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from registration.grid import Volume5d
+
+
+class Convolutions(StrEnum):
+    """Number format of convolutions and features; fields, statistics and weights stay in float32."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Conv3d(nn.Conv3d):
+    """A convolution in the dtype of its input, whatever the dtype its weights are kept in."""
+
+    def forward(self, volume: Volume5d) -> Volume5d:
+        """Convolve."""
+        return convolve(volume, self.weight, self.bias, stride=self.stride, padding=self.padding)
+
+
+def convolve(volume: Volume5d, weight: Tensor, bias: Tensor | None, **geometry: Any) -> Volume5d:
+    """`torch.nn.functional.conv3d` in the dtype of the volume."""
+    if _has_undefined_gradient(volume):
+        return convolve(volume.float(), weight, bias, **geometry).to(volume.dtype)
+    weight = weight.to(volume.dtype, memory_format=torch.channels_last_3d)
+    return F.conv3d(volume, weight, None if bias is None else bias.to(volume.dtype), **geometry)
+
+
+def _has_undefined_gradient(volume: Volume5d) -> bool:
+    """Whether the weights' gradient would be what lay in memory: oneDNN 3.12, bfloat16, two voxels along x."""
+    on_cpu = volume.device.type == "cpu" and torch.is_grad_enabled()
+    return on_cpu and volume.dtype is torch.bfloat16 and volume.shape[2] == 2

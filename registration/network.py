@@ -1,0 +1,100 @@
+"""What all networks have in common: two images in, registrations out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, PositiveInt
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from registration import mind
+from registration.convolution import Convolutions
+from registration.grid import DisplacementVox
+
+INTENSITY_MAX = 255.0
+
+Image = Float[torch.Tensor, "batch 1 x y z"]
+BothHalves = Float[torch.Tensor, "2*batch channel x y z"]
+Result = TypeVar("Result")
+
+
+class CommonConfig(BaseModel):
+    """What determines the weights and the output of any network: architecture, input transform and resolution."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    input_transform: Literal["mind", "intensity"] = "mind"
+    """`mind`: six MIND channels of each image; `intensity`: the image divided by 255."""
+    resolution_vox: PositiveInt = 1
+    """Image voxels per voxel of the network's grid, along each axis (2: the network sees a 1 mm image at 2 mm)."""
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of one transformed image."""
+        return mind.CHANNELS if self.input_transform == "mind" else 1
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Fields of both directions, in voxels of the grid they were computed on.
+
+    `forward_vox` lives on the fixed grid and points into the moving image: warped(p) = moving(p + forward(p)).
+    `inverse_vox` lives on the moving grid and points into the fixed image. They are mutually inverse, but for a U-Net
+    that predicts displacements.
+    """
+
+    forward_vox: DisplacementVox
+    inverse_vox: DisplacementVox
+
+
+class Registering(nn.Module, ABC):
+    """What registers: one network, or an ensemble of networks."""
+
+    config: CommonConfig
+
+    @abstractmethod
+    def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
+        """Register in the architecture's own way; see `register`."""
+
+
+class Network(Registering):
+    """One network, of any architecture: what training makes and a weight file holds."""
+
+    def __init__(self, config: CommonConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.convolutions = Convolutions.FLOAT32
+        self.recompute = False
+        """Keep for the backward pass only what goes from level to level, and compute the rest again."""
+
+    def inputs(self, images: BothHalves) -> BothHalves:
+        """What the first convolution sees of images with intensities 0…255."""
+        inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
+        dtype = torch.bfloat16 if self.convolutions is Convolutions.BFLOAT16 else inputs.dtype
+        return inputs.to(dtype, memory_format=torch.channels_last_3d)
+
+
+def register(network: Registering, fixed: Image, moving: Image, every_level: bool = False) -> list[Registration]:
+    """Register on the network's own grid; images 0…255 of that grid, fields in its voxels.
+
+    Args:
+        network: one model or an ensemble.
+        every_level: also return the registration reached after each coarser level, where the architecture has such.
+
+    Returns:
+        Registrations from coarse to fine; only the final one unless `every_level`.
+    """
+    return network.registrations(fixed, moving, every_level)
+
+
+def recomputed(function: Callable[..., Result], *inputs: Any) -> Result:
+    """The function's result, its intermediate values computed again when the backward pass needs them."""
+    result: Result = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return result

@@ -1,0 +1,149 @@
+"""VoxelMorph: a U-Net that sees both images at once and predicts a displacement or a velocity at every voxel.
+
+Source: Balakrishnan et al., "VoxelMorph", IEEE TMI 2019; with velocities, Dalca et al., MICCAI 2018. The channels are
+those of de Frutos et al. (PLOS ONE) and of Roy et al. 2025 where a recipe says so.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise, starmap
+from operator import call
+from typing import Literal, Protocol, Self, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from registration.convolution import Conv3d
+from registration.exponential import exponential
+from registration.grid import Volume5d
+from registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
+
+_SLOPE = 0.2  # of the leaky ReLU below zero
+_INITIAL_FIELD = 1e-5  # standard deviation of the last layer's weights at the start: the identity
+
+
+class VoxelMorphConfig(CommonConfig):
+    """The levels of the U-Net, and what its output means."""
+
+    architecture: Literal["voxelmorph"] = "voxelmorph"
+    encoder_channels: tuple[PositiveInt, ...] = Field((16, 32, 32, 32), min_length=1)
+    """Channels on the way down, finest level first; after each level the resolution is halved."""
+    decoder_channels: tuple[PositiveInt, ...] = Field((32, 32, 32, 32), min_length=1)
+    """Channels on the way up, coarsest level first; after each level the resolution is doubled."""
+    head_channels: tuple[PositiveInt, ...] = (32, 16, 16)
+    """Channels at full resolution, between the U-Net and the field."""
+    diffeomorphic: bool = False
+    """The output is a stationary velocity, whose flow is the field; otherwise it is the displacement itself."""
+
+    @model_validator(mode="after")
+    def _up_as_often_as_down(self) -> Self:
+        if len(self.encoder_channels) != len(self.decoder_channels):
+            raise ValueError(
+                f"encoder_channels has {len(self.encoder_channels)} levels and decoder_channels "
+                f"{len(self.decoder_channels)}; expected as many up as down"
+            )
+        return self
+
+
+class FieldNetwork(Protocol):
+    """What registering at once needs of a network; one model and an ensemble of models both offer it."""
+
+    config: VoxelMorphConfig
+    recompute: bool
+
+    def predict(self, images: BothHalves) -> BothHalves:
+        """Displacements or velocities, forward and inverse, in voxels, of images [moving, fixed] (intensities 0…255).
+
+        Velocities of the two directions are each other's negative.
+        """
+
+
+class FieldConv3d(Conv3d):
+    """The last layer, in the dtype of its weights, which begin close to zero."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__(in_channels, 3, kernel_size=3, padding=1)
+        nn.init.normal_(self.weight, std=_INITIAL_FIELD)
+        nn.init.zeros_(cast(Tensor, self.bias))
+
+    def forward(self, volume: Volume5d) -> BothHalves:
+        """The field at every voxel."""
+        return super().forward(volume.to(self.weight.dtype)).contiguous()
+
+
+def _conv_block(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(Conv3d(in_channels, channels, kernel_size=3, padding=1), nn.LeakyReLU(_SLOPE, inplace=True))
+
+
+def _from_finer(level: nn.Module, finer: Volume5d) -> Volume5d:
+    """A level whose input has twice its resolution; odd sizes are rounded up."""
+    volume: Volume5d = level(F.max_pool3d(finer, 2, ceil_mode=True))
+    return volume
+
+
+def _from_coarser(level: nn.Module, coarser: Volume5d, skip: Volume5d) -> Volume5d:
+    """A level whose input has half its resolution, beside what the encoder saw at its own."""
+    volume: Volume5d = level(_side_by_side(coarser, skip))
+    return volume
+
+
+def _side_by_side(coarser: Volume5d, skip: Volume5d) -> Volume5d:
+    x, y, z = skip.shape[2:]
+    doubled = F.interpolate(coarser, scale_factor=2, mode="nearest")
+    return torch.cat([doubled[:, :, :x, :y, :z], skip], dim=1)
+
+
+class VoxelMorph(Network):
+    """One network; `registration.network.register` runs it on a pair of images."""
+
+    config: VoxelMorphConfig
+
+    def __init__(self, config: VoxelMorphConfig) -> None:
+        super().__init__(config)
+        encoder, decoder, head = config.encoder_channels, config.decoder_channels, config.head_channels
+        self.encoder = nn.ModuleList(starmap(_conv_block, pairwise((2 * config.input_channels, *encoder))))
+        # What goes into each level of the decoder, and into the head.
+        incoming = [encoder[-1], *(below + skip for below, skip in zip(decoder, reversed(encoder), strict=True))]
+        self.decoder = nn.ModuleList(map(_conv_block, incoming, decoder))
+        at_full_size = (incoming[-1], *head)
+        self.head = nn.Sequential(*starmap(_conv_block, pairwise(at_full_size)), FieldConv3d(at_full_size[-1]))
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
+        """All at once; see `register_at_once`."""
+        return register_at_once(self, fixed, moving)
+
+    def predict(self, images: BothHalves) -> BothHalves:
+        """Displacements or velocities of both directions; see `FieldNetwork`."""
+        moving, fixed = self.inputs(images).chunk(2)
+        there = torch.cat([fixed, moving], dim=1)
+        if self.config.diffeomorphic:
+            velocity = self._unet(there)
+            return torch.cat([velocity, -velocity])
+        return self._unet(torch.cat([there, torch.cat([moving, fixed], dim=1)]))
+
+    def _unet(self, pairs: Volume5d) -> BothHalves:
+        run = recomputed if self.recompute else call
+        first, *downwards = self.encoder
+        bottom, *upwards = self.decoder
+        skips = [first(pairs)]
+        for level in downwards:
+            skips.append(run(_from_finer, level, skips[-1]))
+        volume = run(_from_finer, bottom, skips[-1])
+        for level in (*upwards, self.head):
+            volume = run(_from_coarser, level, volume, skips.pop())
+        return volume
+
+
+def register_at_once(network: FieldNetwork, fixed: Image, moving: Image) -> list[Registration]:
+    """The one registration that a U-Net has; see `registration.network.register`.
+
+    Of a diffeomorphic network the fields are exp(v) and exp(-v), mutually inverse up to their sampling. Otherwise they
+    are the network's answers for the pair and for the exchanged pair, which nothing makes inverses of each other.
+    """
+    predicted = network.predict(torch.cat([moving, fixed]))
+    if network.config.diffeomorphic:
+        predicted = (recomputed if network.recompute else call)(exponential, predicted)
+    return [Registration(*predicted.chunk(2))]
