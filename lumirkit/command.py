@@ -26,6 +26,7 @@ from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
 from lumirkit.report import report_fields
 from lumirkit.scores import score_and_show
+from lumirkit.split import split_dataset
 from lumirkit.statistics import write_statistics
 from lumirkit.synthetic import draw_sheet
 from lumirkit.tables import write_table
@@ -286,6 +287,20 @@ def manifest_check(
     """List everything in a dataset folder that would make a run fail or a score wrong."""
     if not check_manifest(root, task, workers, json):
         raise typer.Exit(1)
+
+
+@manifest.command("split")
+def manifest_split(
+    root: Annotated[Path, typer.Argument(help="Dataset folder with *dataset.json, training images and label maps.")],
+    out: Annotated[Path, typer.Option(help="Folder for the dataset folders `development` and `test`.")],
+    shares: Annotated[str, typer.Option(help="Of training/validation/test.")] = "60/20/20",
+    seed: Annotated[int, typer.Option(help="Draws which image goes where.")] = 0,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="CSV file with the columns image and part, instead of shares.")
+    ] = None,
+) -> None:
+    """Divide the training images of a dataset into a part to train on, one to validate on and one to test on."""
+    split_dataset(root, out, shares, seed, listed)
 
 
 @app.command()
