@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import dist, log, pi, sqrt
+from math import dist, log, pi, prod, sqrt
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def thin_plate_displacement(control_vox: Float[Tensor, "batch 3 i j k"], shape: 
         )
     solution, along = _spline(lattice, tuple(shape))
     coefficients = torch.as_tensor(solution).to(control_vox.device) @ control_vox.flatten(2).mT.double()
-    of_kernel, of_affine = coefficients.to(control_vox.dtype).mT.split([np.prod(lattice), 4], dim=2)
+    of_kernel, of_affine = coefficients.to(control_vox.dtype).mT.split([prod(lattice), 4], dim=2)
     of_x, of_y, of_z = (torch.as_tensor(each).to(control_vox) for each in along)
     field = torch.einsum("bcijk,gzk->gbcijz", of_kernel.unflatten(2, lattice), of_z)
     field = torch.einsum("gbcijz,gyj->gbciyz", field, of_y)

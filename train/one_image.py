@@ -51,8 +51,8 @@ class OneImage(BaseModel):
     bending_vox: NonNegativeFloat = 6.0
     """Largest displacement, in any direction, of the control points of a thin-plate spline, 8 along each axis.
 
-    Up to a quarter of the points' distance no field was seen to fold. The paper's is a third of it; there a voxel of
-    every other field folds if points lie on voxels, as on 64, where the spline has kinks, and none between them.
+    Up to a quarter of the points' shortest distance no field was seen to fold. The paper's is a third of it: then a
+    voxel or two of every third field fold if the points, where the spline has kinks, lie on voxels, as on a grid of 64.
     """
 
     @model_validator(mode="after")
