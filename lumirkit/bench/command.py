@@ -12,7 +12,7 @@ from lumirkit.bench.accuracy import measure_accuracy
 from lumirkit.bench.plan import Options, parse_size
 from lumirkit.bench.run import STEP_SIZE, run_all, run_bench
 from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
-from lumirkit.bench.work import IO_KINDS, Kind, Shape
+from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, Kind, Shape
 from registration.convolution import Convolutions
 
 app = typer.Typer(no_args_is_help=True, help="Measure how long things take on this machine, and how much memory.")
@@ -103,6 +103,21 @@ def triplet(
 
 
 @app.command()
+def sources(
+    size: Size = None,
+    device: Device = BenchDevice.CPU,
+    convolutions: Format = None,
+    network: Network = "lite",
+    repeats: Repeats = 5,
+    threads: Threads = None,
+    out: Out = _OUT,
+) -> None:
+    """Make pairs to train on, of noise, of primitives and of one image, beside a training step."""
+    options = Options(device, network, _formats(convolutions), 1, repeats, False, threads)
+    run_bench(dict.fromkeys((Kind.STEP, *SOURCE_KINDS), _shapes(size, FULL_SIZE)), options, out)
+
+
+@app.command()
 def ensemble(
     size: Size = None,
     device: Device = BenchDevice.CPU,
@@ -159,7 +174,7 @@ def all_(
     reference_repeats: ReferenceRepeats = None,
     out: Out = _OUT,
 ) -> None:
-    """Measure everything at its usual size: forward, ensemble, step and triplet at half size, io, scoring."""
+    """Measure everything at its usual size: forward, ensemble, step, triplet and sources at half size, io, scoring."""
     options = Options(
         device, network, _formats(convolutions), members, repeats, plain, threads, reference, reference_repeats
     )

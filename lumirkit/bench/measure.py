@@ -20,7 +20,8 @@ from lumirkit.bench.flops import ConvolutionFlop
 from lumirkit.bench.memory import MemoryMeter, SavedBytes
 from lumirkit.bench.networks import TrainingStep, registration_call, training_step, triplet_call
 from lumirkit.bench.reference import reference_call, reference_step
-from lumirkit.bench.work import IO_KINDS, Kind, Measurement, Spread, Work
+from lumirkit.bench.sources import source_call
+from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, Kind, Measurement, Spread, Work
 from registration.kernels.dispatch import plain_torch
 
 
@@ -41,6 +42,8 @@ def measure(work: Work) -> Measurement:
     with plain_torch() if work.plain_torch else nullcontext():
         if work.kind in IO_KINDS:
             found = _measure_files(work)
+        elif work.kind in SOURCE_KINDS:
+            found = _measure_call(source_call(work), work.repeats)
         elif work.kind is Kind.STEP:
             found = _measure_step(work)
         elif work.kind is Kind.TRIPLET:

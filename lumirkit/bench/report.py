@@ -15,7 +15,7 @@ from rich.table import Table
 from lumirkit.bench.floor import Floor
 from lumirkit.bench.machine import Machine
 from lumirkit.bench.scoring import ScoringBench
-from lumirkit.bench.work import IO_KINDS, Kind, Measurement, Spread, Work
+from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, Kind, Measurement, Spread, Work
 from registration.atomic import write_text_atomically
 
 _NONE = "-"
@@ -25,7 +25,7 @@ _NOTES = (
     "convolutions' arithmetic at the best measured rate, or moving the same bytes undecoded. The networks have the "
     "weights that training starts from; mean u is how far these move things. A training step is one pair: NCC, "
     "diffusion and NDV of the final registration, backward, optimizer. A triplet is three such pairs and the group "
-    "consistency around them."
+    "consistency around them. Sources make the pair of a step, on the network's grid: the size over its resolution."
 )
 
 
@@ -40,6 +40,8 @@ class Row(BaseModel):
     """The least time that this machine can take."""
     reference_s: float | None = None
     """Median of the public code at the same work."""
+    step_s: float | None = None
+    """Of a pair made for training: median of a training step at the same size, with the same network."""
 
     @property
     def times_the_floor(self) -> float | None:
@@ -47,6 +49,13 @@ class Row(BaseModel):
         if self.measurement is None or self.floor_s is None:
             return None
         return self.measurement.seconds.median / self.floor_s
+
+    @property
+    def percent_of_a_step(self) -> float | None:
+        """Median over that of a training step."""
+        if self.measurement is None or self.step_s is None:
+            return None
+        return 100 * self.measurement.seconds.median / self.step_s
 
     @property
     def reference_ratio(self) -> float | None:
@@ -117,6 +126,7 @@ _GROUPS: tuple[tuple[str, Sequence[Kind], Sequence[str]], ...] = (
     ("forward", (Kind.FORWARD,), ("mean u, voxels",)),
     ("step", (Kind.STEP,), ("forward s", "backward s", "saved GB")),
     ("triplet", (Kind.TRIPLET,), ()),
+    ("sources", SOURCE_KINDS, ("% of a step",)),
     ("ensemble", (Kind.ENSEMBLE,), ("mean u, voxels",)),
     ("io", IO_KINDS, ()),
 )
@@ -137,6 +147,7 @@ def _cells(row: Row, own: Sequence[str]) -> list[str]:
         why = (row.error or "").strip().splitlines()[-1:]
         return [row.what, size, f"failed: {' '.join(why)}", *[_NONE] * len([*own, *_LAST])]
     special = {"mean u, voxels": found.mean_displacement_vox, "saved GB": found.saved_gb}
+    special |= {"% of a step": row.percent_of_a_step}
     special |= {f"{part} s": spread.median for part, spread in found.parts.items()}
     memory = f"{_digits(found.peak_memory_gb)} ({_digits(found.work_memory_gb)})"
     last = map(_digits, (row.floor_s, row.times_the_floor, row.reference_s, row.reference_ratio))

@@ -15,7 +15,7 @@ from lumirkit.bench.machine import describe_machine
 from lumirkit.bench.plan import Options, load_network, plan_rows
 from lumirkit.bench.report import Report, Row
 from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
-from lumirkit.bench.work import IO_KINDS, BenchError, Kind, Shape
+from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, BenchError, Kind, Shape
 from registration.progress import Progress
 
 STEP_SIZE: Shape = (80, 112, 96)
@@ -44,7 +44,7 @@ def run_bench(sizes: dict[Kind, Sequence[Shape]], options: Options, out: Path, w
     ]
     machine = describe_machine(options.device, threads)
     floor = floor_in_child(options.device, threads)
-    rows = _with_references(_measure_all(planned, threads, floor))
+    rows = _with_steps(_with_references(_measure_all(planned, threads, floor)))
     report = Report(machine=machine, floor=floor, repeats=options.repeats, rows=rows)
     report.write(out)
     if with_scoring:
@@ -56,19 +56,15 @@ def run_bench(sizes: dict[Kind, Sequence[Shape]], options: Options, out: Path, w
 
 
 def run_all(options: Options, out: Path) -> Report:
-    """Measure every work at its usual size: prediction and io at full size, the training step at half of it.
+    """Measure every work at its usual size: prediction and io at full size, training at half of it.
 
     Raises:
         RequestError, RecipeError: the request cannot be carried out; nothing was started.
         BenchError: some works could not be measured; all others are written.
     """
-    sizes: dict[Kind, Sequence[Shape]] = {
-        Kind.FORWARD: [FULL_SIZE],
-        Kind.ENSEMBLE: [FULL_SIZE],
-        Kind.STEP: [STEP_SIZE],
-        Kind.TRIPLET: [STEP_SIZE],
-    }
-    return run_bench(sizes | {kind: [FULL_SIZE] for kind in IO_KINDS}, options, out, with_scoring=True)
+    sizes: dict[Kind, Sequence[Shape]] = {kind: [FULL_SIZE] for kind in (Kind.FORWARD, Kind.ENSEMBLE, *IO_KINDS)}
+    sizes |= {kind: [STEP_SIZE] for kind in (Kind.STEP, Kind.TRIPLET, *SOURCE_KINDS)}
+    return run_bench(sizes, options, out, with_scoring=True)
 
 
 def _measure_all(planned: Sequence[Row], threads: int, floor: Floor) -> list[Row]:
@@ -100,6 +96,18 @@ def _with_references(rows: Sequence[Row]) -> list[Row]:
     }
     ours = [row.model_copy(update={"reference_s": theirs.get((row.work.kind, row.work.shape))}) for row in rows]
     return [row if row.work.reference else beside for row, beside in zip(rows, ours, strict=True)]
+
+
+def _with_steps(rows: Sequence[Row]) -> list[Row]:
+    """Set the median of the first kind of training step beside the pairs that are made for it."""
+    steps: dict[Shape, float] = {}
+    for row in rows:
+        if row.work.kind is Kind.STEP and row.measurement:
+            steps.setdefault(row.work.shape, row.measurement.seconds.median)
+    return [
+        row.model_copy(update={"step_s": steps.get(row.work.shape)}) if row.work.kind in SOURCE_KINDS else row
+        for row in rows
+    ]
 
 
 def _require_success(rows: Sequence[Row]) -> None:

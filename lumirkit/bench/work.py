@@ -26,6 +26,9 @@ class Kind(StrEnum):
     STEP = "step"
     TRIPLET = "triplet"
     ENSEMBLE = "ensemble"
+    NOISE_PAIR = "pair of noise"
+    PRIMITIVES_PAIR = "pair of primitives"
+    ONE_IMAGE_PAIR = "pair of one image"
     READ_NII = "read .nii"
     READ_NII_GZ = "read .nii.gz"
     WRITE_NII = "write .nii"
@@ -33,6 +36,7 @@ class Kind(StrEnum):
 
 
 NETWORK_KINDS = (Kind.FORWARD, Kind.STEP, Kind.TRIPLET, Kind.ENSEMBLE)
+SOURCE_KINDS = (Kind.NOISE_PAIR, Kind.PRIMITIVES_PAIR, Kind.ONE_IMAGE_PAIR)
 IO_KINDS = (Kind.READ_NII, Kind.READ_NII_GZ, Kind.WRITE_NII, Kind.WRITE_NII_GZ)
 
 

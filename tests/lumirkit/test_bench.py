@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data_manifests.worklist import RequestError
+from lumirkit.bench import sources
 from lumirkit.bench.accuracy import measure_accuracy
 from lumirkit.bench.child import check_reference_in_child, measure_in_child
 from lumirkit.bench.floor import Floor
@@ -16,7 +18,7 @@ from lumirkit.bench.measure import measure
 from lumirkit.bench.plan import Options, parse_size
 from lumirkit.bench.report import Report, Row
 from lumirkit.bench.run import run_bench
-from lumirkit.bench.work import IO_KINDS, BenchError, Kind, Measurement, Spread, Work
+from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, BenchError, Kind, Measurement, Spread, Work
 from lumirkit.command import main
 from registration.sitreg import SITRegConfig
 
@@ -161,6 +163,41 @@ def test_a_triplet_in_both_number_formats(run, tmp_path):
         check_numbers(row)
     # Every pair once without history, then as in a training step.
     assert rows[0]["measurement"]["convolution_flop"] == 3 * (4 * convolution_flop() - stem)
+
+
+def test_the_pairs_that_are_trained_on_beside_a_step(run, tmp_path):
+    status, out, _ = run("sources", "--size", "20x24x16")
+    assert status == 0
+    step, _, *pairs = rows_of(tmp_path / "out")
+    assert [row["what"] for row in pairs] == ["pair of noise", "pair of primitives", "pair of one image"]
+    for row in pairs:
+        seconds = row["measurement"]["seconds"]
+        assert 0 < seconds["min"] <= seconds["median"] <= seconds["max"]
+        assert row["step_s"] == step["measurement"]["seconds"]["median"]
+        assert row["what"] in out
+    text = (tmp_path / "out/bench.md").read_text(encoding="utf-8")
+    assert "| what | size | median (min to max) s | % of a step |" in text
+
+
+def test_the_share_of_a_step_in_the_report():
+    """A pair that takes 0.5 s beside a step of 4 s."""
+    work = Work(kind=Kind.ONE_IMAGE_PAIR, shape=(16, 17, 18), network=SITRegConfig())
+    found = Measurement(seconds=Spread.of([0.5]), peak_memory_gb=1, work_memory_gb=0.5)
+    row = Row(what="pair of one image", work=work, measurement=found, step_s=4.0)
+    assert row.percent_of_a_step == 12.5
+
+
+@pytest.mark.parametrize("kind", SOURCE_KINDS)
+def test_sources_make_pairs_on_the_networks_grid(kind, monkeypatch):
+    pairs = []
+    for name in ("generate_pair", "pair_from_image"):
+        make = getattr(sources, name)
+        monkeypatch.setattr(sources, name, lambda *given, make=make: pairs.append(make(*given)))
+    call = sources.source_call(Work(kind=kind, shape=(20, 24, 17), network=SITRegConfig(resolution_vox=2)))
+    call()
+    call()
+    assert [pair.fixed.shape for pair in pairs] == [(1, 1, 10, 12, 9)] * 2
+    assert not torch.equal(pairs[0].disp_vox, pairs[1].disp_vox)
 
 
 def test_accuracy(make_weights, phantom_root, tmp_path):

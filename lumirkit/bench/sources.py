@@ -1,0 +1,45 @@
+"""Making the pairs that a network is trained on while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from lumirkit.bench.floor import synchronize
+from lumirkit.bench.images import brain_like_pair
+from lumirkit.bench.work import Kind, Work
+from registration.grid import coarse_shape, coarsen_image
+from train.one_image import OneImage, pair_from_image
+from train.synthetic import Shapes, Synthetic, SyntheticPair, generate_pair
+
+_SHAPES = {Kind.NOISE_PAIR: Shapes.NOISE, Kind.PRIMITIVES_PAIR: Shapes.PRIMITIVES}
+
+
+def source_call(work: Work) -> Callable[[], None]:
+    """Make one pair with its label maps on the network's grid, every time another one, all factors as by default."""
+    device = torch.device(work.device)
+    make = _of_one_image(work, device) if work.kind is Kind.ONE_IMAGE_PAIR else _generated(work, device)
+    made = 0
+
+    def call() -> None:
+        nonlocal made
+        with torch.no_grad():
+            make(made)
+        synchronize(device)
+        made += 1
+
+    return call
+
+
+def _generated(work: Work, device: torch.device) -> Callable[[int], SyntheticPair]:
+    factors = Synthetic(shapes=_SHAPES[work.kind])
+    shape = coarse_shape(work.shape, work.network.resolution_vox)
+    return lambda number: generate_pair(factors, [number], shape, device)
+
+
+def _of_one_image(work: Work, device: torch.device) -> Callable[[int], SyntheticPair]:
+    full = torch.from_numpy(brain_like_pair(work.shape)[0].data)[None, None].to(device)
+    image = coarsen_image(full, work.network.resolution_vox)
+    labels = (image > 0).to(image)
+    return lambda number: pair_from_image(image, labels, OneImage(), [number])
