@@ -2,18 +2,22 @@
 
 Source: Balakrishnan et al., "VoxelMorph", IEEE TMI 2019; with velocities, Dalca et al., MICCAI 2018. The channels are
 those of de Frutos et al. (PLOS ONE) and of Roy et al. 2025 where a recipe says so.
+
+The U-Net is asked in both orders of the images, in one batch. Its displacements are the answers themselves, its
+velocities half the difference of the two: so exchanging the images exchanges the fields, and what the network says of
+any pair whatever its order, the larger part at first, cancels instead of disturbing the training.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise, starmap
 from operator import call
-from typing import Literal, Protocol, Self, cast
+from typing import Literal, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from registration.convolution import Conv3d
 from registration.exponential import exponential
@@ -35,7 +39,7 @@ class VoxelMorphConfig(CommonConfig):
     head_channels: tuple[PositiveInt, ...] = (32, 16, 16)
     """Channels at full resolution, between the U-Net and the field."""
     diffeomorphic: bool = False
-    """The output is a stationary velocity, whose flow is the field; otherwise it is the displacement itself."""
+    """The fields are the flow of a stationary velocity there and back; otherwise each is a displacement by itself."""
 
     @model_validator(mode="after")
     def _up_as_often_as_down(self) -> Self:
@@ -63,10 +67,11 @@ class FieldNetwork(Protocol):
 class FieldConv3d(Conv3d):
     """The last layer, in the dtype of its weights, which begin close to zero."""
 
-    def __init__(self, in_channels: int) -> None:
-        super().__init__(in_channels, 3, kernel_size=3, padding=1)
+    def __init__(self, in_channels: int, bias: bool) -> None:
+        super().__init__(in_channels, 3, kernel_size=3, padding=1, bias=bias)
         nn.init.normal_(self.weight, std=_INITIAL_FIELD)
-        nn.init.zeros_(cast(Tensor, self.bias))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, volume: Volume5d) -> BothHalves:
         """The field at every voxel."""
@@ -108,7 +113,8 @@ class VoxelMorph(Network):
         incoming = [encoder[-1], *(below + skip for below, skip in zip(decoder, reversed(encoder), strict=True))]
         self.decoder = nn.ModuleList(map(_conv_block, incoming, decoder))
         at_full_size = (incoming[-1], *head)
-        self.head = nn.Sequential(*starmap(_conv_block, pairwise(at_full_size)), FieldConv3d(at_full_size[-1]))
+        field = FieldConv3d(at_full_size[-1], bias=not config.diffeomorphic)  # of a difference it would cancel
+        self.head = nn.Sequential(*starmap(_conv_block, pairwise(at_full_size)), field)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
@@ -118,11 +124,12 @@ class VoxelMorph(Network):
     def predict(self, images: BothHalves) -> BothHalves:
         """Displacements or velocities of both directions; see `FieldNetwork`."""
         moving, fixed = self.inputs(images).chunk(2)
-        there = torch.cat([fixed, moving], dim=1)
-        if self.config.diffeomorphic:
-            velocity = self._unet(there)
-            return torch.cat([velocity, -velocity])
-        return self._unet(torch.cat([there, torch.cat([moving, fixed], dim=1)]))
+        answers = self._unet(torch.cat([torch.cat([fixed, moving], dim=1), torch.cat([moving, fixed], dim=1)]))
+        if not self.config.diffeomorphic:
+            return answers
+        there, back = answers.chunk(2)
+        velocity = (there - back) / 2
+        return torch.cat([velocity, -velocity])
 
     def _unet(self, pairs: Volume5d) -> BothHalves:
         run = recomputed if self.recompute else call
