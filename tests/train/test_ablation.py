@@ -51,6 +51,24 @@ def test_nothing_is_trained_twice():
     assert {run.recipe.name for run in rows["+ENS"].runs} == {"AUG"}  # members of one recipe
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("ablation_*.yaml")), ids=lambda path: path.stem)
+def test_shipped_ablations_can_be_planned(path):
+    ablation = load_ablation(path)
+    assert len({row.name for row in ablation.rows}) == len(ablation.rows)
+
+
+def test_rows_with_recipes_of_their_own_share_what_they_have_in_common():
+    rows = {row.name: row.runs[0] for row in load_ablation(RECIPES / "ablation_hybridmorph.yaml").rows}
+    assert rows["few-shot 5"].recipe.stages[0].n_images == 5
+    assert rows["transfer 5"].start is rows["transfer 90"].start is rows["synthetic only"]
+    assert [rows[f"weighted {alpha}"].recipe.stages[0].synthetic.share for alpha in (0.5, 0.9)] == [0.5, 0.1]
+    rows = {row.name: row.runs[0] for row in load_ablation(RECIPES / "ablation_ddmr.yaml").rows}
+    fine_tuned, two_step = rows["UW-NSD fine-tuned"], rows["UW-NSD two-step"]
+    assert [stage.frozen for stage in two_step.recipe.stages] == [(), ("encoder.*",), ()]
+    assert all(stage.uncertainty and stage.one_image.losses.ssim_weight == 1 for stage in fine_tuned.recipe.stages[1:])
+    assert fine_tuned.recipe.stages[0] == two_step.recipe.stages[0]
+
+
 def test_a_row_says_only_what_changes(tmp_path):
     rows = [
         {"name": "a", "set": {"stages.*.learning_rate": 0.5, "seed": 3}, "stages": 1},
