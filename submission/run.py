@@ -43,6 +43,7 @@ class Run:
 
     def __init__(self, predictor: Predictor, on_error: OnError, status_file: Path) -> None:
         self._predictor, self._on_error, self._status_file = predictor, on_error, status_file
+        self._made_before = RunStatus.made_before(status_file, predictor.maker.weights_sha256)
 
     def do(self, pairs: Sequence[PairFiles]) -> RunStatus:
         """Register the pairs; returns the account, which lies in the status file too.
@@ -89,11 +90,11 @@ class Run:
 
     def _attempt(self, loaded: LoadedPair | MadePair | UnusablePair, writer: ThreadPoolExecutor) -> _Attempt:
         """Register a pair and hand its field to the writer."""
-        attempt = _Attempt(
-            loaded.files,
-            PairStatus(case_name=loaded.files.case_name, field=loaded.files.field.name, state=PairState.KEPT),
-        )
-        if isinstance(loaded, UnusablePair):
+        pair = PairStatus(case_name=loaded.files.case_name, field=loaded.files.field.name, state=PairState.KEPT)
+        attempt = _Attempt(loaded.files, pair)
+        if isinstance(loaded, MadePair) and pair.field in self._made_before:
+            attempt.pair = self._made_before[pair.field].model_copy(update={"state": PairState.KEPT})
+        elif isinstance(loaded, UnusablePair):
             attempt.pair.reason = loaded.reason
         elif isinstance(loaded, LoadedPair):
             try:

@@ -46,7 +46,7 @@ class PairStatus(BaseModel):
     """File name."""
     state: PairState
     seconds: float = 0.0
-    """From images in memory to the field in memory."""
+    """From images in memory to the field in memory; of a field that was kept, when it was made, 0 if that is lost."""
     peak_memory_gb: float = 0.0
     """The most that the run had held on its device (on the CPU: the process) by the end of the pair, in 1e9 bytes."""
     device: str = ""
@@ -86,6 +86,17 @@ class RunStatus(BaseModel):
     def failures(self) -> list[PairStatus]:
         """The pairs that were not registered."""
         return [pair for pair in self.pairs if pair.has_failed]
+
+    @classmethod
+    def made_before(cls, path: Path, weights_sha256: str) -> dict[str, PairStatus]:
+        """The pairs that an earlier run with these weights registered, by field; none where nothing tells of one."""
+        try:
+            earlier = cls.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        made = (PairState.WRITTEN, PairState.KEPT)
+        same = earlier.weights_sha256 == weights_sha256
+        return {pair.field: pair for pair in earlier.pairs if same and pair.state in made}
 
     def write(self, path: Path) -> None:
         """Write it as JSON, atomically."""

@@ -21,7 +21,7 @@ from submission.device import Place
 from submission.predict import predict_dataset, predict_pairs
 from submission.run import OnError
 from submission.stamp import ZERO_FIELD
-from submission.status import PairState, RunState, RunStatus
+from submission.status import PairState, PairStatus, RunState, RunStatus
 
 CPU = Place(torch.device("cpu"))
 SHAPE = (32, 40, 34)
@@ -51,6 +51,29 @@ def contents(folder):
 
 def damage(path):
     path.write_bytes(path.read_bytes()[:2000])
+
+
+def test_a_restart_remembers_how_what_it_keeps_was_made(predict, make_weights, tmp_path):
+    first = predict()
+    made = {pair.field: (pair.seconds, pair.device, pair.convolutions) for pair in first.pairs}
+    (tmp_path / "out" / NAMES[1]).unlink()
+    for _ in range(2):
+        again = {pair.field: pair for pair in predict().pairs}
+        kept = [name for name, pair in again.items() if pair.state is PairState.KEPT and name != NAMES[1]]
+        assert len(kept) == 3
+        assert all((again[n].seconds, again[n].device, again[n].convolutions) == made[n] for n in kept)
+        assert again[NAMES[1]].seconds > 0
+    (tmp_path / "out" / "lumirkit_status.json").write_text("{")
+    assert [pair.seconds for pair in predict().pairs] == [0] * 4
+
+
+def test_what_other_weights_took_is_not_remembered(tmp_path):
+    pair = PairStatus(case_name="a", field="a.nii.gz", state=PairState.WRITTEN, seconds=3)
+    failed = PairStatus(case_name="b", field="b.nii.gz", state=PairState.FAILED, seconds=3)
+    path = tmp_path / "status.json"
+    RunStatus(members=1, weights_sha256="these", pairs_asked_for=2, pairs=[pair, failed]).write(path)
+    assert RunStatus.made_before(path, "these") == {"a.nii.gz": pair}
+    assert RunStatus.made_before(path, "others") == RunStatus.made_before(tmp_path / "none", "these") == {}
 
 
 def test_a_restart_makes_only_what_is_not_there_whole_and_of_the_same_making(predict, dataset, tmp_path, make_weights):
