@@ -24,6 +24,8 @@ def result_key(inputs: Inputs) -> str:
         "methods": [method.model_dump() for method in case.methods],
         "shape": case.shape,
         "mask rule": case.mask_rule,
+        "designs": case.designs,
+        "seconds": case.seconds,
         "field": "zero" if case.field is None else "file",
         "files": inputs.hashes(),
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_manifests.dataset import Pair
 from data_manifests.evaluation import EvaluationConfig, EvaluationMethod, Split, beside_image
+from eval.run_times import read_run_times
 
 
 class EvaluationError(ValueError):
@@ -29,7 +30,8 @@ class Case:
     """One pair of one config, with what is measured on it and where its files lie.
 
     `field` None stands for zero displacement; `inverse_field` is the field of the pair with its images exchanged, None
-    where inverse consistency is not measured.
+    where inverse consistency is not measured. `designs` asks for the measures that training designs are compared by,
+    too; `seconds` is then the run time, None where it is not known.
     """
 
     split: Split
@@ -40,6 +42,8 @@ class Case:
     field: Path | None
     inverse_field: Path | None
     mask_rule: MaskRule
+    designs: bool = False
+    seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -47,9 +51,19 @@ class Case:
         return self.pair.case_name
 
     @property
+    def fixed_image(self) -> Path:
+        """The image on whose grid the field is."""
+        return self.root / self.pair.fixed
+
+    @property
+    def moving_image(self) -> Path:
+        """The image that the field warps."""
+        return self.root / self.pair.moving
+
+    @property
     def mask_image(self) -> Path:
         """The image whose non-zero voxels are the mask."""
-        return self.root / (self.pair.fixed if self.mask_rule is MaskRule.LUMIR_2025 else self.pair.moving)
+        return self.fixed_image if self.mask_rule is MaskRule.LUMIR_2025 else self.moving_image
 
     def maps(self, folder: str) -> tuple[Path, Path]:
         """The label maps (`folder` "labels") or landmarks ("landmarks") of the fixed and the moving image."""
@@ -63,6 +77,9 @@ class Case:
             files[self.field] = f"the displacement field of {self.name}"
         if self.inverse_field is not None:
             files[self.inverse_field] = f"the field of the opposite direction of {self.name}"
+        if self.designs:
+            files[self.fixed_image] = f"the fixed image of {self.name}"
+            files[self.moving_image] = f"the moving image of {self.name}"
         if self.needs_mask:
             files[self.mask_image] = f"the image whose brain is the mask of {self.name}"
         for method in self.methods:
@@ -82,6 +99,7 @@ def list_cases(
     fields: Path | None,
     mask_rule: MaskRule = MaskRule.LUMIR_2025,
     inverse_fields: Path | None = None,
+    designs: bool = False,
 ) -> list[Case]:
     """Every pair of every config, in their order.
 
@@ -91,7 +109,14 @@ def list_cases(
         fields: folder of the displacement fields, None for zero displacement.
         mask_rule: which image is the mask.
         inverse_fields: folder with the field of each pair with fixed and moving exchanged, under that pair's own name.
+        designs: whether to measure what training designs are compared by, too, the run times that `fields` tells of
+            among them.
+
+    Raises:
+        ManifestError: a file with run times cannot be used.
     """
+    pairs = [(config, pair) for config in configs for pair in config.eval_pairs]
+    seconds = read_run_times(fields, [pair.field_name for _, pair in pairs]) if designs and fields is not None else {}
 
     def inside(folder: Path | None, pair: Pair) -> Path | None:
         return None if folder is None else folder / pair.field_name
@@ -106,9 +131,10 @@ def list_cases(
             inside(fields, pair),
             inside(inverse_fields, Pair(fixed=pair.moving, moving=pair.fixed)),
             mask_rule,
+            designs,
+            seconds.get(pair.field_name),
         )
-        for config in configs
-        for pair in config.eval_pairs
+        for config, pair in pairs
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32, Shaped
+from jaxtyping import Bool, Float, Float32, Int32, Shaped
 from numpy import ndarray
 
 from eval.cases import Case
@@ -29,6 +29,7 @@ class Inputs:
     case: Case
     disp_vox: Float[ndarray, "x y z 3"] | None = None
     _contents: dict[Path, bytes] = field(default_factory=dict, repr=False)
+    _images: dict[Path, Float32[ndarray, "x y z"]] = field(default_factory=dict, repr=False)
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every file of the case, by the role and name of the file; reads them all."""
@@ -52,13 +53,21 @@ class Inputs:
 
     def mask(self) -> Bool[ndarray, "x y z"]:
         """The brain: where the image of the case's mask rule is above 0."""
-        path = self.case.mask_image
-        return self._on_grid(path, read_image(path, self._take(path)).data) > 0
+        return self._image(self.case.mask_image) > 0
+
+    def images(self) -> tuple[Float32[ndarray, "x y z"], Float32[ndarray, "x y z"]]:
+        """Intensities of the fixed and the moving image."""
+        return self._image(self.case.fixed_image), self._image(self.case.moving_image)
 
     def maps(self, folder: str) -> tuple[Int32[ndarray, "x y z"], Int32[ndarray, "x y z"]]:
         """Label maps or landmarks of the fixed and the moving image."""
         fixed, moving = (self._on_grid(path, read_labels(path, self._take(path))) for path in self.case.maps(folder))
         return fixed, moving
+
+    def _image(self, path: Path) -> Float32[ndarray, "x y z"]:
+        if path not in self._images:
+            self._images[path] = self._on_grid(path, read_image(path, self._take(path)).data)
+        return self._images[path]
 
     def _on_grid(self, path: Path, data: Voxels) -> Voxels:
         if data.shape != self.case.shape:

@@ -59,19 +59,40 @@ def landmark_errors(
         raise ValueError("the fixed landmark map has no label above 0; expected at least one landmark.")
     table = label_index(landmarks.tolist())
     in_fixed, in_moving, in_warped = (
-        _centroids(index_map(label_map, table), landmarks.size) for label_map in (fixed, moving, warped)
+        centroids(index_map(label_map, table), landmarks.size) for label_map in (fixed, moving, warped)
     )
+    tre = _lengths(in_warped - in_fixed, affine)
+    return LandmarkErrors(landmarks, *tre, *point_errors(in_fixed, in_moving, disp_vox, affine))
+
+
+def point_errors(
+    in_fixed: Float64[ndarray, "n 3"],
+    in_moving: Float64[ndarray, "n 3"],
+    disp_vox: Float[ndarray, "x y z 3"],
+    affine: Float64[ndarray, "4 4"],
+) -> tuple[Float64[ndarray, " n"], Float64[ndarray, " n"]]:
+    """Distance of p + u(p), u interpolated linearly, from the point of the moving image, in voxels and in mm.
+
+    Args:
+        in_fixed: points p in voxels of the fixed grid.
+        in_moving: where they belong, in voxels of the moving grid; NaN gives NaN.
+        disp_vox: u, in voxels and array-axis order.
+        affine: from voxels to mm, of both grids.
+    """
     at_point = [map_coordinates(disp_vox[..., axis], in_fixed.T, order=1, mode="nearest") for axis in range(3)]
-    tre = in_warped - in_fixed
-    point = in_fixed + np.stack(at_point, axis=1) - in_moving
-    to_mm = affine[:3, :3].T
-    lengths = (np.linalg.norm(vectors, axis=1) for vectors in (tre, tre @ to_mm, point, point @ to_mm))
-    return LandmarkErrors(landmarks, *lengths)
+    return _lengths(in_fixed + np.stack(at_point, axis=1) - in_moving, affine)
 
 
-def _centroids(indices: Int16[ndarray, "x y z"], landmarks: int) -> Float64[ndarray, "n 3"]:
-    """Mean voxel coordinate of each landmark, NaN where the map lacks it."""
-    sums = np.zeros((landmarks, 4), dtype=np.int64)
+def _lengths(
+    vectors_vox: Float64[ndarray, "n 3"], affine: Float64[ndarray, "4 4"]
+) -> tuple[Float64[ndarray, " n"], Float64[ndarray, " n"]]:
+    """Lengths of vectors in voxels and in mm."""
+    return np.linalg.norm(vectors_vox, axis=1), np.linalg.norm(vectors_vox @ affine[:3, :3].T, axis=1)
+
+
+def centroids(indices: Int16[ndarray, "x y z"], labels: int) -> Float64[ndarray, "n 3"]:
+    """Mean voxel coordinate of each of the indices 0 to labels - 1, NaN where the map lacks it."""
+    sums = np.zeros((labels, 4), dtype=np.int64)
     _sum_coordinates(indices.T, sums)
     count = sums[:, 3:].astype(np.float64)
     count[count == 0] = np.nan
@@ -80,14 +101,14 @@ def _centroids(indices: Int16[ndarray, "x y z"], landmarks: int) -> Float64[ndar
 
 @compiled
 def _sum_coordinates(indices: Int16[ndarray, "z y x"], sums: Int64[ndarray, "n 4"]) -> None:
-    """Sums of x, y and z over the voxels of each landmark, and their number."""
+    """Sums of x, y and z over the voxels of each label, and their number."""
     depth, height, width = indices.shape
     for z in range(depth):
         for y in range(height):
             for x in range(width):
-                landmark = indices[z, y, x]
-                if landmark < sums.shape[0]:
-                    sums[landmark, 0] += x
-                    sums[landmark, 1] += y
-                    sums[landmark, 2] += z
-                    sums[landmark, 3] += 1
+                label = indices[z, y, x]
+                if label < sums.shape[0]:
+                    sums[label, 0] += x
+                    sums[label, 1] += y
+                    sums[label, 2] += z
+                    sums[label, 3] += 1

@@ -39,12 +39,14 @@ class ScoringOptions:
 
     `mask_rule` says which image is the brain mask; `inverse_fields` is a folder with the fields of the opposite
     direction, each under the name of the exchanged pair; in `cache` scored cases are kept, so that a later call scores
-    only what is new or changed.
+    only what is new or changed. `designs` adds what training designs are compared by (`eval.columns`) to the guarded
+    measures: similarity of the images, structures without background, and run times.
     """
 
     mask_rule: MaskRule = MaskRule.LUMIR_2025
     inverse_fields: Path | None = None
     cache: Path | None = None
+    designs: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,9 @@ def evaluate(
             raise EvaluationError(f"{folder}: no such folder; expected the displacement fields. Check the path.")
     try:
         configs = find_evaluation_configs(ground_truth)
+        cases = list_cases(configs, ground_truth, fields, options.mask_rule, options.inverse_fields, options.designs)
     except ManifestError as error:
         raise EvaluationError(str(error)) from error
-    cases = list_cases(configs, ground_truth, fields, options.mask_rule, options.inverse_fields)
     require_case_files(cases)
     scored, failures = _score_all(cases, workers, description, options.cache)
     kinds = {method.name: method.metric for config in configs for method in config.evaluation_methods}

@@ -5,26 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int16, Int32, Int64
+from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 
 from data_manifests.evaluation import EvaluationMethod
-from data_manifests.structures import structure_name
 from eval.cases import Case
+from eval.comparison import Comparison, Maps
 from eval.folding import measure_folding
 from eval.inputs import Inputs, looks_like_half_precision
 from eval.inverse_consistency import inverse_consistency_error
-from eval.landmarks import LandmarkErrors, landmark_errors
-from eval.overlap import confusion_matrix, dice_per_label, index_map, label_index
-from eval.surface import SurfaceScores, find_surfaces, surface_scores_per_label
+from eval.landmarks import LandmarkErrors, centroids, landmark_errors, point_errors
+from eval.similarity import measure_similarity
 from eval.warping import warp_labels
 from registration.volume import VolumeError, read_affine
 
 INVERSE_CONSISTENCY = "field/inverse_consistency_vox"
+RUN_TIME = "field/seconds"
 
 
 class Score(TypedDict):
@@ -76,80 +75,32 @@ def score_case(inputs: Inputs) -> CaseResult:
     if looks_like_half_precision(disp_vox):
         result.warnings.append(f"{case.field}: every value is a float16 number; the challenge asks for full precision.")
     mask = inputs.mask() if case.needs_mask else np.ones(case.shape, dtype=bool)
-    maps: dict[str, _Maps] = {}
-    comparisons: dict[tuple[str, tuple[int, ...]], _Comparison] = {}
+    if case.designs:
+        _score_similarity(result, inputs, disp_vox)  # before the label maps are in memory
+    maps: dict[str, Maps] = {}
+    comparisons: dict[tuple[str, tuple[int, ...]], Comparison] = {}
     for method in case.methods:
         if method.metric == "ndv":
             _score_folding(result, method, case, disp_vox, mask)
             continue
         if method.folder not in maps:
             fixed, moving = inputs.maps(method.folder)
-            maps[method.folder] = _Maps(fixed, moving, warp_labels(moving, disp_vox))
+            maps[method.folder] = Maps(fixed, moving, warp_labels(moving, disp_vox))
         if method.metric == "tre":
             _score_landmarks(result, method, case, maps[method.folder], disp_vox)
             continue
         key = method.folder, method.labels
         if key not in comparisons:
-            comparisons[key] = _Comparison.of(maps[method.folder], method.labels)
+            comparisons[key] = Comparison.of(maps[method.folder], method.labels)
         (_score_overlap if method.metric == "dice" else _score_surfaces)(result, method, comparisons[key])
+        if case.designs:
+            _score_structures(result, method, case, comparisons[key], disp_vox)
+    if case.seconds is not None:
+        result.add(RUN_TIME, case.seconds)
     inverse_vox = inputs.inverse_displacement()
     if inverse_vox is not None:
         result.add(INVERSE_CONSISTENCY, inverse_consistency_error(disp_vox, inverse_vox, mask))
     return result
-
-
-@dataclass(frozen=True)
-class _Maps:
-    """Label maps or landmarks of one pair, and the moving one warped onto the fixed grid."""
-
-    fixed: Int32[ndarray, "x y z"]
-    moving: Int32[ndarray, "x y z"]
-    warped: Int32[ndarray, "x y z"]
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """Fixed and warped map over one list of labels; `ids` are the labels in rising order, the index of everything."""
-
-    ids: Int64[ndarray, " labels"]
-    fixed: Int16[ndarray, "x y z"]
-    warped: Int16[ndarray, "x y z"]
-    confusion: Int64[ndarray, "labels labels"]
-    in_moving: Int64[ndarray, " labels"]
-
-    @classmethod
-    def of(cls, maps: _Maps, labels: Sequence[int]) -> _Comparison:
-        """Compare the maps over `labels`."""
-        table, ids = label_index(labels), np.unique(np.asarray(labels, dtype=np.int64))
-        fixed, moving, warped = (index_map(each, table) for each in (maps.fixed, maps.moving, maps.warped))
-        size = ids.size + 1  # the last index stands for all other ids
-        in_moving = np.bincount(moving.reshape(-1, order="F"), minlength=size)
-        return cls(ids, fixed, warped, confusion_matrix(fixed, warped, size), in_moving)
-
-    @cached_property
-    def dice(self) -> Float64[ndarray, " labels"]:
-        """Dice of each label."""
-        return dice_per_label(self.confusion, self.in_moving)[:-1]
-
-    @cached_property
-    def surfaces(self) -> SurfaceScores:
-        """Distances between the surfaces of each label."""
-        fixed, warped = (find_surfaces(each, self.ids.size) for each in (self.fixed, self.warped))
-        return surface_scores_per_label(fixed, warped, self.scored)
-
-    @cached_property
-    def scored(self) -> Bool[ndarray, " labels"]:
-        """Labels that both maps had before warping."""
-        return (self.confusion.sum(axis=1)[:-1] > 0) & (self.in_moving[:-1] > 0)
-
-    def emptied(self) -> list[str]:
-        """The labels that warping removed, by id and name."""
-        gone = self.scored & (self.confusion.sum(axis=0)[:-1] == 0)
-        return [f"label {label} ({structure_name(int(label))}) was emptied by warping" for label in self.ids[gone]]
-
-    def causes(self) -> list[str]:
-        """Why a mean over the labels is not a finite number."""
-        return self.emptied() if self.scored.any() else ["the fixed and the moving map share no label of the config"]
 
 
 def _score_folding(
@@ -169,7 +120,7 @@ def _score_folding(
     result.add(f"{method.name}/sd_log_jacobian", folding.sd_log_jacobian)
 
 
-def _score_overlap(result: CaseResult, method: EvaluationMethod, comparison: _Comparison) -> None:
+def _score_overlap(result: CaseResult, method: EvaluationMethod, comparison: Comparison) -> None:
     result.scores[method.name] = _in_order(method, comparison, comparison.dice)
     result.add(f"{method.name}/dice", _mean(comparison.dice), comparison.causes())
     voxels = comparison.confusion.sum(axis=1), comparison.in_moving, comparison.confusion.sum(axis=0)
@@ -180,7 +131,7 @@ def _score_overlap(result: CaseResult, method: EvaluationMethod, comparison: _Co
             row[f"{method.name}/voxels_{where}"] = int(counts[n])
 
 
-def _score_surfaces(result: CaseResult, method: EvaluationMethod, comparison: _Comparison) -> None:
+def _score_surfaces(result: CaseResult, method: EvaluationMethod, comparison: Comparison) -> None:
     surfaces = comparison.surfaces
     result.scores[method.name] = _in_order(method, comparison, surfaces.hd95_vox)
     per_label = {
@@ -196,8 +147,43 @@ def _score_surfaces(result: CaseResult, method: EvaluationMethod, comparison: _C
     result.add(f"{method.name}/hd95_of_kept_labels_vox", _mean(kept), ["no label is left after warping"])
 
 
+def _score_structures(
+    result: CaseResult,
+    method: EvaluationMethod,
+    case: Case,
+    comparison: Comparison,
+    disp_vox: Float[ndarray, "x y z 3"],
+) -> None:
+    """What a method measures over its labels, without label 0; and the errors of the structures' centroids."""
+    chosen = comparison.structures
+    if method.metric == "dice":
+        in_fixed, in_moving = (centroids(each, chosen.size)[chosen] for each in (comparison.fixed, comparison.moving))
+        vox, mm = point_errors(in_fixed, in_moving, disp_vox, read_affine(case.maps(method.folder)[0]))
+        measures = {"dice_without_background": comparison.dice[chosen], "centroid_vox": vox, "centroid_mm": mm}
+        for label, *errors in zip(comparison.ids[chosen], vox, mm, strict=True):
+            names = (f"{method.name}/{measure}" for measure in ("centroid_vox", "centroid_mm"))
+            result.labels[int(label)].update(zip(names, map(float, errors), strict=True))
+    else:
+        surfaces = comparison.surfaces
+        measures = {
+            "hd95_without_background_vox": surfaces.hd95_vox[chosen],
+            "hd100_without_background_vox": surfaces.hd100_vox[chosen],
+        }
+    for measure, values in measures.items():
+        result.add(f"{method.name}/{measure}", _mean(values), comparison.causes(background=False))
+
+
+def _score_similarity(result: CaseResult, inputs: Inputs, disp_vox: Float[ndarray, "x y z 3"]) -> None:
+    try:
+        found = measure_similarity(*inputs.images(), disp_vox)
+    except ValueError as error:
+        raise VolumeError(f"{inputs.case.fixed_image}: {error}") from error
+    result.add("images/ssim", found.ssim)
+    result.add("images/ncc", found.ncc, found.causes)
+
+
 def _score_landmarks(
-    result: CaseResult, method: EvaluationMethod, case: Case, maps: _Maps, disp_vox: Float[ndarray, "x y z 3"]
+    result: CaseResult, method: EvaluationMethod, case: Case, maps: Maps, disp_vox: Float[ndarray, "x y z 3"]
 ) -> None:
     path_fixed, _ = case.maps(method.folder)
     try:
@@ -228,7 +214,7 @@ def _lost_landmarks(errors: LandmarkErrors) -> list[str]:
     ]
 
 
-def _in_order(method: EvaluationMethod, comparison: _Comparison, values: Float64[ndarray, " labels"]) -> Score:
+def _in_order(method: EvaluationMethod, comparison: Comparison, values: Float64[ndarray, " labels"]) -> Score:
     """The organisers' form: values in the order of the config's label list, and the mean of those that are no NaN."""
     detailed = values[np.searchsorted(comparison.ids, method.labels)]
     return {"mean": _mean(detailed), "detailed": detailed.tolist()}

@@ -64,7 +64,8 @@ def test_agrees_with_the_leaderboard_where_all_is_finite(ground_truth, fields):
 
 def test_every_measure_is_defined(ground_truth, fields):
     write_fields(fields, OPPOSITE, 0)
-    guarded = evaluate(ground_truth, fields, options=ScoringOptions(inverse_fields=fields)).guarded
+    (fields / "disp_3455_3454.json").write_text('{"seconds": 1}')
+    guarded = evaluate(ground_truth, fields, options=ScoringOptions(inverse_fields=fields, designs=True)).guarded
     assert set(guarded["definitions"]) == set(DEFINITIONS)
     assert {measure.split("/")[1] for measure in guarded["overall"]} == set(DEFINITIONS)
 
