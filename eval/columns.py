@@ -1,22 +1,24 @@
-"""The columns of the leaderboard's table: which case values each is the mean of, and in which digits it is printed."""
+"""The columns of a table: which case values each is the mean of, and in which digits it is printed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
 from data_manifests.evaluation import Split
+from eval.cases import EvaluationError
 from eval.methods import CaseKey, Method
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric over the cases of one split, or of all splits that have it."""
+    """One metric over the cases of one split, or of all splits that have it; `unit` is empty where there is none."""
 
     key: str
     heading: str
@@ -32,6 +34,11 @@ class Column:
     def arrow(self) -> str:
         """Which way is better."""
         return "↑" if self.high_is_better else "↓"
+
+    @property
+    def title(self) -> str:
+        """The heading with its unit; voxels are named beneath the table."""
+        return self.heading if self.unit in ("", "voxel") else f"{self.heading} {self.unit}"
 
     def keys(self, method: Method) -> list[CaseKey]:
         """The cases of the column; a pair that stands in two splits counts once, as on the leaderboard."""
@@ -72,6 +79,11 @@ def two_decimals(value: float) -> str:
     return f"{value:.2f}"
 
 
+def three_decimals(value: float) -> str:
+    """Three digits after the point."""
+    return f"{value:.3f}"
+
+
 COLUMNS = (
     Column("dice_in_domain", "Dice in-domain", "dice", Split.IN_DOMAIN, True, "%", 100, one_decimal),
     Column("dice_out_of_domain", "Dice out-of-domain", "dice", Split.OUT_OF_DOMAIN, True, "%", 100, one_decimal),
@@ -80,3 +92,52 @@ COLUMNS = (
     Column("hd95", "HdDist95", "hd95_vox", None, False, "voxel", 1, two_decimals),
     Column("ndv", "NDV", "ndv_percent", None, False, "%", 1, two_digits),
 )
+
+DESIGN_COLUMNS = (
+    Column("ssim", "SSIM", "ssim", None, True, "", 1, three_decimals),
+    Column("ncc", "NCC", "ncc", None, True, "", 1, three_decimals),
+    Column("dsc", "DSC", "dice_without_background", None, True, "", 1, three_decimals),
+    Column("hd", "HD", "hd100_without_background_vox", None, False, "voxel", 1, two_decimals),
+    Column("hd95", "HD95", "hd95_without_background_vox", None, False, "voxel", 1, two_decimals),
+    Column("tre", "TRE", "centroid_mm", None, False, "mm", 1, two_decimals),
+    Column("time", "time", "seconds", None, False, "s", 1, two_decimals),
+)
+
+
+class ColumnSet(StrEnum):
+    """What a table reports."""
+
+    LEADERBOARD = "leaderboard"
+    """As the challenge does."""
+    DESIGNS = "designs"
+    """As de Frutos et al. compare designs of training; `lumirkit evaluate --designs` measures it."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """From left to right."""
+        return DESIGN_COLUMNS if self is ColumnSet.DESIGNS else COLUMNS
+
+    @property
+    def note(self) -> str:
+        """What stands beneath the table."""
+        if self is ColumnSet.DESIGNS:
+            return "SSIM and NCC inside the brain; DSC, HD, HD95 (voxels) and TRE of centroids without background"
+        return "distances in voxels"
+
+
+def columns_with_values(
+    columns: Sequence[Column], methods: Sequence[Method], of: Callable[[Iterable[bool]], bool] = any
+) -> tuple[Column, ...]:
+    """The columns that any of the methods has values for, or `all` of them.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    found = tuple(column for column in columns if of(bool(column.keys(method)) for method in methods))
+    if not found:
+        raise EvaluationError(
+            f"{', '.join(method.name for method in methods)}: found no values for {of.__name__} of these rows in the "
+            f"columns {', '.join(column.heading for column in columns)}; expected some. Score the fields again; "
+            "`lumirkit evaluate --designs` measures what the columns `designs` show."
+        )
+    return found

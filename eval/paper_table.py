@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from eval.cases import EvaluationError
-from eval.columns import COLUMNS, Column
+from eval.columns import Column, ColumnSet, columns_with_values
 from eval.methods import Method, require_same_cases
 from registration.atomic import write_text_atomically
 
@@ -60,19 +60,26 @@ class PaperTable:
     ingredients: tuple[str, ...]
     rows: tuple[TableRow, ...]
     references: tuple[TableRow, ...]
+    note: str
 
     @classmethod
-    def of(cls, methods: Sequence[Method], published: Sequence[TableRow] = ()) -> PaperTable:
+    def of(
+        cls,
+        methods: Sequence[Method],
+        published: Sequence[TableRow] = (),
+        columns_of: ColumnSet = ColumnSet.LEADERBOARD,
+    ) -> PaperTable:
         """The table of some methods.
 
         Args:
             published: rows with numbers of others, printed as references.
+            columns_of: which columns; those without any value are left out.
 
         Raises:
-            EvaluationError: the methods were scored on different cases.
+            EvaluationError: the methods were scored on different cases, or without these columns.
         """
         require_same_cases(methods)
-        columns = tuple(column for column in COLUMNS if any(column.values(method).size for method in methods))
+        columns = columns_with_values(columns_of.columns, methods)
         rows: list[TableRow] = []
         references: list[TableRow] = []
         for method in methods:
@@ -80,7 +87,7 @@ class PaperTable:
             row = TableRow(method.name, method.card.ingredients, cells)
             (references if method.card.is_reference else rows).append(row)
         marks = dict.fromkeys(mark for row in (*rows, *published) for mark in row.ingredients)
-        return cls(columns, tuple(marks), tuple(rows), (*references, *published))
+        return cls(columns, tuple(marks), tuple(rows), (*references, *published), columns_of.note)
 
     def best(self, column: Column) -> str:
         """The printed mean of the best of the rows to compare; empty where all print the same."""

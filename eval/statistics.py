@@ -1,7 +1,8 @@
 """What chance has to do with a table: tests, intervals and ranks from the case values that methods share.
 
-All statistics are those of scipy and statsmodels; here stands which one is asked of which values. A case that is inf or
-NaN for one of the methods compared is left out for all of them, and the number of cases says so.
+All statistics are those of scipy and statsmodels; here stands which one is asked of which values, by default those of
+the leaderboard's columns. A case that is inf, NaN or absent for one of the methods compared is left out for all of
+them, and the number of cases says so.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from eval.cases import EvaluationError
-from eval.columns import COLUMNS, Column
+from eval.columns import COLUMNS, Column, columns_with_values
 from eval.methods import Method, require_same_cases
 
 CONFIDENCE = 0.95
@@ -30,7 +31,9 @@ _LOWEST_RANK_SCORE = 0.1
 Values = Float64[ndarray, " cases"]
 
 
-def compare_pairs(methods: Sequence[Method], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def compare_pairs(
+    methods: Sequence[Method], pairs: Sequence[tuple[str, str]], columns: Sequence[Column] = COLUMNS
+) -> pd.DataFrame:
     """Wilcoxon's signed-rank test (two-sided) of the first method of each pair against the second, column by column.
 
     `p_holm` is corrected by Holm over all pairs of a column. `difference` is the mean of first - second with its
@@ -38,14 +41,14 @@ def compare_pairs(methods: Sequence[Method], pairs: Sequence[tuple[str, str]]) -
     better in every case and -1 where it is worse in every case. With n cases no p is below 2 / 2^n, `p_least`.
 
     Raises:
-        EvaluationError: a name is no method's, or the methods were scored on different cases.
+        EvaluationError: a name is no method's, or the methods were scored on different cases or share no column.
     """
     by_name = _by_name(methods)
     for name in (name for pair in pairs for name in pair):
         if name not in by_name:
             raise EvaluationError(f"compare {name}: no such row; there are {', '.join(by_name)}.")
     lines: list[dict[str, Any]] = []
-    for column in _columns(methods):
+    for column in _columns(columns, methods):
         of_column: list[dict[str, Any]] = []
         for first, second in pairs:
             a, b = _finite_in_all(column, (by_name[first], by_name[second]))
@@ -69,13 +72,13 @@ def compare_pairs(methods: Sequence[Method], pairs: Sequence[tuple[str, str]]) -
     return pd.DataFrame(lines)
 
 
-def intervals(methods: Sequence[Method]) -> pd.DataFrame:
+def intervals(methods: Sequence[Method], columns: Sequence[Column] = COLUMNS) -> pd.DataFrame:
     """Of every method and column: the mean with its bootstrap interval (BCa), and its rank among all with its interval.
 
     Ranks (1 is best, ties share) are of the means; cases are drawn together for all methods, since they share them.
     """
     lines = []
-    for column in _columns(methods):
+    for column in _columns(columns, methods):
         values = _finite_in_all(column, methods)
         ranks, lows, highs = _rank_intervals(values, column.high_is_better)
         for number, method in enumerate(methods):
@@ -96,16 +99,16 @@ def intervals(methods: Sequence[Method]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def compare_designs(methods: Sequence[Method]) -> pd.DataFrame:
+def compare_designs(methods: Sequence[Method], columns: Sequence[Column] = COLUMNS) -> pd.DataFrame:
     """The tests of de Frutos et al. between all designs, which take the cases of each as a sample of its own.
 
     Tukey's range test (`p_tukey`, of the difference of means), and for every ordered pair the one-sided Mann-Whitney U
     test that the first is better, corrected by Benjamini-Hochberg over all pairs of a column (`p_fdr`).
     """
     lines = []
-    for column in _columns(methods):
+    for column in _columns(columns, methods):
         samples = [column.finite(method) for method in methods]
-        if min(sample.size for sample in samples) < 2:
+        if len(samples) < 2 or min(sample.size for sample in samples) < 2:
             continue
         tukey = _tukey_p(samples)
         better = "greater" if column.high_is_better else "less"
@@ -127,7 +130,7 @@ def compare_designs(methods: Sequence[Method]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def ranking(methods: Sequence[Method]) -> pd.DataFrame:
+def ranking(methods: Sequence[Method], columns: Sequence[Column] = COLUMNS) -> pd.DataFrame:
     """The challenge's ranking score of every method, the best first.
 
     In each column a method wins against another if a Wilcoxon rank-sum test at p < 0.05 (unpaired, as the published
@@ -135,8 +138,7 @@ def ranking(methods: Sequence[Method]) -> pd.DataFrame:
     the mean of their places, and the geometric mean over the columns is the score. Source: Hering et al.,
     "Learn2Reg: comprehensive multi-task medical image registration challenge", IEEE TMI 2023, and its ranking script.
     """
-    columns = _columns(methods)
-    scores = {column.key: rank_scores(_wins(column, methods)) for column in columns}
+    scores = {column.key: rank_scores(_wins(column, methods)) for column in _columns(columns, methods)}
     table = pd.DataFrame(scores, index=pd.Index([method.name for method in methods], name="row"))
     table["score"] = stats.gmean(table.to_numpy(), axis=1)
     return table.sort_values("score", ascending=False, kind="stable").reset_index()
@@ -246,15 +248,17 @@ def _by_name(methods: Sequence[Method]) -> dict[str, Method]:
     return {method.name: method for method in methods}
 
 
-def _columns(methods: Sequence[Method]) -> list[Column]:
+def _columns(columns: Sequence[Column], methods: Sequence[Method]) -> tuple[Column, ...]:
+    """Those that all methods have values for."""
     require_same_cases(methods)
-    return [column for column in COLUMNS if all(column.values(method).size for method in methods)]
+    return columns_with_values(columns, methods, all)
 
 
 def _finite_in_all(column: Column, methods: Sequence[Method]) -> Float64[ndarray, "methods cases"]:
-    """The column's values of each method, in the order of the first one's cases, where all are finite."""
+    """The column's values of each method, in the order of the first one's cases, where all have a finite one."""
     keys = column.keys(methods[0])
     values = np.array(
-        [[column.scale * method.cases[key][column.measure] for key in keys] for method in methods], dtype=np.float64
+        [[column.scale * method.cases[key].get(column.measure, np.nan) for key in keys] for method in methods],
+        dtype=np.float64,
     )
     return values[:, np.isfinite(values).all(axis=0)]

@@ -15,6 +15,7 @@ from data_manifests.dataset import ManifestError, find_dataset_json
 from data_manifests.worklist import RequestError, Shard
 from eval.baselines import run_baseline
 from eval.cases import EvaluationError, MaskRule
+from eval.columns import ColumnSet
 from eval.leaderboard import ScoringOptions
 from eval.report.training import write_training_report
 from lumirkit.ablation.run import run_ablation
@@ -72,6 +73,9 @@ Weights = Annotated[
 ]
 Dataset = Annotated[Path, typer.Option(help="Dataset folder, or its *dataset.json.")]
 FieldsOut = Annotated[Path, typer.Option(help="Folder for the displacement fields.")]
+Columns = Annotated[
+    ColumnSet, typer.Option(help="The leaderboard's, or those of DDMR, for which `evaluate --designs` scores.")
+]
 ShardText = Annotated[str, typer.Option("--shard", help="Do only part i of n of the pairs: i/n.")]
 
 
@@ -158,9 +162,12 @@ def evaluate(
     inverse_fields: Annotated[
         Path | None, typer.Option(help="Folder with the fields of the exchanged pairs: inverse consistency, too.")
     ] = None,
+    designs: Annotated[
+        bool, typer.Option(help="Also what DDMR reports: SSIM, NCC, DSC, HD, HD95, TRE of structures, run time.")
+    ] = False,
 ) -> None:
     """Score displacement fields as the leaderboard does."""
-    options = ScoringOptions(mask_rule, inverse_fields)
+    options = ScoringOptions(mask_rule, inverse_fields, designs=designs)
     result = score_and_show(ground_truth, fields, out, options, tables, zero_field, workers)
     _report(result.failures, "failed pairs; no aggregates without them, all other pairs are scored")
 
@@ -221,9 +228,10 @@ def table(
     ],
     out: Annotated[list[Path], typer.Option(help="Table to write: .md, .tex (booktabs) or .csv.")],
     published: Annotated[bool, typer.Option(help="Add the paper's own rows, as references.")] = False,
+    columns: Columns = ColumnSet.LEADERBOARD,
 ) -> None:
     """Write the table of several scored methods."""
-    write_table(metrics, out, published)
+    write_table(metrics, out, published, columns)
 
 
 @app.command()
@@ -236,9 +244,10 @@ def statistics(
         list[str] | None, typer.Option(help="A:B tests row A against row B; each against the one before if absent.")
     ] = None,
     designs: Annotated[bool, typer.Option(help="Tukey and Mann-Whitney tests between all rows, too.")] = False,
+    columns: Columns = ColumnSet.LEADERBOARD,
 ) -> None:
     """Say what chance has to do with a table: paired tests, intervals, ranks."""
-    write_statistics(metrics, out, compare or [], designs)
+    write_statistics(metrics, out, compare or [], designs, columns)
 
 
 @app.command()

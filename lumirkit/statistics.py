@@ -11,41 +11,51 @@ from rich.console import Console
 from rich.table import Table
 
 from data_manifests.worklist import RequestError, require_writable
-from eval.columns import COLUMNS
+from eval.columns import Column, ColumnSet
 from eval.methods import Method, read_methods
 from eval.statistics import compare_designs, compare_pairs, consecutive, intervals, ranking
 from registration.atomic import write_text_atomically
 
 
-def write_statistics(metrics: Sequence[Path], out: Path, pairs: Sequence[str] = (), designs: bool = False) -> None:
+def write_statistics(
+    metrics: Sequence[Path],
+    out: Path,
+    pairs: Sequence[str] = (),
+    designs: bool = False,
+    columns: ColumnSet = ColumnSet.LEADERBOARD,
+) -> None:
     """Write `comparisons.csv`, `intervals.csv`, `ranking.csv` (and `designs.csv`) into `out`, and print the gist.
 
     Args:
         metrics: metrics.json of each row, as of `lumirkit table`.
         pairs: `A:B` for each comparison of row A against row B; each row against the one before where there is none.
         designs: also the tests of the sibling paper, which treat the cases as independent samples.
+        columns: what is tested, those of them that all rows have.
 
     Raises:
         EvaluationError, RequestError: the request cannot be carried out; nothing was written.
     """
     require_writable(out)
     methods = read_methods(metrics)
-    tables = statistics_of(methods, [_pair(text) for text in pairs], designs)
+    tables = statistics_of(methods, [_pair(text) for text in pairs], designs, columns)
     for name, table in tables.items():
         write_text_atomically(out / f"{name}.csv", table.to_csv(index=False))
-    Console().print(_comparison_view(tables["comparisons"]), _ranking_view(tables["ranking"]))
+    Console().print(_comparison_view(tables["comparisons"], columns.columns), _ranking_view(tables["ranking"]))
 
 
 def statistics_of(
-    methods: Sequence[Method], pairs: Sequence[tuple[str, str]] = (), designs: bool = False
+    methods: Sequence[Method],
+    pairs: Sequence[tuple[str, str]] = (),
+    designs: bool = False,
+    columns: ColumnSet = ColumnSet.LEADERBOARD,
 ) -> dict[str, pd.DataFrame]:
     """The tables by the names of their files."""
     tables = {
-        "comparisons": compare_pairs(methods, pairs or consecutive(methods)),
-        "intervals": intervals(methods),
-        "ranking": ranking(methods),
+        "comparisons": compare_pairs(methods, pairs or consecutive(methods), columns.columns),
+        "intervals": intervals(methods, columns.columns),
+        "ranking": ranking(methods, columns.columns),
     }
-    return tables | ({"designs": compare_designs(methods)} if designs else {})
+    return tables | ({"designs": compare_designs(methods, columns.columns)} if designs else {})
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -55,7 +65,7 @@ def _pair(text: str) -> tuple[str, str]:
     return first, second
 
 
-def _comparison_view(comparisons: pd.DataFrame) -> Table:
+def _comparison_view(comparisons: pd.DataFrame, columns: Sequence[Column]) -> Table:
     """One line a pair of rows, one column a metric: difference of means, and Holm's p."""
     view = Table(
         title="difference of means (Wilcoxon signed-rank p, Holm over a column)",
@@ -64,7 +74,7 @@ def _comparison_view(comparisons: pd.DataFrame) -> Table:
         pad_edge=False,
     )
     view.add_column("rows")
-    shown = [column for column in COLUMNS if column.key in set(comparisons["column"])]
+    shown = [column for column in columns if column.key in set(comparisons["column"])]
     for column in shown:
         view.add_column(f"{column.heading} {column.arrow}", justify="right")
     for (first, second), of_pair in comparisons.groupby(["first", "second"], sort=False):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from eval.columns import ColumnSet
 from train.recipe import Change, Recipe, RecipeError, list_problems, make_recipe, parse_override, read_settings
 
 Value = TypeVar("Value")
@@ -44,6 +45,8 @@ class AblationFile(BaseModel):
     name: str = Field(min_length=1)
     base: Path
     """Recipe that the rows change; relative to the file's folder."""
+    columns: ColumnSet = ColumnSet.LEADERBOARD
+    """What the rows are scored by, and the table and the statistics show."""
     rows: tuple[Row, ...] = Field(min_length=1)
 
 
@@ -76,6 +79,7 @@ class Ablation:
     name: str
     rows: tuple[PlannedRow, ...]
     runs: tuple[Run, ...]
+    columns: ColumnSet
 
 
 def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str] = ()) -> Ablation:
@@ -116,7 +120,7 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
         )
         for row in file.rows
     )
-    return Ablation(file.name, rows, tuple(runs.values()))
+    return Ablation(file.name, rows, tuple(runs.values()), file.columns)
 
 
 def folder_name(row: str) -> str:

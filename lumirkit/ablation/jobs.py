@@ -12,6 +12,7 @@ from typing import Any
 from data_manifests.dataset import find_dataset_json
 from data_manifests.worklist import RequestError
 from eval.baselines import BASELINES, run_baseline
+from eval.columns import ColumnSet
 from eval.leaderboard import ScoringOptions, evaluate
 from eval.methods import CARD_NAME, MethodCard, read_card
 from registration.atomic import write_text_atomically
@@ -108,6 +109,7 @@ class ScoreRow(Job):
     """Register the validation pairs with the models of a row, and score the fields."""
 
     row: PlannedRow
+    columns: ColumnSet
 
     @property
     def name(self) -> str:
@@ -130,10 +132,11 @@ class ScoreRow(Job):
         status = predict_dataset(find_dataset_json(at.data), at.data, folder / "fields", weights, at.place)
         if status.failures:
             raise JobError("; ".join(f"{pair.case_name}: {pair.reason}" for pair in status.failures))
-        _score(at.data, folder, self._card(at.out))
+        _score(at.data, folder, self._card(at.out), self.columns)
 
     def _card(self, out: Path) -> MethodCard:
         made_by = {f"runs/{run.folder}": _hash(self._weights(run, out)) for run in self.row.runs}
+        made_by |= _scored_by(self.columns)
         return MethodCard(name=self.row.name, ingredients=self.row.ingredients, made_by=made_by)
 
     @staticmethod
@@ -146,6 +149,7 @@ class ScoreReference(Job):
     """Make and score the fields of a reference method."""
 
     baseline: str
+    columns: ColumnSet
 
     @property
     def name(self) -> str:
@@ -167,11 +171,12 @@ class ScoreReference(Job):
         failures = run_baseline(self.baseline, find_dataset_json(at.data), at.data, folder / "fields")
         if failures:
             raise JobError("; ".join(f"{failure.case_name}: {failure.reason}" for failure in failures))
-        _score(at.data, folder, self._card())
+        _score(at.data, folder, self._card(), self.columns)
 
     def _card(self) -> MethodCard:
         method = BASELINES[self.baseline]()
         made_by: dict[str, Any] = {"baseline": self.baseline, "version": method.package_version()}
+        made_by |= _scored_by(self.columns)
         return MethodCard(name=REFERENCE_NAMES[self.baseline], is_reference=True, made_by=made_by)
 
 
@@ -185,13 +190,13 @@ def list_jobs(ablation: Ablation, references: Sequence[str]) -> list[Job]:
         if name not in BASELINES:
             raise RequestError(f"reference {name}: expected one of {', '.join(BASELINES)}")
         BASELINES[name]().package_version()
-    jobs: list[Job] = [ScoreReference(name) for name in references]
+    jobs: list[Job] = [ScoreReference(name, ablation.columns) for name in references]
     trained: set[str] = set()
     for row in ablation.rows:
         for run in row.runs:
             jobs += [TrainRun(each) for each in _with_starts(run) if each.folder not in trained]
             trained |= {each.folder for each in _with_starts(run)}
-        jobs.append(ScoreRow(row))
+        jobs.append(ScoreRow(row, ablation.columns))
     return jobs
 
 
@@ -199,9 +204,14 @@ def _with_starts(run: Run) -> list[Run]:
     return [*(_with_starts(run.start) if run.start is not None else ()), run]
 
 
-def _score(data: Path, folder: Path, card: MethodCard) -> None:
+def _scored_by(columns: ColumnSet) -> dict[str, Any]:
+    """What the card says of the measures: a row that was scored for other columns is scored again."""
+    return {} if columns is ColumnSet.LEADERBOARD else {"columns": str(columns)}
+
+
+def _score(data: Path, folder: Path, card: MethodCard, columns: ColumnSet) -> None:
     """Score the fields of a row; its card is written last, and says that all is there."""
-    options = ScoringOptions(cache=folder / "metrics.cases")
+    options = ScoringOptions(cache=folder / "metrics.cases", designs=columns is ColumnSet.DESIGNS)
     result = evaluate(data, folder / "fields", description=f"scoring {card.name}", options=options)
     if result.failures:
         raise JobError("; ".join(f"{case}: {reason}" for case, reason in result.failures.items()))

@@ -11,6 +11,7 @@ from rich.console import Console
 from data_manifests.dataset import find_dataset_json, read_dataset
 from data_manifests.evaluation import find_evaluation_configs
 from data_manifests.worklist import require_writable
+from eval.columns import ColumnSet
 from eval.methods import CARD_NAME, read_methods
 from eval.paper_table import PaperTable
 from lumirkit.ablation.jobs import Job, list_jobs
@@ -56,7 +57,7 @@ def run_ablation(
         job.require_own_folder(out)
     write_text_atomically(out / "plan.json", _plan(ablation))
     failures = work_side_by_side(jobs, data, out, places, minutes, cache)
-    _write_tables(out, jobs)
+    _write_tables(out, jobs, ablation.columns)
     return failures
 
 
@@ -75,15 +76,16 @@ def _plan(ablation: Ablation) -> str:
     return json.dumps({"name": ablation.name, "rows": rows, "starts_from": starts}, indent=1) + "\n"
 
 
-def _write_tables(out: Path, jobs: Sequence[Job]) -> None:
+def _write_tables(out: Path, jobs: Sequence[Job], columns: ColumnSet) -> None:
     """The table and the statistics of the rows that are done, each row compared with the one before it."""
-    scored = [out / job.name for job in jobs if (out / job.name / CARD_NAME).exists()]
+    scored = [out / job.name for job in jobs if (out / job.name / CARD_NAME).exists() and job.is_done(out)]
     if not scored:
         return
     methods = read_methods([folder / "metrics.json" for folder in scored])
-    table = PaperTable.of(methods)
+    table = PaperTable.of(methods, columns_of=columns)
     for form in FORMS:
         table.write(out / f"table.{form}")
-    for name, statistics in statistics_of(methods).items():
+    designs = columns is ColumnSet.DESIGNS
+    for name, statistics in statistics_of(methods, designs=designs, columns=columns).items():
         write_text_atomically(out / "statistics" / f"{name}.csv", statistics.to_csv(index=False))
     Console().print(table.as_text("md"), markup=False, highlight=False, soft_wrap=True)

@@ -38,9 +38,9 @@ ROWS = [
 
 @pytest.fixture
 def plan(tmp_path):
-    def write(rows=ROWS, base=BASE) -> Path:
+    def write(rows=ROWS, base=BASE, **more) -> Path:
         (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
-        (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"name": "test", "base": "base.yaml", "rows": rows}))
+        (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"name": "test", "base": "base.yaml", "rows": rows, **more}))
         return tmp_path / "rows.yaml"
 
     return write
@@ -134,6 +134,24 @@ def test_two_workers_share_the_jobs(phantom_root, plan, tmp_path, capfd):
     assert sorted(begun) == sorted({*begun})
     assert len(begun) == 6
     assert (out / "table.md").read_text().count("\n| ") == 3
+
+
+def test_columns_of_designs(phantom_root, plan, tmp_path, capsys):
+    """Rows that were scored for the leaderboard are scored again, not trained or registered again."""
+    out, rows = tmp_path / "out", [{"name": "a", "stages": 1}, {"name": "b", "parent": "a", "set": {"seed": 1}}]
+    assert run_ablation(load_ablation(plan(rows)), phantom_root, out, [CPU], ["zero"]) == {}
+    fields = {path: path.stat().st_mtime_ns for path in out.glob("rows/*/fields/*.nii.gz")}
+    assert (out / "table.md").read_text().startswith("| | Dice in-domain % ↑ |")
+    capsys.readouterr()
+    for expected in (["references/zero", "rows/a", "rows/b"], []):
+        assert run_ablation(load_ablation(plan(rows, columns="designs")), phantom_root, out, [CPU], ["zero"]) == {}
+        assert started(capsys.readouterr().err) == expected
+    titles = "| | SSIM ↑ | NCC ↑ | DSC ↑ | HD ↓ | HD95 ↓ | TRE mm ↓ | time s ↓ |"
+    assert (out / "table.md").read_text().splitlines()[0] == titles
+    assert fields == {path: path.stat().st_mtime_ns for path in out.glob("rows/*/fields/*.nii.gz")}
+    tests = (out / "statistics" / "designs.csv").read_text()
+    assert "time,a,b" in tests  # the times of the fields are known although these were kept
+    assert "ssim,a,zero field" in tests
 
 
 def test_time_is_up(phantom_root, plan, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 import train
+from eval.columns import ColumnSet
 from train.ablation import folder_name, load_ablation
 from train.recipe import RecipeError
 
@@ -113,6 +114,14 @@ def test_rows_that_differ_in_their_seed_alone(tmp_path):
 def test_what_cannot_be_planned(tmp_path, rows, message):
     with pytest.raises(RecipeError, match=message):
         load_ablation(write(tmp_path / "rows.yaml", rows))
+
+
+def test_columns(tmp_path):
+    assert load_ablation(TABLE_1).columns is ColumnSet.LEADERBOARD
+    file = write(tmp_path / "rows.yaml", [{"name": "a"}], columns="designs")
+    assert load_ablation(file).columns is ColumnSet.DESIGNS
+    with pytest.raises(RecipeError, match="columns: Input should be 'leaderboard' or 'designs'"):
+        load_ablation(write(tmp_path / "rows.yaml", [{"name": "a"}], columns="paper"))
 
 
 def test_missing_files(tmp_path):
