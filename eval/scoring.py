@@ -174,8 +174,9 @@ def _score_structures(
 
 
 def _score_similarity(result: CaseResult, inputs: Inputs, disp_vox: Float[ndarray, "x y z 3"]) -> None:
+    fixed, moving = inputs.images()
     try:
-        found = measure_similarity(*inputs.images(), disp_vox)
+        found = measure_similarity(fixed, moving, disp_vox)
     except ValueError as error:
         raise VolumeError(f"{inputs.case.fixed_image}: {error}") from error
     result.add("images/ssim", found.ssim)

@@ -13,7 +13,7 @@ from registration.ssim import local_ssim
 from registration.warp import sample
 
 _WINDOW = 11
-_PLANES = 32
+_PLANES = 32  # of a slab
 _CONSTANT = 1e-9  # of the intensities: what interpolation leaves of a constant image by rounding
 
 
