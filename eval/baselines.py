@@ -24,11 +24,11 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from data_manifests.worklist import PairFiles, RequestError, Shard, validation_files
+from registration.ants_image import to_ants
 from registration.atomic import write_text_atomically
 from registration.cohort import Failure, for_each_pair, register_files
 from registration.volume import Volume, VolumeError
-
-_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world axes point left and posterior, NIfTI's right and anterior
+from registration.world import LPS_FROM_RAS
 
 
 @dataclass(frozen=True)
@@ -211,20 +211,6 @@ def record_path(field: Path) -> Path:
     return field.with_name(field.name.removesuffix(".nii.gz") + ".json")
 
 
-def to_ants(data: NDArray[np.float32], affine: NDArray[np.float64]) -> Any:
-    """An ANTs image of an array (X, Y, Z) with the geometry of a NIfTI affine (4, 4), voxels to RAS mm."""
-    import ants
-
-    lps_from_voxel = _LPS_FROM_RAS @ affine
-    spacing = np.linalg.norm(lps_from_voxel[:3, :3], axis=0)
-    return ants.from_numpy(
-        data,
-        origin=tuple(lps_from_voxel[:3, 3]),
-        spacing=tuple(spacing),
-        direction=lps_from_voxel[:3, :3] / spacing,
-    )
-
-
 def displacement_from_ants(
     fixed_image: Any, affine: NDArray[np.float64], transforms: Sequence[str]
 ) -> Float32[ndarray, "x y z 3"]:
@@ -244,5 +230,5 @@ def displacement_from_ants(
     with tempfile.TemporaryDirectory() as folder:
         composed = ants.apply_transforms(fixed_image, fixed_image, list(transforms), compose=f"{folder}/composed_")
         disp_lps_mm = ants.image_read(composed).numpy().astype(np.float64)
-    voxel_from_lps = np.linalg.inv((_LPS_FROM_RAS @ affine)[:3, :3])
+    voxel_from_lps = np.linalg.inv((LPS_FROM_RAS @ affine)[:3, :3])
     return (disp_lps_mm @ voxel_from_lps.T).astype(np.float32)

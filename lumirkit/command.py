@@ -25,19 +25,22 @@ from lumirkit.container.command import app as container
 from lumirkit.container.engine import ContainerError
 from lumirkit.demo import run_demo
 from lumirkit.manifest import check as check_manifest
+from lumirkit.register import register_and_warp
 from lumirkit.report import report_fields
 from lumirkit.scores import score_and_show
 from lumirkit.split import split_dataset
 from lumirkit.statistics import write_statistics
 from lumirkit.synthetic import draw_sheet
 from lumirkit.tables import write_table
+from lumirkit.warp import export_field, warp_file, warp_points
 from lumirkit.weights import show_weights
 from registration.cohort import Failure
 from registration.convolution import Convolutions
+from registration.field import Convention
 from registration.volume import VolumeError
 from registration.weights import WeightsError
 from submission.device import Place, choose_device
-from submission.predict import predict_dataset, predict_file
+from submission.predict import FileOptions, predict_dataset
 from submission.run import OnError
 from submission.termination import end_on_sigterm
 from train.ablation import load_ablation
@@ -100,14 +103,56 @@ def _reasons(failures: Sequence[Failure]) -> dict[str, str]:
 @app.command()
 def register(
     fixed: Annotated[Path, typer.Argument(help="Fixed image (.nii.gz).")],
-    moving: Annotated[Path, typer.Argument(help="Moving image, on the same grid.")],
+    moving: Annotated[Path, typer.Argument(help="Moving image, on any grid.")],
     out: Annotated[Path, typer.Argument(help="Displacement field to write (.nii.gz).")],
     weights: Weights,
     device: Device = "auto",
     convolutions: ConvolutionFormat = Convolutions.FLOAT32,
+    moved: Annotated[Path | None, typer.Option(help="Write the moving image on the fixed grid, too.")] = None,
+    convention: Annotated[
+        Convention | None,
+        typer.Option("--format", help="Of the field; challenge where both images share one grid, else itk."),
+    ] = None,
+    affine: Annotated[bool, typer.Option("--affine", help="Align by ANTs first; the extra `baselines`.")] = False,
+    fixed_mask: Annotated[Path | None, typer.Option(help="Brain mask of the fixed image.")] = None,
+    moving_mask: Annotated[Path | None, typer.Option(help="Brain mask of the moving image.")] = None,
+    as_is: Annotated[bool, typer.Option("--as-is", help="Take the arrays as they are, as `predict` does.")] = False,
 ) -> None:
-    """Register one pair of images."""
-    predict_file(fixed, moving, out, weights, Place(choose_device(device), convolutions))
+    """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
+    options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is)
+    register_and_warp(fixed, moving, out, weights, Place(choose_device(device), convolutions), options, moved)
+
+
+@app.command()
+def warp(
+    field: Annotated[Path, typer.Argument(help="Field of `register`, or warp of ANTs or ITK (.nii.gz).")],
+    out: Annotated[Path, typer.Option(help="Image (.nii.gz) to write; of points, table (.csv).")],
+    moving: Annotated[Path | None, typer.Option(help="What to warp: the moving image, or a label map of it.")] = None,
+    like: Annotated[Path | None, typer.Option(help="Fixed image, whose header the result gets.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Nearest voxel, integer type kept.")] = False,
+    points: Annotated[
+        Path | None, typer.Option(help="CSV with columns x, y, z, RAS mm of the fixed image: where they are in MOVING.")
+    ] = None,
+) -> None:
+    """Carry an image or labels onto the fixed grid, or points of the fixed image into the moving one."""
+    if points is not None:
+        warp_points(field, points, out, moving, like)
+    elif moving is not None:
+        warp_file(field, moving, out, like, labels)
+    else:
+        raise RequestError("warp: expected --moving, the image or label map to warp, or --points.")
+
+
+@app.command()
+def export(
+    field: Annotated[Path, typer.Argument(help="Field of `register`, or warp of ANTs or ITK (.nii.gz).")],
+    fixed: Annotated[Path, typer.Option(help="Fixed image.")],
+    moving: Annotated[Path, typer.Option(help="Moving image.")],
+    out: Annotated[Path, typer.Option(help="Field to write (.nii.gz).")],
+    convention: Annotated[Convention, typer.Option("--format", help="What to write.")] = Convention.ITK,
+) -> None:
+    """Write a field for ANTs and ITK (LPS mm), or in the challenge's format."""
+    export_field(field, fixed, moving, out, convention)
 
 
 @app.command()

@@ -22,6 +22,7 @@ Float = TypeVar("Float", bound=np.floating)
 _UNPACKING_ERRORS = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error))
 _READ_ERRORS = (OSError, ValueError, OverflowError, ImageFileError, HeaderDataError, *_UNPACKING_ERRORS)
 _GZIP_MAGIC = b"\x1f\x8b"
+_VECTOR_INTENT = 1007
 _PACKING_LEVEL = 1  # of 0 to 3; a field gets hardly smaller beyond
 
 
@@ -109,26 +110,28 @@ def _is_scaled(image: nib.Nifti1Image) -> bool:
     return bool(getattr(image.dataobj, "slope", 1) != 1 or getattr(image.dataobj, "inter", 0) != 0)
 
 
-def _require_3d(path: Path, shape: tuple[int, ...]) -> None:
-    if len(shape) != 3:
+def _spatial_shape(path: Path, shape: tuple[int, ...], single_volume: bool) -> tuple[int, ...]:
+    if len(shape) != 3 and not (single_volume and len(shape) > 3 and set(shape[3:]) == {1}):
         raise VolumeError(
             f"{path}: found a {len(shape)}-D volume of shape {shape}; expected 3-D (X, Y, Z). "
             "Save the one volume that is meant on its own."
         )
+    return shape[:3]
 
 
-def read_image(path: Path, content: bytes | None = None) -> Volume:
+def read_image(path: Path, content: bytes | None = None, single_volume: bool = False) -> Volume:
     """Read one 3-D image as float32.
 
     Args:
         content: the bytes of the file, where the caller has read them already.
+        single_volume: accept more axes of one voxel, as a series of one volume has.
 
     Raises:
         VolumeError: the file is missing, unreadable, truncated, not 3-D, holds NaN or inf, or is constant zero.
     """
     image = _load(path)
-    _require_3d(path, image.shape)
-    data = _decode(path, image, np.float32, content)
+    shape = _spatial_shape(path, image.shape, single_volume)
+    data = _decode(path, image, np.float32, content).reshape(shape)
     broken = int(data.size - np.isfinite(data).sum())
     if broken:
         raise VolumeError(f"{path}: {broken} voxels are NaN or inf; expected finite intensities. Repair the image.")
@@ -150,21 +153,22 @@ def read_header(path: Path) -> Header:
     return Header(tuple(image.shape), np.dtype(np.float64) if _is_scaled(image) else image.get_data_dtype())
 
 
-def read_labels(path: Path, content: bytes | None = None) -> NDArray[np.int32]:
+def read_labels(path: Path, content: bytes | None = None, single_volume: bool = False) -> NDArray[np.int32]:
     """Read a label map (X, Y, Z) as int32.
 
     Args:
         content: the bytes of the file, where the caller has read them already.
+        single_volume: accept more axes of one voxel, as a series of one volume has.
 
     Raises:
         VolumeError: the file is missing, unreadable, not 3-D, or holds values that are not whole numbers.
     """
     image = _load(path)
-    _require_3d(path, image.shape)
+    shape = _spatial_shape(path, image.shape, single_volume)
     stored = image.get_data_dtype()
-    if not _is_scaled(image) and stored.kind in "ui" and stored.itemsize < 4:
-        return _decode_unscaled(path, image, content).astype(np.int32)  # a sixth of the time: no detour over float64
-    data = _decode(path, image, np.float64, content)
+    if not _is_scaled(image) and stored.kind in "ui" and stored.itemsize < 4:  # a sixth of the time: not over float64
+        return _decode_unscaled(path, image, content).reshape(shape).astype(np.int32)
+    data = _decode(path, image, np.float64, content).reshape(shape)
     labels = np.rint(np.nan_to_num(data, nan=0.5)).astype(np.int32)
     if not np.array_equal(labels, data):
         raise VolumeError(f"{path}: found values that are not whole numbers; expected a label map of integer ids.")
@@ -207,25 +211,46 @@ def read_displacement(path: Path, shape: tuple[int, int, int], content: bytes | 
     """
     image = _load(path)
     channels_first = _channels_first(path, image.shape, shape)
+    disp_vox = _decode_displacement(path, image, content)
+    return np.moveaxis(disp_vox, 0, -1) if channels_first else disp_vox
+
+
+def read_vectors(path: Path) -> NDArray[np.floating]:
+    """Read a vector image, NIfTI of shape (X, Y, Z, 1, 3) with the intent that says so, as (X, Y, Z, 3).
+
+    Raises:
+        VolumeError: the file is missing, unreadable, no such image, stored as integers, or holds NaN or inf.
+    """
+    image = _load(path)
+    intent = int(image.header["intent_code"])
+    if len(image.shape) != 5 or image.shape[3:] != (1, 3) or intent != _VECTOR_INTENT:
+        raise VolumeError(
+            f"{path}: found shape {image.shape} and intent {intent}; expected a vector image of shape (X, Y, Z, 1, 3) "
+            f"and intent {_VECTOR_INTENT}. Write the field with ITK or ANTs, or as (X, Y, Z, 3) in voxels."
+        )
+    return _decode_displacement(path, image, None)[:, :, :, 0]
+
+
+def _decode_displacement(path: Path, image: nib.Nifti1Image, content: bytes | None) -> NDArray[np.floating]:
+    """The values of a field, in the shape and the precision of the file."""
     stored = image.get_data_dtype()
     if stored.kind != "f":
         scaled = " with a scale factor" if _is_scaled(image) else ""
         raise VolumeError(
-            f"{path}: found a field stored as {stored}{scaled}; expected float32 voxel displacements in full "
+            f"{path}: found a field stored as {stored}{scaled}; expected float32 displacements in full "
             "precision. Write it again from the unrounded field, with dtype float32 and no scaling."
         )
-    disp_vox: NDArray[np.floating]
+    values: NDArray[np.floating]
     if _is_scaled(image) or stored.itemsize not in (4, 8):
-        disp_vox = _decode(path, image, np.float64, content)
+        values = _decode(path, image, np.float64, content)
     else:
-        disp_vox = _decode_unscaled(path, image, content)  # type: ignore[assignment]
-    broken = int(disp_vox.size - np.isfinite(disp_vox).sum())
+        values = _decode_unscaled(path, image, content)  # type: ignore[assignment]
+    broken = int(values.size - np.isfinite(values).sum())
     if broken:
         raise VolumeError(
-            f"{path}: the field holds NaN or inf ({broken} values); expected finite voxel displacements. "
-            "Predict it again."
+            f"{path}: the field holds NaN or inf ({broken} values); expected finite displacements. Predict it again."
         )
-    return np.moveaxis(disp_vox, 0, -1) if channels_first else disp_vox
+    return values
 
 
 def _channels_first(path: Path, found: tuple[int, ...], shape: tuple[int, int, int]) -> bool:
@@ -260,14 +285,23 @@ def require_nifti_name(path: Path) -> None:
         raise VolumeError(f"{path}: expected a file name that ends in .nii.gz or .nii. Give the output such a name.")
 
 
-def write_volume(path: Path, data: NDArray[np.generic], affine: NDArray[np.float64], description: str = "") -> None:
+def write_vectors(path: Path, vectors: NDArray[np.floating], affine: NDArray[np.float64]) -> None:
+    """Write vectors (X, Y, Z, 3) as a float32 vector image, as ITK reads it: (X, Y, Z, 1, 3); see `write_volume`."""
+    write_volume(path, vectors[:, :, :, None].astype(np.float32), affine, intent=_VECTOR_INTENT)
+
+
+def write_volume(
+    path: Path, data: NDArray[np.generic], affine: NDArray[np.float64], description: str = "", intent: int = 0
+) -> None:
     """Write an array as NIfTI in its own dtype, atomically; equal content gives equal bytes.
 
     Args:
         description: what the header says of the file; up to 79 characters.
+        intent: NIfTI's code for what the values are; 0 says nothing.
     """
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
+    image.header["intent_code"] = intent
     image.header["descrip"] = description.encode()
     content = image.to_bytes()
     packed = igzip.compress(content, _PACKING_LEVEL, mtime=0) if path.suffix == ".gz" else content

@@ -54,7 +54,7 @@ def _load(files: PairFiles, maker: Maker) -> LoadedPair | MadePair:
         return MadePair(files)
     if files.masks is not None:
         fixed, moving = (
-            _masked(volume, mask, contents[mask]) for volume, mask in zip((fixed, moving), files.masks, strict=True)
+            masked(volume, mask, contents[mask]) for volume, mask in zip((fixed, moving), files.masks, strict=True)
         )
     return LoadedPair(files, fixed, moving, stamp)
 
@@ -66,9 +66,16 @@ def _content(path: Path) -> bytes:
         raise VolumeError(f"{path}: cannot be read ({error.strerror}). Check the path and who may read it.") from error
 
 
-def _masked(volume: Volume, mask: Path, content: bytes) -> Volume:
-    """The image with zero outside its mask, as the images that networks are trained on."""
-    inside = read_labels(mask, content) > 0
+def masked(volume: Volume, mask: Path, content: bytes | None = None) -> Volume:
+    """The image with zero outside its mask, as the images that networks are trained on.
+
+    Args:
+        content: the bytes of the mask's file, where the caller has read them already.
+
+    Raises:
+        VolumeError: the mask cannot be used, has another shape than the image, or leaves nothing of it.
+    """
+    inside = read_labels(mask, content, single_volume=True) > 0
     if inside.shape != volume.shape:
         raise VolumeError(f"{mask}: found shape {inside.shape}; expected {volume.shape}, that of {volume.path}.")
     data = np.where(inside, volume.data, np.float32(0))

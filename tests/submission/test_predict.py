@@ -183,9 +183,10 @@ def test_outputs_that_cannot_be_written_are_refused_first(dataset, tmp_path, mak
     refused(lumirkit("evaluate", *options), "cannot be created")
 
 
-def test_register_refuses_images_of_different_shape(dataset, tmp_path, make_weights):
+def test_arrays_taken_as_they_are_must_have_one_shape(dataset, tmp_path, make_weights):
     damage_shape(dataset / FIXED)
     moving = dataset / "imagesVal/LUMIRMRI_3454_0000.nii.gz"
-    done = lumirkit("register", dataset / FIXED, moving, tmp_path / "out.nii.gz", "--weights", make_weights())
+    options = ("--weights", make_weights(), "--as-is")
+    done = lumirkit("register", dataset / FIXED, moving, tmp_path / "out.nii.gz", *options)
     refused(done, moving, "found shape (32, 40, 34); expected (32, 40, 33)", "Resample")
     assert not (tmp_path / "out.nii.gz").exists()

@@ -1,0 +1,24 @@
+"""Arrays as ANTs images; ANTs (antspyx, Apache-2.0) comes with the extra `baselines`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registration.world import LPS_FROM_RAS
+
+
+def to_ants(data: NDArray[np.float32], affine: NDArray[np.float64]) -> Any:
+    """An ANTs image of an array (X, Y, Z) with the geometry of a NIfTI affine (4, 4), voxels to RAS mm."""
+    import ants
+
+    lps_from_voxel = LPS_FROM_RAS @ affine
+    spacing = np.linalg.norm(lps_from_voxel[:3, :3], axis=0)
+    return ants.from_numpy(
+        data,
+        origin=tuple(lps_from_voxel[:3, 3]),
+        spacing=tuple(spacing),
+        direction=lps_from_voxel[:3, :3] / spacing,
+    )

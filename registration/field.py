@@ -1,0 +1,133 @@
+"""Displacement fields in files: in the challenge's convention, or in that of ITK and ANTs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from jaxtyping import Float, Float64
+from numpy import ndarray
+
+from registration.volume import (
+    VolumeError,
+    read_displacement,
+    read_header,
+    read_vectors,
+    write_displacement,
+    write_vectors,
+)
+from registration.world import Grid, flip_lps, to_mm, to_voxels
+
+
+class Convention(StrEnum):
+    """What the numbers of a field file mean."""
+
+    CHALLENGE = "challenge"
+    """(X, Y, Z, 3): voxels of the one grid that both images share, in array-axis order; headers play no part."""
+    ITK = "itk"
+    """(X, Y, Z, 1, 3): LPS mm on the fixed grid, wherever the moving grid lies."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field as a file holds it: `values` (X, Y, Z, 3) on the fixed `grid`, in the file's convention."""
+
+    path: Path
+    convention: Convention
+    grid: Grid
+    values: Float[ndarray, "x y z 3"]
+
+    def on(self, fixed: Grid, origin: Path) -> Field:
+        """The same field on the grid of a fixed image.
+
+        The challenge's convention counts voxels, so its fields take the place of any image of their shape; ITK's know
+        their own place.
+
+        Args:
+            origin: the file of the fixed image.
+
+        Raises:
+            VolumeError: the field does not belong to that grid.
+        """
+        fits = fixed.shape == self.grid.shape if self.convention is Convention.CHALLENGE else fixed.same_as(self.grid)
+        if not fits:
+            raise VolumeError(
+                f"{self.path}: found a field of {self.grid}; expected {fixed}, the grid of {origin}. "
+                "Give the fixed image that the field was made for."
+            )
+        return replace(self, grid=fixed)
+
+    def require_moving(self, moving: Grid, origin: Path) -> None:
+        """Check that an image can be the moving one.
+
+        Raises:
+            VolumeError: it has another shape than a field in voxels.
+        """
+        if self.convention is Convention.CHALLENGE and moving.shape != self.grid.shape:
+            raise VolumeError(
+                f"{origin}: found shape {moving.shape}; expected {self.grid.shape} as {self.path}, which counts "
+                "displacements in voxels of one grid. Give an image of that grid."
+            )
+
+    def disp_vox(self, moving: Grid) -> Float[ndarray, "x y z 3"]:
+        """Position in moving voxels minus position in fixed voxels, at every fixed voxel."""
+        if self.convention is Convention.CHALLENGE:
+            return self.values
+        return to_voxels(flip_lps(self.values), self.grid, moving)
+
+    def disp_ras_mm(self, moving: Grid) -> Float64[ndarray, "x y z 3"]:
+        """Moving position minus fixed position in RAS mm, at every fixed voxel."""
+        if self.convention is Convention.CHALLENGE:
+            return to_mm(self.values, self.grid, moving)
+        return flip_lps(self.values)
+
+
+def read_field(path: Path) -> Field:
+    """Read a field of either convention; the number of axes tells which.
+
+    Raises:
+        VolumeError: the file is missing, damaged, no field of either convention, or holds NaN or inf.
+    """
+    shape = read_header(path).shape
+    if len(shape) == 5:
+        return Field(path, Convention.ITK, Grid.of_file(path), read_vectors(path))
+    if len(shape) != 4 or 3 not in (shape[0], shape[-1]):
+        raise VolumeError(
+            f"{path}: found shape {shape}; expected a field, (X, Y, Z, 3) in voxels or (X, Y, Z, 1, 3) in ITK's "
+            "LPS mm. Give what `lumirkit register` or ANTs wrote as the warp."
+        )
+    x, y, z = shape[:3] if shape[-1] == 3 else shape[1:]
+    values = read_displacement(path, (x, y, z))
+    return Field(path, Convention.CHALLENGE, replace(Grid.of_file(path), shape=(x, y, z)), values)
+
+
+def require_convention(convention: Convention, fixed: Grid, moving: Grid, origin: Path) -> None:
+    """Check that a field between two grids can be written in a convention.
+
+    Args:
+        origin: the file that the message is about, that of the fixed image.
+
+    Raises:
+        VolumeError: it is in voxels of one grid and there are two, or the axes are too oblique for ITK.
+    """
+    if convention is Convention.CHALLENGE and not fixed.same_as(moving):
+        raise VolumeError(
+            f"{origin}: lies on {fixed}, the moving image on {moving}, or elsewhere; expected one grid, whose voxels "
+            "the challenge's convention counts. Use --format itk, or resample one image to the other."
+        )
+    if convention is Convention.ITK and not fixed.is_orthogonal:
+        raise VolumeError(
+            f"{origin}: the axes of its affine are not at right angles, which ITK's convention cannot say. Resample "
+            "the image to a grid with such axes."
+        )
+
+
+def write_field(
+    path: Path, disp_vox: Float[ndarray, "x y z 3"], fixed: Grid, moving: Grid, convention: Convention
+) -> None:
+    """Write a displacement between two grids in a convention that `require_convention` has found possible."""
+    if convention is Convention.CHALLENGE:
+        write_displacement(path, disp_vox.astype("float32"), fixed.affine)
+    else:
+        write_vectors(path, flip_lps(to_mm(disp_vox, fixed, moving)), fixed.affine)

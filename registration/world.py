@@ -1,0 +1,143 @@
+"""Where voxels lie in the world, and displacements between grids: in voxels, in RAS mm, and in ITK's LPS mm.
+
+World coordinates are NIfTI's, millimetres along right, anterior, superior (RAS); ITK and ANTs count left and posterior
+instead (LPS). A displacement between two grids is `disp_vox`, the position in moving voxels minus the position in fixed
+voxels, so that warped(p) = moving(p + disp_vox(p)) holds for any two arrays; where both share one grid it is the
+challenge's field. In the world it is `disp_ras_mm`, the moving position minus the fixed one. All in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Self
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Float, Float64
+from nibabel.affines import apply_affine, voxel_sizes
+from numpy import ndarray
+from scipy.ndimage import affine_transform
+
+from registration.volume import Volume, VolumeError, read_affine, read_header
+
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From NIfTI's world axes to ITK's, and back."""
+
+_SAME_PLACE_MM = 0.01  # headers keep float32, and quaternions in one form and matrices in the other
+_NO_VOLUME = 1e-6  # of the product of the spacings: voxels so flat have no inverse worth the name
+_SQUARE = 1e-3  # largest cosine between axes that ITK takes for orthogonal
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A grid of `shape` (X, Y, Z) whose `affine` (4, 4) takes voxels to RAS mm."""
+
+    shape: tuple[int, int, int]
+    affine: Float64[ndarray, "4 4"]
+
+    @classmethod
+    def of(cls, image: Volume) -> Self:
+        """The grid of an image.
+
+        Raises:
+            VolumeError: its affine has no inverse.
+        """
+        return cls._checked(image.path, image.shape, image.affine)
+
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """The grid of a NIfTI file, by its header alone; axes beyond the third do not matter.
+
+        Raises:
+            VolumeError: the file is missing or not NIfTI, or its affine has no inverse.
+        """
+        x, y, z = (*read_header(path).shape, 1, 1)[:3]
+        return cls._checked(path, (x, y, z), read_affine(path))
+
+    @classmethod
+    def _checked(cls, path: Path, shape: tuple[int, int, int], affine: Float64[ndarray, "4 4"]) -> Self:
+        volume = np.abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
+        if not volume > _NO_VOLUME * voxel_sizes(affine).prod():
+            raise VolumeError(
+                f"{path}: found the affine {affine[:3].tolist()}, which has no inverse; expected one that takes voxels "
+                "to mm. Repair the sform or qform of the header."
+            )
+        return cls(shape, affine.astype(np.float64))
+
+    @property
+    def spacing_mm(self) -> Float64[ndarray, " 3"]:
+        """Edges of a voxel."""
+        return voxel_sizes(self.affine)
+
+    @property
+    def voxel_from_mm(self) -> Float64[ndarray, "4 4"]:
+        """The inverse of the affine."""
+        return np.linalg.inv(self.affine)
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Whether the axes are at right angles, as ITK expects."""
+        axes = self.affine[:3, :3] / self.spacing_mm
+        return bool(np.abs(axes.T @ axes - np.eye(3)).max() < _SQUARE)
+
+    @property
+    def canonical(self) -> Grid:
+        """The same voxels with axes reversed and exchanged so that they run as nearly as possible along RAS."""
+        axes = nib.io_orientation(self.affine)
+        x, y, z = (self.shape[axis] for axis in np.argsort(axes[:, 0]))
+        return Grid((x, y, z), self.affine @ nib.orientations.inv_ornt_aff(axes, self.shape))
+
+    def same_as(self, other: Grid) -> bool:
+        """Whether both have the same voxels at the same places."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array(list(product(*((0, size - 1) for size in self.shape))))
+        apart_mm = apply_affine(self.affine, corners) - apply_affine(other.affine, corners)
+        return bool(np.abs(apart_mm).max() < _SAME_PLACE_MM)
+
+    def __str__(self) -> str:
+        size, spacing = ("x".join(f"{n:.4g}" for n in numbers) for numbers in (self.shape, self.spacing_mm))
+        return f"{size} voxels of {spacing} mm, {''.join(nib.aff2axcodes(self.affine))}"
+
+
+def flip_lps(vectors: Float[ndarray, "*n 3"]) -> Float64[ndarray, "*n 3"]:
+    """Vectors or points in RAS mm as LPS mm, or the other way round."""
+    return vectors * np.diag(LPS_FROM_RAS)[:3]
+
+
+def voxels_of(grid: Grid) -> Float64[ndarray, "x y z 3"]:
+    """The index of every voxel."""
+    return np.moveaxis(np.indices(grid.shape, dtype=np.float64), 0, -1)
+
+
+def to_mm(disp_vox: Float[ndarray, "x y z 3"], fixed: Grid, moving: Grid) -> Float64[ndarray, "x y z 3"]:
+    """A displacement between two grids as `disp_ras_mm`."""
+    at = voxels_of(fixed)
+    return apply_affine(moving.affine, at + disp_vox) - apply_affine(fixed.affine, at)
+
+
+def to_voxels(disp_ras_mm: Float[ndarray, "x y z 3"], fixed: Grid, moving: Grid) -> Float64[ndarray, "x y z 3"]:
+    """A displacement in the world as `disp_vox` between two grids."""
+    at = voxels_of(fixed)
+    return apply_affine(moving.voxel_from_mm, apply_affine(fixed.affine, at) + disp_ras_mm) - at
+
+
+def between(disp_vox: Float[ndarray, "i j k 3"], frame: Grid, fixed: Grid, moving: Grid) -> Float64[ndarray, "x y z 3"]:
+    """Read a field of one grid, `frame`, as the displacement from a second grid to a third.
+
+    Args:
+        disp_vox: in voxels of `frame`; linear between its voxels, and beyond them as at its border.
+
+    Returns:
+        `disp_vox` between `fixed` and `moving`: the same motion in the world.
+    """
+    frame_from_fixed = frame.voxel_from_mm @ fixed.affine
+    read = [
+        affine_transform(component, frame_from_fixed, output_shape=fixed.shape, order=1, mode="nearest")
+        for component in np.moveaxis(disp_vox.astype(np.float64), -1, 0)
+    ]
+    at = voxels_of(fixed)
+    in_frame = apply_affine(frame_from_fixed, at) + np.stack(read, axis=-1)
+    return apply_affine(moving.voxel_from_mm @ frame.affine, in_frame) - at
