@@ -40,7 +40,8 @@ from registration.field import Convention
 from registration.volume import VolumeError
 from registration.weights import WeightsError
 from submission.device import Place, choose_device
-from submission.predict import FileOptions, predict_dataset
+from submission.one_pair import FileOptions
+from submission.predict import predict_dataset
 from submission.run import OnError
 from submission.termination import end_on_sigterm
 from train.ablation import load_ablation

@@ -10,7 +10,7 @@ from data_manifests.worklist import require_writable
 from lumirkit.warp import warp_file
 from registration.volume import require_nifti_name
 from submission.device import Place
-from submission.predict import FileOptions, predict_file
+from submission.one_pair import FileOptions, predict_file
 
 
 def register_and_warp(

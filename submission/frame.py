@@ -21,6 +21,7 @@ _MARGIN_MM = 4
 _MULTIPLE = 32  # sizes of 160x224x192, and what the coarsest of six levels divides
 _SMALLEST_MM, _LARGEST_MM = 20, 400
 _STRAIGHT = 1e-3
+_LARGEST_SHARED = 2 * 160 * 224 * 192  # voxels; the 256x256x256 of many tools take twice the time that a box does
 
 
 def normalised(image: Volume) -> Volume:
@@ -59,17 +60,18 @@ def brain_points_mm(image: Volume) -> Float64[ndarray, "n 3"]:
 def frame_of(fixed: Volume, moving: Volume) -> Grid:
     """The grid on which two images are registered.
 
-    Where both share a grid of 1 mm along the world's axes, it is that one, its axes put in the order RAS. Otherwise it
-    is a box around both brains with at least 4 mm on each side, of a multiple of 32 voxels along each axis, as the
-    challenge's 160x224x192 is, which it comes near for adult brains; its voxels coincide with those of a fixed image
-    that is RAS and 1 mm.
+    Where both share a grid of 1 mm along the world's axes, it is that one, its axes put in the order RAS. Otherwise,
+    and where that is mostly background, it is a box around both brains with at least 4 mm on each side, of a multiple
+    of 32 voxels along each axis, as the challenge's 160x224x192 is, which it comes near for adult brains. Its voxels
+    are those of the fixed image, where that has 1 mm along the world's axes.
 
     Raises:
         VolumeError: an affine has no inverse, or no brain is as large as found.
     """
     fixed_grid, moving_grid = Grid.of(fixed), Grid.of(moving)
     canonical = fixed_grid.canonical
-    if fixed_grid.same_as(moving_grid) and np.allclose(canonical.affine[:3, :3], np.eye(3), rtol=0, atol=_STRAIGHT):
+    is_straight = np.allclose(canonical.affine[:3, :3], np.eye(3), rtol=0, atol=_STRAIGHT)
+    if is_straight and fixed_grid.same_as(moving_grid) and np.prod(canonical.shape) <= _LARGEST_SHARED:
         return canonical
     points_mm = [brain_points_mm(image) for image in (fixed, moving)]
     low, high = np.min([p.min(axis=0) for p in points_mm], axis=0), np.max([p.max(axis=0) for p in points_mm], axis=0)

@@ -278,9 +278,9 @@ def test_unusable_images_are_refused(command, pair, tmp_path):
 
 
 def test_a_network_without_an_answer_writes_nothing(pair, tmp_path, monkeypatch, make_weights):
-    from submission import predict
+    from submission import one_pair
 
-    monkeypatch.setattr(predict, "register_anywhere", lambda *_: np.full((44, 42, 46, 3), np.nan))
+    monkeypatch.setattr(one_pair, "register_anywhere", lambda *_: np.full((44, 42, 46, 3), np.nan))
     with pytest.raises(VolumeError, match="the network gave NaN or inf"):
-        predict.predict_file(*pair, tmp_path / "a.nii.gz", [make_weights()], Place(torch.device("cpu")))
+        one_pair.predict_file(*pair, tmp_path / "a.nii.gz", [make_weights()], Place(torch.device("cpu")))
     assert not (tmp_path / "a.nii.gz").exists()

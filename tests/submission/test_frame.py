@@ -58,6 +58,14 @@ def test_a_shared_grid_of_1_mm_is_the_frame_with_its_axes_in_order(tmp_path, cod
     np.testing.assert_allclose(resampled(image, frame).data, ras.get_fdata(), atol=1e-3)
 
 
+def test_a_large_shared_grid_is_cropped_without_interpolation(tmp_path):
+    image = brain(tmp_path, (240, 240, 250), from_matvec(np.diag([-1.0, 1, 1]), (120.5, -120, -100)))
+    frame = frame_of(image, image)
+    assert frame.shape == (64, 64, 64)
+    carried = resampled(image, frame).data
+    np.testing.assert_allclose(np.sort(carried[carried > 0]), np.sort(image.data[image.data > 0]), atol=1e-3)
+
+
 def test_other_grids_meet_in_a_box_around_both_brains(tmp_path):
     fixed = brain(tmp_path, affine=from_matvec(np.diag([-1.5, 1.5, 1.5]), (100, 0, 0)))
     moving = brain(tmp_path, affine=from_matvec(np.eye(3), (40, 20, 10)))
