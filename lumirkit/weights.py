@@ -18,12 +18,10 @@ def show_weights(paths: Sequence[Path]) -> None:
         WeightsError: a file cannot be used, or the networks differ.
     """
     _, cards = load_ensemble(paths)
-    table = Table("file", "recipe", "seed", "steps", "network", "input", "resolution (voxels)", "sha256")
+    table = Table("file", "recipe", "seed", "steps", "network", "sha256")
     for file, card in zip(find_weights(paths), cards, strict=True):
         network = card.network
         name = str(card.recipe.get("name", ""))
-        numbers = map(
-            str, (card.seed, card.steps, network.architecture, network.input_transform, network.resolution_vox)
-        )
-        table.add_row(file.name, name, *numbers, card.sha256[:12])
+        what = f"{network.architecture}, {network.input_transform}, {network.resolution_vox} vox"
+        table.add_row(file.name, name, str(card.seed), str(card.steps), what, card.sha256[:12])
     Console().print(table)

@@ -11,7 +11,6 @@ from lumirkit.phantom import PhantomSpec
 from lumirkit.phantom_dataset import make_dataset
 from registration.architecture import NetworkConfig, make_network
 from registration.sitreg import SITReg, SITRegConfig
-from registration.voxelmorph import VoxelMorphConfig
 from registration.weights import WeightsCard, save_weights
 
 # The first call of a compiled kernel takes a second; no test here is about speed.
@@ -19,7 +18,6 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 TINY_NETWORK = SITRegConfig(resolution_vox=2, feature_channels=(4, 4), update_channels=(4, 4))
-TINY_UNET = VoxelMorphConfig(resolution_vox=2, encoder_channels=(4, 4), decoder_channels=(4, 4), head_channels=(4,))
 
 
 @pytest.fixture(scope="session")

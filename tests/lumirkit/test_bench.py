@@ -21,6 +21,7 @@ from lumirkit.bench.run import run_bench
 from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, BenchError, Kind, Measurement, Spread, Work
 from lumirkit.command import main
 from registration.sitreg import SITRegConfig
+from registration.voxelmorph import VoxelMorphConfig
 
 RECIPE = """
 name: tiny
@@ -198,6 +199,21 @@ def test_sources_make_pairs_on_the_networks_grid(kind, monkeypatch):
     call()
     assert [pair.fixed.shape for pair in pairs] == [(1, 1, 10, 12, 9)] * 2
     assert not torch.equal(pairs[0].disp_vox, pairs[1].disp_vox)
+
+
+@pytest.mark.parametrize("kind", [Kind.FORWARD, Kind.ENSEMBLE, Kind.STEP, Kind.TRIPLET])
+def test_a_unet_at_work(kind):
+    """One network of two levels, asked in both orders of the images; backward as much as forward for either factor."""
+    channels = {"encoder_channels": (4, 6), "decoder_channels": (8, 6), "head_channels": (5,)}
+    network = VoxelMorphConfig(input_transform="intensity", **channels)
+    found = measure(Work(kind=kind, shape=(16, 16, 16), network=network, members=2, repeats=1))
+    by_level = {16: 2 * 4 + (6 + 4) * 5 + 5 * 3, 8: 4 * 6 + (8 + 6) * 6, 4: 6 * 8}
+    forward = 2 * 2 * 27 * sum(size**3 * products for size, products in by_level.items())
+    first = 2 * 2 * 27 * 16**3 * 2 * 4  # of no use to images
+    step = 3 * forward - first
+    expected = {Kind.FORWARD: forward, Kind.ENSEMBLE: 2 * forward, Kind.STEP: step, Kind.TRIPLET: 3 * (forward + step)}
+    assert found.convolution_flop == expected[kind]
+    assert 0 < found.seconds.median < 60
 
 
 def test_accuracy(make_weights, phantom_root, tmp_path):

@@ -33,6 +33,8 @@ def test_overrides():
         ("stages.0.losses.ncc_window_vox=8", "found 8; expected an odd window"),
         ("network.input_transform=mid", r"network\.input_transform"),
         ("network.update_channels=[8, 8]", "expected one entry a level"),
+        ("network.architecture=unet", r"network: .*found 'unet'; expected one of sitreg, voxelmorph"),
+        ("network.architecture=voxelmorph", r"network\.feature_channels: Extra inputs"),
         ("stages.9.epochs=1", "does not fit"),
         ("seed", "expected key=value"),
     ],
