@@ -33,7 +33,7 @@ from lumirkit.statistics import write_statistics
 from lumirkit.synthetic import draw_sheet
 from lumirkit.tables import write_table
 from lumirkit.warp import export_field, warp_file, warp_points
-from lumirkit.weights import show_weights
+from lumirkit.weights import pack_weights, show_weights
 from registration.cohort import Failure
 from registration.convolution import Convolutions
 from registration.field import Convention
@@ -189,9 +189,13 @@ def baseline(
 @app.command()
 def weights(
     paths: Annotated[list[Path], typer.Argument(help="Weight files, or folders of them.")],
+    pack: Annotated[Path | None, typer.Option(help="Write them to this folder too, in float16: half the size.")] = None,
+    note: Annotated[list[str] | None, typer.Option(help="key=value on the cards of what is packed.")] = None,
 ) -> None:
     """Check that weights are intact and fit together, and show what they are."""
     show_weights(paths)
+    if pack is not None:
+        pack_weights(paths, pack, note or [])
 
 
 @app.command()

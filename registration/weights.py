@@ -53,9 +53,13 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_weights(path: Path, network: Network, card: WeightsCard) -> WeightsCard:
-    """Write a network and its card atomically; returns the card with the hash filled in."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+def save_weights(path: Path, network: Network, card: WeightsCard, dtype: torch.dtype = torch.float32) -> WeightsCard:
+    """Write a network and its card atomically; returns the card with the hash filled in.
+
+    Args:
+        dtype: number format in the file; a network that is loaded from it has float32 again.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous().to(dtype) for name, tensor in network.state_dict().items()}
     card = card.model_copy(update={"sha256": hash_tensors(tensors)})
     metadata = {_CARD_KEY: card.model_dump_json()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
