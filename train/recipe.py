@@ -201,7 +201,8 @@ def read_settings(path: Path) -> DictConfig:
     """The content of a YAML file, not yet checked.
 
     A file that `extends` another one (named relative to its folder) has that one's keys where it has none of its own,
-    and changes some inside its lists by `set`: keys such as `stages.*.losses.ncc_weight`, each with a value.
+    and changes some inside its lists by `set`: keys such as `stages.*.losses.ncc_weight`, each with a value. A network
+    of another architecture shares no keys with the one it replaces.
 
     Raises:
         RecipeError: the file or one that it extends cannot be read, or holds no mapping.
@@ -212,8 +213,11 @@ def read_settings(path: Path) -> DictConfig:
     base = path.parent / str(settings.pop("extends"))
     if base.resolve() == path.resolve():
         raise RecipeError(f"{path}: extends itself; expected the name of another recipe.")
-    changes = settings.pop("set", {})
-    merged = cast(DictConfig, OmegaConf.merge(read_settings(base), settings))
+    changes, extended = settings.pop("set", {}), read_settings(base)
+    architecture = OmegaConf.select(settings, "network.architecture")
+    if architecture not in (None, OmegaConf.select(extended, "network.architecture", default="sitreg")):
+        extended.pop("network", None)
+    merged = cast(DictConfig, OmegaConf.merge(extended, settings))
     return _changed(merged, [(str(key), value) for key, value in changes.items()], str(path))
 
 

@@ -68,6 +68,13 @@ def test_a_recipe_that_extends_another_one_says_only_what_differs(tmp_path):
     assert (heir.stages[0].epochs, heir.stages[1].epochs) == (1, lite.stages[1].epochs)
 
 
+def test_a_network_of_another_architecture_replaces_that_of_the_recipe_extended(tmp_path):
+    (tmp_path / "unet.yaml").write_text(f"extends: {LITE}\nnetwork: {{architecture: voxelmorph, resolution_vox: 2}}\n")
+    (tmp_path / "narrow.yaml").write_text("extends: unet.yaml\nnetwork: {head_channels: [8]}\n")
+    narrow = load_recipe(tmp_path / "narrow.yaml").network
+    assert (narrow.architecture, narrow.resolution_vox, narrow.head_channels) == ("voxelmorph", 2, (8,))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
