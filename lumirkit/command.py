@@ -43,6 +43,7 @@ from submission.device import Place, choose_device
 from submission.one_pair import FileOptions
 from submission.predict import predict_dataset
 from submission.run import OnError
+from submission.shipped import chosen_weights
 from submission.termination import end_on_sigterm
 from train.ablation import load_ablation
 from train.deadline import Deadline
@@ -73,7 +74,8 @@ ConvolutionFormat = Annotated[
     Convolutions, typer.Option("--convolutions", help="Number format of the convolutions; bfloat16 is faster.")
 ]
 Weights = Annotated[
-    list[Path], typer.Option(help="Weight file, or folder of them; give it several times to average models.")
+    list[Path] | None,
+    typer.Option(help="Weight file, or folder of them, repeatable to average models; else those of the kit."),
 ]
 Dataset = Annotated[Path, typer.Option(help="Dataset folder, or its *dataset.json.")]
 FieldsOut = Annotated[Path, typer.Option(help="Folder for the displacement fields.")]
@@ -106,7 +108,7 @@ def register(
     fixed: Annotated[Path, typer.Argument(help="Fixed image (.nii.gz).")],
     moving: Annotated[Path, typer.Argument(help="Moving image, on any grid.")],
     out: Annotated[Path, typer.Argument(help="Displacement field to write (.nii.gz).")],
-    weights: Weights,
+    weights: Weights = None,
     device: Device = "auto",
     convolutions: ConvolutionFormat = Convolutions.FLOAT32,
     moved: Annotated[Path | None, typer.Option(help="Write the moving image on the fixed grid, too.")] = None,
@@ -121,7 +123,8 @@ def register(
 ) -> None:
     """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
     options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is)
-    register_and_warp(fixed, moving, out, weights, Place(choose_device(device), convolutions), options, moved)
+    place = Place(choose_device(device), convolutions)
+    register_and_warp(fixed, moving, out, chosen_weights(weights), place, options, moved)
 
 
 @app.command()
@@ -159,8 +162,8 @@ def export(
 @app.command()
 def predict(
     dataset: Dataset,
-    weights: Weights,
     out: FieldsOut,
+    weights: Weights = None,
     shard: ShardText = "1/1",
     device: Device = "auto",
     convolutions: ConvolutionFormat = Convolutions.FLOAT32,
@@ -170,7 +173,8 @@ def predict(
     end_on_sigterm()
     dataset_json = _dataset_json(dataset)
     place = Place(choose_device(device), convolutions)
-    status = predict_dataset(dataset_json, dataset_json.parent, out, weights, place, Shard.parse(shard), on_error)
+    chosen, part = chosen_weights(weights), Shard.parse(shard)
+    status = predict_dataset(dataset_json, dataset_json.parent, out, chosen, place, part, on_error)
     _report({pair.case_name: pair.reason for pair in status.failures}, "failed pairs")
 
 

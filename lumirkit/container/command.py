@@ -20,6 +20,7 @@ from lumirkit.container.exam_data import make_exam_data
 from lumirkit.container.package import package_submission
 from lumirkit.container.verify import Check, Exam, all_passed
 from submission.contract import ContractName
+from submission.shipped import chosen_weights
 
 app = typer.Typer(no_args_is_help=True, help="The submission's container: build it, run it, examine it, pack it.")
 
@@ -32,7 +33,9 @@ Extra = Annotated[list[str] | None, typer.Argument(help="Options for the contain
 
 @app.command()
 def build(
-    weights: Annotated[list[Path], typer.Option(help="Weight file, or folder of them; repeatable.")],
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="Weight file, or folder of them, repeatable; else those of the kit.")
+    ] = None,
     tag: Annotated[str, typer.Option(help="Name of the image.")] = "lumirkit",
     base_image: Annotated[str | None, typer.Option(help="Instead of the Dockerfile's public Python image.")] = None,
     torch_index: Annotated[
@@ -40,7 +43,8 @@ def build(
     ] = None,
 ) -> None:
     """Build the image of an ensemble from this clone."""
-    image = build_image(connect(), weights, tag, base_image, torch_index, lambda line: print(line, file=sys.stderr))
+    chosen = chosen_weights(weights)
+    image = build_image(connect(), chosen, tag, base_image, torch_index, lambda line: print(line, file=sys.stderr))
     print(f"{tag}: {image.attrs['Size'] / 1e9:.2f} GB, weights {image.labels['lumirkit.weights-sha256'][:12]}")
 
 

@@ -1,0 +1,13 @@
+"""The weights that come with the kit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+
+
+def chosen_weights(named: Sequence[Path] | None) -> list[Path]:
+    """The weights that a user names, or those that come with the kit."""
+    return [*named] if named else [SHIPPED_WEIGHTS]
