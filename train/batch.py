@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from registration.grid import coarse_shape, coarsen_image
+from registration.network import Network
 from train.augment import Augmentation
 from train.data import GroupSampler
 from train.guidance import Guidance, coarsen_labels, guidance_of
@@ -58,17 +59,16 @@ class Batch:
 class Batches:
     """The batches of one stage, or one process's share of them."""
 
-    def __init__(
-        self, stage: Stage, sampler: GroupSampler, places: Sequence[int], stride: int, device: torch.device
-    ) -> None:
+    def __init__(self, stage: Stage, sampler: GroupSampler, places: Sequence[int], network: Network) -> None:
         """Prepare to load.
 
         Args:
             places: of this process's samples in each batch.
-            stride: voxels of an image a voxel of the network's grid.
+            network: what is trained; its grid, its device and its number format are those of the batches.
         """
         self._stage, self._sampler, self._places = stage, sampler, places
-        self._stride, self._device = stride, device
+        parameter = next(network.parameters())
+        self._stride, self._device, self._dtype = network.config.resolution_vox, parameter.device, parameter.dtype
 
     def load(self, step: int) -> Batch:
         """Read the images of a step, in memory from which a GPU can fetch them."""
@@ -140,8 +140,8 @@ class Batches:
         return [[self._sampler.seed, self._sampler.stage, sample, *purpose] for sample in batch.samples]
 
     def _to_device(self, volumes: Tensor) -> Tensor:
-        """As float; they are small on their way to a GPU."""
-        return volumes.to(self._device, non_blocking=True).to(torch.float32)
+        """In the network's number format; they are small on their way to a GPU."""
+        return volumes.to(self._device, non_blocking=True).to(self._dtype)
 
 
 def _label_maps(pair: SyntheticPair) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ class Stepper:
         """
         self.stage, self._network, self._sampler, self._processes = stage, network, sampler, processes
         self._share = share_of_batch(stage, number, processes)
-        self.batches = Batches(stage, sampler, self._share.places, network.config.resolution_vox, processes.device)
+        self.batches = Batches(stage, sampler, self._share.places, network)
         self._schedule = LearningRate(stage)
         self.learning_rate = stage.learning_rate
         """Of the last step."""
