@@ -17,10 +17,12 @@ from submission.predict import predict_dataset
 from train.group_consistency import CYCLE, cycle_loss
 from train.loop import train
 from train.members import train_members
+from train.objective import Objective, pairwise_loss
 from train.processes import Processes
-from train.recipe import Losses, Recipe
-from train.stages import pairwise_loss, triplet_step, views_of
+from train.recipe import Recipe
+from train.stages import triplet_step, views_of
 from train.step import Stepper
+from train.weighting import Losses
 
 CPU = Processes(torch.device("cpu"))
 NETWORK = {
@@ -122,7 +124,7 @@ def test_gradients_of_a_triplet_are_those_of_the_whole_graph(diffeomorphic):
     torch.manual_seed(0)
     network = VoxelMorph(recipe(network=NETWORK | {"diffeomorphic": diffeomorphic}).network).double()
     torch.nn.init.normal_(network.head[-1].weight, std=0.1)
-    losses = Losses(ncc_window_vox=5, ndv_weight=1e-3)
+    losses = Objective(Losses(ncc_window_vox=5, ndv_weight=1e-3))
     views = views_of([255 * torch.rand(1, 1, 10, 12, 14, dtype=torch.float64) for _ in range(3)], 1)
     terms = triplet_step(network, views, losses, 40.0)
     found = [parameter.grad.clone() for parameter in network.parameters()]
