@@ -1,0 +1,54 @@
+"""The weights that come with the kit: whole, small, documented, and good for something."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from data_manifests.dataset import find_dataset_json, read_dataset
+from registration.cohort import read_pair
+from registration.warp import sample
+from registration.weights import find_weights, load_ensemble
+from submission.device import Place
+from submission.predictor import Predictor
+from submission.shipped import SHIPPED_WEIGHTS, chosen_weights
+
+MOST_MEGABYTES = 40
+
+
+@pytest.fixture(scope="module")
+def cards():
+    return load_ensemble([SHIPPED_WEIGHTS])[1]
+
+
+def test_they_are_an_ensemble_of_five_in_half_precision():
+    files = find_weights([SHIPPED_WEIGHTS])
+    assert len(files) == 5
+    assert sum(file.stat().st_size for file in files) < MOST_MEGABYTES * 1e6
+
+
+def test_their_cards_say_what_they_are_made_of_and_the_readme_which_they_are(cards):
+    readme = (SHIPPED_WEIGHTS / "README.md").read_text(encoding="utf-8")
+    for card in cards:
+        assert {"data", "licence", "validation"} <= set(card.provenance)
+        assert not re.search(r"(?<![\w.])/\w+/", card.model_dump_json())  # a path of some machine
+        assert card.sha256[:12] in readme
+
+
+def test_they_bring_two_heads_closer(phantom_root):
+    """Phantoms are no brains, and smaller; still, what lies on each other agrees better than before."""
+    pair = read_dataset(find_dataset_json(phantom_root)).validation[0]
+    fixed, moving = read_pair(phantom_root / pair.fixed, phantom_root / pair.moving)
+    predictor = Predictor(chosen_weights(None), Place(torch.device("cpu")))
+    assert predictor.members == 5
+    disp_vox = torch.from_numpy(predictor(fixed, moving)).movedim(-1, 0)[None]
+    warped = sample(torch.from_numpy(moving.data)[None, None], disp_vox)[0, 0].numpy()
+    brain = fixed.data > 0
+    before, after = (np.corrcoef(fixed.data[brain], image[brain])[0, 1] for image in (moving.data, warped))
+    assert after > before + 0.02
+
+
+def test_named_weights_come_before_those_of_the_kit(tmp_path):
+    assert chosen_weights([tmp_path]) == [tmp_path]
+    assert chosen_weights(None) == chosen_weights([]) == [SHIPPED_WEIGHTS]
