@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from lumirkit.dataset_json import PairPaths, write_dataset_json, write_evaluation_config
 from lumirkit.phantom import OUT_OF_DOMAIN_T1, T2, PhantomSpec, Subject, landmark_map, make_subject
-from registration.atomic import write_text_atomically
 from registration.volume import write_volume
+
+_TASK = "LUMIR"
 
 
 def subjects(spec: PhantomSpec) -> list[Subject]:
@@ -31,10 +31,10 @@ def _image(number: int, modality: int = 0) -> str:
     return f"./imagesVal/{Subject(number, modality).id}.nii.gz"
 
 
-def _split_pairs(spec: PhantomSpec) -> dict[str, list[dict[str, str]]]:
+def _split_pairs(spec: PhantomSpec) -> dict[str, list[PairPaths]]:
     """The pairs of each split, keyed by the split name in the file name of its evaluation config."""
 
-    def chain(first: int) -> list[dict[str, str]]:
+    def chain(first: int) -> list[PairPaths]:
         numbers = range(first, first + spec.pairs_per_split)
         return [{"fixed": _image(n), "moving": _image(n - 1)} for n in numbers]
 
@@ -48,47 +48,16 @@ def _split_pairs(spec: PhantomSpec) -> dict[str, list[dict[str, str]]]:
     }
 
 
-def _evaluation_config(spec: PhantomSpec, pairs: list[dict[str, str]], labels: list[int] | None) -> dict[str, Any]:
-    """Evaluation config of a split; labels None means that it is scored on landmarks."""
-    methods: list[dict[str, Any]] = [{"name": "Non-diffeomorphic Volumes", "metric": "ndv"}]
-    if labels is None:
-        methods.append({"name": "TRE_lm", "metric": "tre", "dest": "landmarks"})
-    else:
-        methods += [
-            {"name": "DSC", "metric": "dice", "labels": labels},
-            {"name": "HD95", "metric": "hd95", "labels": labels},
-        ]
-    return {
-        "name": "LUMIR",
-        "evaluation_methods": methods,
-        "expected_shape": [*spec.shape, 3],
-        "eval_pairs": pairs,
-        "eval_config_version": 0.0,
-        "masked_evaluation": False,
-    }
-
-
 def _write_json_files(root: Path, spec: PhantomSpec, label_sets: dict[str, set[int]]) -> None:
     """Write the dataset JSON and the evaluation configs; label_sets: image path to the ids in its map."""
     splits = _split_pairs(spec)
-    validation = [pair for pairs in splits.values() for pair in pairs]
-    training = [{"image": f"./imagesTr/{Subject(n).id}.nii.gz"} for n in range(spec.n_train)]
     for name, pairs in splits.items():
         common = set.intersection(*(label_sets[image] for pair in pairs for image in pair.values()))
         labels = None if name.endswith("Landmark") else sorted(common)
-        config = _evaluation_config(spec, pairs, labels)
-        _write_json(root / f"LUMIR25_VAL_{name}_evaluation_config.json", config)
-    _write_json(
-        root / "LUMIR25_dataset.json",
-        {
-            "name": "LUMIR",
-            "tensorImageShape": {"0": list(spec.shape)},
-            "numTraining": len(training),
-            "training": training,
-            "numValidation": len(validation),
-            "validation": validation,
-        },
-    )
+        write_evaluation_config(root / f"LUMIR25_VAL_{name}_evaluation_config.json", _TASK, spec.shape, pairs, labels)
+    validation = [pair for pairs in splits.values() for pair in pairs]
+    training = [f"./imagesTr/{Subject(n).id}.nii.gz" for n in range(spec.n_train)]
+    write_dataset_json(root / "LUMIR25_dataset.json", _TASK, spec.shape, training, validation)
 
 
 def make_dataset(root: Path, spec: PhantomSpec, on_subject: Callable[[str], None] | None = None) -> None:
@@ -110,7 +79,3 @@ def make_dataset(root: Path, spec: PhantomSpec, on_subject: Callable[[str], None
         if on_subject is not None:
             on_subject(subject.id)
     _write_json_files(root, spec, label_sets)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_text_atomically(path, json.dumps(content, indent=1) + "\n")

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_manifests.worklist import require_writable
 from lumirkit.warp import warp_file
-from registration.volume import require_nifti_name
 from submission.device import Place
 from submission.one_pair import FileOptions, predict_file
+from submission.output import require_output
 
 
 def register_and_warp(
@@ -28,8 +27,7 @@ def register_and_warp(
         VolumeError, WeightsError, RequestError: a file cannot be used; nothing was written.
     """
     if moved is not None:
-        require_nifti_name(moved)
-        require_writable(moved.parent)
+        require_output(moved)
     predict_file(fixed, moving, out, weights, place, options, _say)
     if moved is not None:
         warp_file(out, moving, moved)

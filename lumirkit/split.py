@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -16,7 +14,7 @@ from rich.console import Console
 from data_manifests.dataset import find_dataset_json, read_dataset, require_files
 from data_manifests.evaluation import beside_image
 from data_manifests.worklist import RequestError, require_writable
-from registration.atomic import write_text_atomically
+from lumirkit.dataset_json import write_dataset_json, write_evaluation_config
 from registration.volume import read_labels
 
 _DEVELOPMENT, _TEST = "development", "test"
@@ -58,7 +56,7 @@ def split_dataset(root: Path, out: Path, shares: str, seed: int, listed: Path | 
                 f"{root}: {part} would have {len(parts[part])} of the {len(images)} training images; expected at least "
                 "2 for a pair. Give it a larger share."
             )
-    shape = list(dataset.image_shape)
+    shape = dataset.image_shape
     labels = {part: _labels_of(root, parts[part]) for part in (Part.VALIDATION, Part.TEST)}
     require_writable(out)
     _write(out / _DEVELOPMENT, root, shape, parts[Part.TRAINING], parts[Part.VALIDATION], labels[Part.VALIDATION])
@@ -110,7 +108,7 @@ def _labels_of(root: Path, images: Sequence[Path]) -> list[int]:
 
 
 def _write(
-    out: Path, root: Path, shape: list[int], training: Sequence[Path], paired: Sequence[Path], labels: list[int]
+    out: Path, root: Path, shape: Sequence[int], training: Sequence[Path], paired: Sequence[Path], labels: list[int]
 ) -> None:
     """One dataset folder; the dataset JSON, without which it is none, comes last."""
     for folder in sorted(
@@ -121,27 +119,9 @@ def _write(
         {"fixed": str(fixed), "moving": str(moving)}
         for fixed, moving in zip(paired, [paired[-1], *paired], strict=False)
     ]
-    methods: list[dict[str, Any]] = [
-        {"name": "Non-diffeomorphic Volumes", "metric": "ndv"},
-        {"name": "DSC", "metric": "dice", "labels": labels},
-        {"name": "HD95", "metric": "hd95", "labels": labels},
-    ]
-    config = {
-        "name": root.resolve().name,
-        "evaluation_methods": methods,
-        "expected_shape": [*shape, 3],
-        "eval_pairs": pairs,
-    }
-    dataset = {
-        "name": root.resolve().name,
-        "tensorImageShape": {"0": shape},
-        "numTraining": len(training),
-        "training": [{"image": str(image)} for image in training],
-        "numValidation": len(pairs),
-        "validation": pairs,
-    }
-    for name, content in (("LUMIR24_Segmentation_evaluation_config", config), ("split_dataset", dataset)):
-        write_text_atomically(out / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    name = root.resolve().name
+    write_evaluation_config(out / "LUMIR24_Segmentation_evaluation_config.json", name, shape, pairs, labels)
+    write_dataset_json(out / "split_dataset.json", name, shape, [str(image) for image in training], pairs)
 
 
 def _link(link: Path, target: Path) -> None:

@@ -15,8 +15,9 @@ from scipy.ndimage import map_coordinates
 from data_manifests.worklist import RequestError, require_writable
 from registration.atomic import write_text_atomically
 from registration.field import Convention, Field, read_field, require_convention, write_field
-from registration.volume import read_header, read_image, read_labels, require_nifti_name, write_volume
+from registration.volume import read_header, read_image, read_labels, write_volume
 from registration.world import Grid, voxels_of
+from submission.output import require_output
 
 _AXES = ["x", "y", "z"]
 
@@ -31,7 +32,7 @@ def warp_file(field: Path, moving: Path, out: Path, like: Path | None = None, la
     Raises:
         VolumeError, RequestError: a file cannot be used; nothing was written.
     """
-    _require_nifti(out)
+    require_output(out)
     on_fixed, moving_grid = _field_of(field, moving, like)
     if on_fixed.convention is Convention.CHALLENGE and not on_fixed.grid.same_as(moving_grid):
         print(
@@ -91,7 +92,7 @@ def export_field(field: Path, fixed: Path, moving: Path, out: Path, convention: 
     Raises:
         VolumeError, RequestError: a file cannot be used, or the convention cannot say it; nothing was written.
     """
-    _require_nifti(out)
+    require_output(out)
     on_fixed, moving_grid = _field_of(field, moving, fixed)
     require_convention(convention, on_fixed.grid, moving_grid, fixed)
     write_field(out, on_fixed.disp_vox(moving_grid), on_fixed.grid, moving_grid, convention)
@@ -131,8 +132,3 @@ def _rows(which: ndarray) -> str:
     numbers = [str(row + 1) for row in np.flatnonzero(which)]
     named = ", ".join(numbers[:5]) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
     return f"point {named} is" if len(numbers) == 1 else f"points {named} are"
-
-
-def _require_nifti(out: Path) -> None:
-    require_nifti_name(out)
-    require_writable(out.parent)

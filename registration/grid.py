@@ -66,8 +66,13 @@ def coarsen_image(image: Volume5d, stride: int) -> Volume5d:
     """Block means on the grid coarser by `stride`; blocks over the border are filled up with background 0."""
     if stride == 1:
         return image
-    padding = [coarse_size(size, stride) * stride - size for size in image.shape[2:]]
-    return F.avg_pool3d(F.pad(image, [0, padding[2], 0, padding[1], 0, padding[0]]), stride)
+    return F.avg_pool3d(fill_blocks(image, stride), stride)
+
+
+def fill_blocks(volume: Volume5d, stride: int) -> Volume5d:
+    """Fill up the last block of `stride` voxels along each axis with background 0."""
+    x, y, z = (coarse_size(size, stride) * stride - size for size in volume.shape[2:])
+    return F.pad(volume, [0, z, 0, y, 0, x])
 
 
 def sampling_grid(disp_vox: DisplacementVox) -> Float[Tensor, "batch x y z 3"]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from data_manifests.worklist import PairFiles, RequestError, require_writable
-from registration.volume import require_nifti_name
+from data_manifests.worklist import PairFiles, RequestError
+from submission.output import require_output
 
 _PAIR_PATHS = ("fixed image", "moving image", "mask of the fixed image", "mask of the moving image", "output")
 
@@ -85,8 +85,7 @@ def pair_of_paths(paths: Sequence[Path]) -> PairFiles:
             raise ContractError(f"{path}: no such file; expected the {what}. Mount it, or correct the path.")
     if output.is_dir():
         raise ContractError(f"{output}: is a folder; expected the name of the field to write, ending in .nii.gz.")
-    require_nifti_name(output)
-    require_writable(output.parent)
+    require_output(output)
     return PairFiles(f"{fixed.name}<--{moving.name}", fixed, moving, output, masks=(fixed_mask, moving_mask))
 
 

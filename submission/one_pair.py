@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data_manifests.worklist import RequestError, require_writable
+from data_manifests.worklist import RequestError
 from registration.field import Convention, require_convention, write_field
-from registration.volume import Volume, VolumeError, read_image, require_nifti_name, require_same_shape
+from registration.volume import Volume, VolumeError, read_image, require_same_shape
 from registration.world import Grid
 from submission.anywhere import register_anywhere
 from submission.device import Place
 from submission.loading import masked
+from submission.output import require_output
 from submission.predictor import Predictor
 from submission.start import require_ants
 
@@ -51,8 +52,7 @@ def predict_file(
         VolumeError, WeightsError, RequestError: a file cannot be used; nothing was written.
     """
     options = options or FileOptions()
-    require_nifti_name(out)
-    require_writable(out.parent)
+    require_output(out)
     if options.affine:
         if options.as_is:
             raise RequestError("--affine with --as-is: expected one of them; images taken as they are stay as they are")

@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
 from eval.columns import ColumnSet
 from train.recipe import Change, Recipe, RecipeError, list_problems, make_recipe, parse_override, read_settings
+from train.settings import Settings
 
 Value = TypeVar("Value")
 
 
-class Row(BaseModel):
+class Row(Settings):
     """One row as the file lists it; what it does not say, it takes from its parent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     parent: str | None = None
@@ -37,10 +37,8 @@ class Row(BaseModel):
     """How many models, with seeds counted from the recipe's, are averaged."""
 
 
-class AblationFile(BaseModel):
+class AblationFile(Settings):
     """The file: a base recipe and rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     base: Path
@@ -97,12 +95,12 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
     except ValidationError as error:
         raise RecipeError(f"{path}: the ablation is not valid; correct these keys:\n{list_problems(error)}") from error
     lineages = _lineages(file.rows, path)
-    changes = [parse_override(text) for text in overrides]
+    changes, read = [parse_override(text) for text in overrides], cache(read_settings)
     names: dict[str, str] = {}
     members: dict[str, list[Recipe]] = {}
     for row in file.rows:
         own_base = _last([ancestor.recipe for ancestor in lineages[row.name]])
-        settings = read_settings(path.parent / own_base if own_base else base or path.parent / file.base)
+        settings = read(path.parent / own_base if own_base else base or path.parent / file.base)
         recipe = _recipe_of(settings, changes, lineages[row.name], f"{path}: row {row.name}")
         name = names.setdefault(
             _training(recipe), recipe.name

@@ -13,21 +13,20 @@ from typing import Self
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, model_validator
+from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
 from registration.network import INTENSITY_MAX
 from registration.smoothing import gaussian_smooth
+from train.settings import Settings
 
 _RADIUS_PER_SIGMA = 3  # where a Gaussian is cut off
 
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
 
-class Augmentation(BaseModel):
+class Augmentation(Settings):
     """Ranges that each image's appearance is drawn from, uniformly (gamma: uniformly in its logarithm)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     noise_std: Range = (0.0, 0.0)
     """Standard deviation of Gaussian noise, of the intensity range 0…1."""

@@ -8,11 +8,10 @@ from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Shaped
 from torch import Tensor
 
-from registration.grid import DisplacementVox, Volume5d, coarse_size, coarsen_image
+from registration.grid import DisplacementVox, Volume5d, coarsen_image, fill_blocks
 from train.hausdorff import Outlined, outline
 
 
@@ -71,7 +70,5 @@ def guidance_of(
 
 def coarsen_labels(labels: Shaped[Tensor, "batch 1 x y z"], stride: int) -> Shaped[Tensor, "batch 1 x y z"]:
     """One voxel of every block of the grid coarser by `stride`, that next to its centre."""
-    padding = [coarse_size(size, stride) * stride - size for size in labels.shape[2:]]
-    padded = F.pad(labels, [0, padding[2], 0, padding[1], 0, padding[0]])
     first = (stride - 1) // 2
-    return padded[:, :, first::stride, first::stride, first::stride]
+    return fill_blocks(labels, stride)[:, :, first::stride, first::stride, first::stride]

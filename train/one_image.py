@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 from numpy import ndarray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from scipy.spatial.transform import Rotation
 
 from registration.grid import DisplacementVox, Volume5d
@@ -27,18 +27,17 @@ from registration.network import INTENSITY_MAX
 from registration.thin_plate import thin_plate_displacement
 from registration.warp import sample, sample_nearest
 from train.augment import Appearance, apply_appearance
+from train.settings import Settings
 from train.synthetic import SyntheticPair
 
 CONTROL_POINTS = 8  # of the thin-plate spline, along each axis
 
 
-class OneImage(BaseModel):
+class OneImage(Settings):
     """What is done to the copy, each drawn uniformly (gamma: uniformly in its logarithm).
 
     Lengths are in voxels of the network's grid; the defaults are the paper's at 1 mm, so halve them for a grid of 2 mm.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gamma: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
     """Exponent of the intensities 0…1."""

@@ -10,8 +10,6 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -22,6 +20,7 @@ from pydantic import (
 from registration.architecture import NetworkConfig
 from registration.convolution import Convolutions
 from train.augment import Augmentation
+from train.settings import Settings
 from train.sources import OneImageSource, Source, SyntheticSource
 from train.weighting import Losses, Uncertainty
 
@@ -35,11 +34,7 @@ class RecipeError(ValueError):
     """A recipe cannot be used; the message says file, key, found and expected."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Stage(_Part):
+class Stage(Settings):
     """One part of the schedule, with its own length, learning rate and losses."""
 
     epochs: PositiveInt
@@ -137,7 +132,7 @@ class Stage(_Part):
         return self.losses.group_consistency_weight * (min(1.0, (step + 1) / ramp) if ramp > 0 else 1.0)
 
 
-class ValidationPlan(_Part):
+class ValidationPlan(Settings):
     """How often a run is scored on the validation pairs of its data, and on how many."""
 
     every_epochs: PositiveInt = 1
@@ -145,7 +140,7 @@ class ValidationPlan(_Part):
     """The first so many pairs of each split; those of an epoch cost about as many seconds on a CPU."""
 
 
-class Recipe(_Part):
+class Recipe(Settings):
     """Everything that determines a training run but the data and the machine."""
 
     name: str
@@ -207,13 +202,18 @@ def read_settings(path: Path) -> DictConfig:
     Raises:
         RecipeError: the file or one that it extends cannot be read, or holds no mapping.
     """
+    return _read_extended(path, ())
+
+
+def _read_extended(path: Path, heirs: tuple[Path, ...]) -> DictConfig:
+    """As `read_settings`, for a file that `heirs` extend, one after the other."""
+    if path.resolve() in heirs:
+        raise RecipeError(f"{path}: extends itself, at last; expected recipes that end with one of its own.")
     settings = _read_mapping(path)
     if "extends" not in settings:
         return settings
     base = path.parent / str(settings.pop("extends"))
-    if base.resolve() == path.resolve():
-        raise RecipeError(f"{path}: extends itself; expected the name of another recipe.")
-    changes, extended = settings.pop("set", {}), read_settings(base)
+    changes, extended = settings.pop("set", {}), _read_extended(base, (*heirs, path.resolve()))
     architecture = OmegaConf.select(settings, "network.architecture")
     if architecture not in (None, OmegaConf.select(extended, "network.architecture", default="sitreg")):
         extended.pop("network", None)

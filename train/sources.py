@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from train.one_image import OneImage
+from train.settings import Settings
 from train.synthetic import Synthetic
 from train.weighting import Losses
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Source(Settings):
     share: Share
     """Probability that a step takes its pairs from here: 1 - alpha of Roy et al.'s weighted transfer."""
     share_at_end: Share | None = None

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from registration.network import INTENSITY_MAX
 from registration.smoothing import gaussian_smooth
 from registration.spline_noise import spline_noise
 from registration.warp import compose, sample, sample_nearest
+from train.settings import Settings
 
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
@@ -44,13 +45,11 @@ class Shapes(StrEnum):
     """One or the other, evenly."""
 
 
-class Synthetic(BaseModel):
+class Synthetic(Settings):
     """The factors of a generated pair: each a range that a number is drawn from uniformly, and off at [0, 0].
 
     Lengths are in voxels of the network's grid, intensities in the range 0…1.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shapes: Shapes = Shapes.NOISE
     labels: int = Field(default=26, ge=2)

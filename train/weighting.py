@@ -6,15 +6,13 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 from torch import Tensor, nn
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from train.settings import Settings
 
 
-class Losses(_Part):
+class Losses(Settings):
     """Weighted terms of a pair, both directions, and of the cycle of a triplet."""
 
     ncc_weight: NonNegativeFloat = 1.0
@@ -66,7 +64,7 @@ class Losses(_Part):
         return {name: weight for name, weight in weights.items() if weight > 0}
 
 
-class Uncertainty(_Part):
+class Uncertainty(Settings):
     """Uncertainty weighting of the guiding terms; regularisers keep the weights of the recipe."""
 
     learning_rate: PositiveFloat = 1e-2
@@ -91,7 +89,7 @@ class LearnedWeights(nn.Module):
 
     def weight(self, term: str) -> float:
         """By what a term is multiplied now, beside the recipe's weight."""
-        return float(torch.exp(-self._log_variance(term)))
+        return torch.exp(-self._log_variance(term)).item()
 
     def _log_variance(self, term: str) -> Tensor:
         return cast(Tensor, self.log_variances[term])

@@ -2,6 +2,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from lumirkit.bench.memory import SavedBytes
 from registration.convolution import Convolutions
 from registration.ensemble import SITRegEnsemble
 from registration.grid import coarse_shape
@@ -162,16 +163,10 @@ def test_recomputed_levels_give_the_same_gradients(convolutions):
     pair = images((16, 20, 18))
     gradients, kept = [], []
     for network.recompute in (False, True):
-        storages = {}
-
-        def keep(tensor, storages=storages):
-            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with SavedBytes() as saved:
             result = register(network, *pair)[-1]
             loss = result.forward_vox.square().mean() + result.inverse_vox.square().mean()
-        kept.append(sum(storages.values()))
+        kept.append(saved.bytes)
         gradients.append(torch.autograd.grad(loss, list(network.parameters())))
     assert kept[1] < 0.5 * kept[0]
     for once, again in zip(*gradients, strict=True):

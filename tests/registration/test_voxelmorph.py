@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from lumirkit.bench.memory import SavedBytes
 from registration.architecture import NetworkConfig, make_network
 from registration.convolution import Convolutions
 from registration.ensemble import VoxelMorphEnsemble, make_ensemble
@@ -155,15 +156,9 @@ def test_recomputed_levels_give_the_same_gradients_in_less_memory(diffeomorphic,
     network.convolutions = convolutions
     gradients, kept = [], []
     for network.recompute in (False, True):
-        storages = {}
-
-        def keep(tensor, storages=storages):
-            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with SavedBytes() as saved:
             loss = of_both(register(network, *pair)[-1]).square().mean()
-        kept.append(sum(storages.values()))
+        kept.append(saved.bytes)
         gradients.append(torch.autograd.grad(loss, list(network.parameters())))
     assert kept[1] < 0.6 * kept[0]
     for once, again in zip(*gradients, strict=True):

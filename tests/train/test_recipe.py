@@ -68,6 +68,13 @@ def test_a_recipe_that_extends_another_one_says_only_what_differs(tmp_path):
     assert (heir.stages[0].epochs, heir.stages[1].epochs) == (1, lite.stages[1].epochs)
 
 
+def test_recipes_that_extend_each_other_in_a_circle(tmp_path):
+    for name, other in (("one", "two"), ("two", "three"), ("three", "one")):
+        (tmp_path / f"{name}.yaml").write_text(f"extends: {other}.yaml\n")
+    with pytest.raises(RecipeError, match=r"one\.yaml: extends itself"):
+        load_recipe(tmp_path / "one.yaml")
+
+
 def test_a_network_of_another_architecture_replaces_that_of_the_recipe_extended(tmp_path):
     (tmp_path / "unet.yaml").write_text(f"extends: {LITE}\nnetwork: {{architecture: voxelmorph, resolution_vox: 2}}\n")
     (tmp_path / "narrow.yaml").write_text("extends: unet.yaml\nnetwork: {head_channels: [8]}\n")
