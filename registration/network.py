@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from registration import mind
 from registration.convolution import Convolutions
 from registration.grid import DisplacementVox
+from registration.harmonise import Harmonisation
 
 INTENSITY_MAX = 255.0
 
@@ -30,8 +31,9 @@ class CommonConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str
-    input_transform: Literal["mind", "intensity"] = "mind"
-    """`mind`: six MIND channels of each image; `intensity`: the image divided by 255."""
+    input_transform: Literal["mind", "intensity", "harmonised"] = "mind"
+    """`mind`: six MIND channels of each image; `intensity`: the image divided by 255; `harmonised`: the same with the
+    contrast of the training images, whatever its own."""
     resolution_vox: PositiveInt = 1
     """Image voxels per voxel of the network's grid, along each axis (2: the network sees a 1 mm image at 2 mm)."""
 
@@ -70,13 +72,18 @@ class Network(Registering):
     def __init__(self, config: CommonConfig) -> None:
         super().__init__()
         self.config = config
+        self.harmonisation = Harmonisation() if config.input_transform == "harmonised" else None
+        """Knows the contrast of the training images once fitted to them; None where the input does not need it."""
         self.convolutions = Convolutions.FLOAT32
         self.recompute = False
         """Keep for the backward pass only what goes from level to level, and compute the rest again."""
 
     def inputs(self, images: BothHalves) -> BothHalves:
         """What the first convolution sees of images with intensities 0…255."""
-        inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
+        if self.config.input_transform == "mind":
+            inputs = mind.mind(images)
+        else:
+            inputs = images / INTENSITY_MAX if self.harmonisation is None else self.harmonisation(images)
         dtype = torch.bfloat16 if self.convolutions is Convolutions.BFLOAT16 else inputs.dtype
         return inputs.to(dtype, memory_format=torch.channels_last_3d)
 

@@ -1,8 +1,9 @@
 """Changes of appearance of the network's input: the loss sees the images as they are.
 
 Source: Honkamaa & Marttinen 2025: noise, blur, sign inversion and gamma, so that a network trained on T1w images meets
-other contrasts. The ranges are ours; the paper does not state them. Drawing is apart from applying: an `Appearance`
-can be stored, applied again and looked at.
+other contrasts. The ranges are ours; the paper does not state them. Ours too are the random contrasts: a network whose
+input is MIND hardly needs them, one that sees intensities learns from them to register T2w images. Drawing is apart
+from applying: an `Appearance` can be stored, applied again and looked at.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from registration.smoothing import gaussian_smooth
 from train.settings import Settings
 
 _RADIUS_PER_SIGMA = 3  # where a Gaussian is cut off
+_KNOTS = 6  # of a random contrast; the curves from T1w to T2w and PD intensities have no more bends
+_DARKEST = 0.05  # of the range 0…1: what shows brain differs from the background
 
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
@@ -36,6 +39,8 @@ class Augmentation(Settings):
     """Exponent of the intensities 0…1."""
     inversion_probability: NonNegativeFloat = 0.0
     """How often bright and dark are exchanged."""
+    contrast_probability: NonNegativeFloat = 0.0
+    """How often the brain's intensities follow a random curve, every second one falling, as from T1w to T2w or PD."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -45,8 +50,9 @@ class Augmentation(Settings):
                 raise ValueError(f"{name}: found [{low}, {high}]; expected the smaller number first")
         if self.gamma[0] == 0:
             raise ValueError("gamma: found 0; expected positive exponents")
-        if self.inversion_probability > 1:
-            raise ValueError(f"inversion_probability: found {self.inversion_probability}; expected at most 1")
+        for name in ("inversion_probability", "contrast_probability"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}; expected at most 1")
         return self
 
 
@@ -54,6 +60,8 @@ class Augmentation(Settings):
 class Appearance:
     """What is done to one image; with the defaults, nothing."""
 
+    contrast: tuple[float, ...] = ()
+    """New intensities 0…1 of the brain, for old ones at even steps from 0 to 1; none leaves the old ones."""
     gamma: float = 1.0
     inverted: bool = False
     blur_sigma_vox: float = 0.0
@@ -69,11 +77,33 @@ def draw_appearance(ranges: Augmentation, generator: np.random.Generator) -> App
         blur_sigma_vox=float(generator.uniform(*ranges.blur_sigma_vox)),
         noise_std=float(generator.uniform(*ranges.noise_std)),
         noise_seed=int(generator.integers(2**31)),
+        contrast=_draw_contrast(generator) if generator.random() < ranges.contrast_probability else (),
     )
+
+
+def _draw_contrast(generator: np.random.Generator) -> tuple[float, ...]:
+    knots = generator.uniform(_DARKEST, 1, _KNOTS)
+    falling = generator.random() < 0.5
+    return tuple(sorted(knots, reverse=True) if falling else knots)
+
+
+def change_contrast(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) -> Float[Tensor, "1 1 x y z"]:
+    """Let the brain's intensities, those above 0 of 0…255, follow the appearance's curve; the background stays 0.
+
+    For images of the full size: on a coarser grid the brain's outline is a mixture with the background.
+    """
+    if not appearance.contrast:
+        return image
+    knots = torch.tensor(appearance.contrast, dtype=image.dtype, device=image.device)
+    position = image.clamp(0, INTENSITY_MAX) * ((len(knots) - 1) / INTENSITY_MAX)
+    below = position.long().clamp(max=len(knots) - 2)
+    return INTENSITY_MAX * torch.lerp(knots[below], knots[below + 1], position - below) * (image > 0)
 
 
 def apply_appearance(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) -> Float[Tensor, "1 1 x y z"]:
     """Gamma, inversion, blur, noise, in this order, on intensities 0…255; the result may leave that range by its noise.
+
+    There is noise in the brain only, as in a skull-stripped image.
 
     Noise comes last: it is what a scanner adds to whatever contrast there is, and MIND, which does not see an inversion
     or a linear change of contrast, does see it.
@@ -89,5 +119,5 @@ def apply_appearance(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) 
     if appearance.noise_std > 0:
         generator = torch.Generator(image.device).manual_seed(appearance.noise_seed)
         noise = torch.randn(image.shape, dtype=image.dtype, device=image.device, generator=generator)
-        intensity = intensity + appearance.noise_std * noise
+        intensity = intensity + appearance.noise_std * noise * (image > 0)
     return intensity * INTENSITY_MAX

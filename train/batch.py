@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from registration.grid import coarse_shape, coarsen_image
+from registration.grid import DisplacementVox, coarse_shape, coarsen_image
 from registration.network import Network
+from registration.warp import sample, sample_nearest
 from train.augment import Augmentation
 from train.data import GroupSampler
+from train.deform import draw_deformation
 from train.guidance import Guidance, coarsen_labels, guidance_of
 from train.objective import View
 from train.one_image import pair_from_image
@@ -21,7 +23,7 @@ from train.stages import make_view, views_of
 from train.synthetic import SyntheticPair, generate_pair
 
 # What is drawn for a sample beside its images has generators of its own, told apart by these numbers.
-_LABELS, _ONE_IMAGE = 3, 4
+_LABELS, _ONE_IMAGE, _DEFORMATION = 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Batches:
     def prepare(self, batch: Batch) -> tuple[Sequence[View], Guidance | None]:
         """Two or three views, and what is known of them, on the network's device and grid."""
         if batch.source is None:
+            batch = self._on_device(batch)
             return self._views(batch), self._guidance_by_labels(batch)
         with torch.no_grad():
             pairs = self._made_pairs(batch, batch.source)
@@ -101,20 +104,37 @@ class Batches:
                 guidance = replace(guidance_of(fixed_maps, moving_maps, count, seeds), disp_vox=disp_vox)
         return [View(fixed, fixed), View(moving, moving)], guidance
 
+    def _on_device(self, batch: Batch) -> Batch:
+        """The real images and their label maps, each warped as its sample number says."""
+        images = [self._to_device(image) for image in batch.images]
+        labels = [maps.to(self._device) for maps in batch.labels]
+        if not self._stage.deformation.is_none:
+            for place, image in enumerate(images):
+                disp_vox = self._deformations(batch, place, image.shape[2:])
+                images[place] = sample(image, disp_vox, "zeros")
+                if labels:
+                    warped = sample_nearest(labels[place].to(disp_vox), disp_vox, "zeros")
+                    labels[place] = warped.to(labels[place])
+        return replace(batch, images=images, labels=labels)
+
+    def _deformations(self, batch: Batch, place: int, shape: Sequence[int]) -> DisplacementVox:
+        seeds = self._seeds(batch, _DEFORMATION, place)
+        fields = [draw_deformation(self._stage.deformation, seed, shape, self._device) for seed in seeds]
+        return torch.cat(fields).to(self._dtype)
+
     def _views(self, batch: Batch) -> list[View]:
         """The images, each changed as its sample number says."""
-        images = [self._to_device(image) for image in batch.images]
         if self._stage.augmentation == Augmentation():
-            return views_of(images, self._stride)
+            return views_of(batch.images, self._stride)
         drawn = [self._sampler.appearances(sample, self._stage.augmentation) for sample in batch.samples]
-        by_place = zip(images, zip(*drawn, strict=True), strict=True)
+        by_place = zip(batch.images, zip(*drawn, strict=True), strict=True)
         return [make_view(image, self._stride, looks) for image, looks in by_place]
 
     def _guidance_by_labels(self, batch: Batch) -> Guidance | None:
         """What the label maps of real images say."""
         if not batch.labels:
             return None
-        fixed, moving = (labels.to(self._device) for labels in batch.labels)
+        fixed, moving = batch.labels
         count, seeds = self._stage.losses.dice_labels, self._seeds(batch, _LABELS)
         return guidance_of(fixed, moving, count, seeds, self._stride)
 

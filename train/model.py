@@ -10,9 +10,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from registration.architecture import make_network
-from registration.network import Network
+from registration.grid import coarsen_image
+from registration.network import INTENSITY_MAX, Network
+from train.data import TrainingImages
 from train.recipe import Recipe
 from train.transfer import start_from
+
+_REFERENCE_IMAGES = 100  # more change the mean and the histogram of brains no further
 
 
 class Model:
@@ -34,6 +38,21 @@ class Model:
         self._average: AveragedModel | None = None
         if recipe.ema_decay is not None:
             self._average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
+
+    def know_contrast(self, images: TrainingImages) -> None:
+        """Show the network what the training images look like, where its input depends on that.
+
+        Initial weights that know other images keep to those.
+
+        Raises:
+            ValueError: the images share no place that is brain.
+        """
+        harmonisation, stride = self.network.harmonisation, self.network.config.resolution_vox
+        if harmonisation is None or harmonisation.is_fitted:
+            return
+        device = harmonisation.anatomy.device
+        chosen = (images[index][None].to(device).float() for index in range(min(len(images), _REFERENCE_IMAGES)))
+        harmonisation.fit(coarsen_image(image, stride) / INTENSITY_MAX for image in chosen)
 
     @property
     def result(self) -> Network:

@@ -20,6 +20,7 @@ from pydantic import (
 from registration.architecture import NetworkConfig
 from registration.convolution import Convolutions
 from train.augment import Augmentation
+from train.deform import Deformation
 from train.settings import Settings
 from train.sources import OneImageSource, Source, SyntheticSource
 from train.weighting import Losses, Uncertainty
@@ -54,6 +55,8 @@ class Stage(Settings):
     """Longest gradient (2-norm over all parameters) that a step follows unshortened."""
     frozen: tuple[str, ...] = ()
     """Patterns of parameter names that this stage leaves as they are, such as `extractor.*`."""
+    deformation: Deformation = Deformation()
+    """Warps of the real images of pairs and triplets."""
     augmentation: Augmentation = Augmentation()
     losses: Losses = Losses()
     """Of pairs or triplets of real images."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from registration.grid import Volume5d, coarsen_image
 from registration.network import Network, Registration, register
-from train.augment import Appearance, apply_appearance
+from train.augment import Appearance, apply_appearance, change_contrast
 from train.group_consistency import CYCLE, cycle_gradients, pull
 from train.guidance import Guidance
 from train.objective import Objective, Terms, View, pairwise_loss
@@ -20,7 +20,10 @@ def make_view(images: Volume5d, stride: int, appearances: Sequence[Appearance] |
     clean = coarsen_image(images, stride)
     if appearances is None:
         return View(clean, clean)
-    seen = [apply_appearance(image[None], appearance) for image, appearance in zip(clean, appearances, strict=True)]
+    seen = [
+        apply_appearance(coarsen_image(change_contrast(image, appearance), stride), appearance)
+        for image, appearance in zip(images.split(1), appearances, strict=True)
+    ]
     return View(clean, torch.cat(seen))
 
 

@@ -5,7 +5,8 @@ from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
 from registration.mind import mind
-from train.augment import Appearance, Augmentation, apply_appearance, draw_appearance
+from train.augment import Appearance, Augmentation, apply_appearance, change_contrast, draw_appearance
+from train.stages import make_view
 
 RANGES = Augmentation(noise_std=(0.01, 0.05), blur_sigma_vox=(0.2, 1.0), gamma=(0.5, 2.0), inversion_probability=0.3)
 
@@ -57,6 +58,34 @@ def test_noise_has_its_strength_and_is_drawn_again_the_same(image):
     assert not torch.equal(apply_appearance(image, noisy), apply_appearance(image, Appearance(0.1, noise_seed=8)))
 
 
+def test_contrasts_are_drawn_as_often_as_asked_and_every_second_one_falls():
+    contrasts = [appearance.contrast for appearance in drawn(Augmentation(contrast_probability=0.4))]
+    curves = [contrast for contrast in contrasts if contrast]
+    assert len(curves) / len(contrasts) == pytest.approx(0.4, abs=0.04)
+    falling = sum(list(curve) == sorted(curve, reverse=True) for curve in curves)
+    assert falling / len(curves) == pytest.approx(0.5, abs=0.06)
+    assert min(map(min, curves)) >= 0.05
+    assert max(map(max, curves)) <= 1
+
+
+def test_a_contrast_is_the_curve_through_its_knots(image):
+    knots = (0.9, 0.2, 0.6, 0.4)
+    image[..., :3] = 0
+    changed = change_contrast(image, Appearance(contrast=knots)).numpy()
+    expected = 255 * np.interp(image.numpy(), np.linspace(0, 255, 4), knots)
+    expected[..., :3] = 0
+    np.testing.assert_allclose(changed, expected, atol=1e-3)
+    assert torch.equal(change_contrast(image, Appearance()), image)
+
+
+def test_a_view_changes_the_contrast_before_it_goes_to_the_coarse_grid():
+    image = torch.zeros(1, 1, 4, 4, 4)
+    image[..., 1:] = 51  # a fifth of the range; with two knots, 1 and 0, it becomes four fifths
+    view = make_view(image, 2, [Appearance(contrast=(1.0, 0.0))])
+    assert view.seen[0, 0, 0, 0].tolist() == pytest.approx([102, 204])  # half of the outer voxels is background
+    assert view.clean[0, 0, 0, 0].tolist() == pytest.approx([25.5, 51])
+
+
 def test_mind_does_not_see_an_inversion(image):
     torch.testing.assert_close(mind(apply_appearance(image, Appearance(inverted=True))), mind(image))
     assert (mind(apply_appearance(image, Appearance(gamma=2.0))) - mind(image)).abs().max() > 0.05
@@ -67,7 +96,8 @@ def test_mind_does_not_see_an_inversion(image):
     [
         ({"noise_std": (0.2, 0.1)}, "expected the smaller number first"),
         ({"gamma": (0.0, 1.0)}, "expected positive exponents"),
-        ({"inversion_probability": 1.5}, "expected at most 1"),
+        ({"inversion_probability": 1.5}, "inversion_probability: found 1.5; expected at most 1"),
+        ({"contrast_probability": 1.5}, "contrast_probability: found 1.5; expected at most 1"),
         ({"blur_sigma_vox": (-1.0, 1.0)}, "greater than or equal to 0"),
         ({"rotation": (0, 1)}, "Extra inputs"),
     ],

@@ -1,0 +1,137 @@
+"""Contrast harmonisation: any contrast of a brain carried to that of a reference, as T2w to T1w.
+
+Anatomy tells what an intensity means. Along the axes of their own boxes, brains of one orientation lie on each other
+well enough to ask how bright the reference is, on average, where an image has a given intensity. This curve, which may
+fall or turn, is applied to the image, and the result is given the reference's histogram. It is each image's own
+affair, whatever it is registered with, so it leaves a registration's symmetry and inverse consistency untouched, and
+no increasing or decreasing change of an image's intensities is seen behind it. The curve is a conditional mean as in
+the correlation ratio of Roche et al., MICCAI 1998; that a network sees its result is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from registration.grid import Volume5d
+
+_EDGE = 40  # points of the reference along each axis of the box
+_OUTSIDE = 0.01  # part of the brain's voxels beyond either end of the box, along each axis
+_BINS = 64  # of the curve, each for as many voxels of the image
+_SMOOTHING_BINS = 1.0
+_QUANTILES = 257
+_FEWEST_POINTS = 1000
+
+Box = Float[Tensor, "x y z"]
+
+
+class Harmonisation(nn.Module):
+    """A reference, fitted to brains of one contrast, and images carried to it."""
+
+    anatomy: Box
+    """Mean intensity of the reference brains, 0…1, at places of their boxes; 0 where not all of them show brain."""
+    quantiles: Float[Tensor, " level"]
+    """Intensities 0…1 of the reference brains, evenly spaced from the darkest to the brightest voxel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("anatomy", torch.zeros(_EDGE, _EDGE, _EDGE))
+        self.register_buffer("quantiles", torch.zeros(_QUANTILES))
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is a reference."""
+        return bool(self.quantiles[-1] > 0)
+
+    def fit(self, brains: Iterable[Volume5d]) -> None:
+        """Make the reference of brains (1, 1, X, Y, Z) of one contrast, intensities 0…1 and background 0.
+
+        Raises:
+            ValueError: a brain shows nothing, or the brains share no place.
+        """
+        total, everywhere, count = torch.zeros_like(self.anatomy), torch.ones_like(self.anatomy), 0
+        quantiles = torch.zeros_like(self.quantiles)
+        for brain in brains:
+            boxed = _boxed(brain[0, 0])
+            total, everywhere, count = total + boxed, everywhere * (boxed > 0), count + 1
+            quantiles += _quantiles(brain[brain > 0])
+        if int(everywhere.sum()) < _FEWEST_POINTS:
+            raise ValueError("the training images share no place inside their brains; expected brains on background 0")
+        self.anatomy.copy_(everywhere * total / count)
+        self.quantiles.copy_(quantiles / count)
+
+    @torch.no_grad()
+    def forward(self, images: Volume5d) -> Volume5d:
+        """Images (batch, 1, X, Y, Z) of any contrast, 0 outside the brain, with the reference's; 0…1.
+
+        Raises:
+            ValueError: there is no reference, or an image shows nothing.
+        """
+        if not self.is_fitted:
+            raise ValueError("the network has no reference to harmonise images with; train it, or load its weights")
+        return torch.stack([self._harmonised(image) for image in images[:, 0]])[:, None]
+
+    def _harmonised(self, image: Box) -> Box:
+        inside = image > 0
+        values = image[inside]
+        ordered = values.sort().values
+        boxed = _boxed(image)
+        known = (boxed > 0) & (self.anatomy > 0)
+        curve = _conditional_mean(_ranks(boxed[known], ordered), self.anatomy[known])
+        meant = _interpolate(curve, _ranks(values, ordered) * _BINS - 0.5)
+        rank = _ranks(meant, meant.sort().values)
+        harmonised = torch.zeros_like(image)
+        harmonised[inside] = _interpolate(self.quantiles, rank * (_QUANTILES - 1))
+        return harmonised
+
+
+def _boxed(image: Box) -> Box:
+    """The image at the reference's places, read from the nearest voxels.
+
+    Raises:
+        ValueError: no voxel is above 0.
+    """
+    inside = image > 0
+    if not inside.any():
+        raise ValueError("an image has no voxel above 0; expected a brain on background 0")
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        share = inside.sum(dim=others).cumsum(0) / inside.sum()
+        low, high = (int((share < edge).sum()) for edge in (_OUTSIDE, 1 - _OUTSIDE))
+        places = torch.linspace(low, high, _EDGE, device=image.device).round().long()
+        image = image.index_select(axis, places)
+    return image
+
+
+def _quantiles(values: Float[Tensor, " voxel"]) -> Float[Tensor, " level"]:
+    places = torch.linspace(0, len(values) - 1, _QUANTILES, device=values.device)
+    return values.sort().values[places.round().long()]
+
+
+def _ranks(values: Float[Tensor, " voxel"], ordered: Float[Tensor, " other"]) -> Float[Tensor, " voxel"]:
+    """The part, 0…1, of the ordered values that is smaller; of equal ones half counts."""
+    smaller, not_larger = (torch.searchsorted(ordered, values.contiguous(), right=right) for right in (False, True))
+    return (smaller + not_larger) / (2 * len(ordered))
+
+
+def _conditional_mean(ranks: Float[Tensor, " point"], reference: Float[Tensor, " point"]) -> Float[Tensor, " {_BINS}"]:
+    """How bright the reference is on average in each bin of ranks, smoothed over the bins."""
+    bins = (ranks * _BINS).long().clamp(max=_BINS - 1)
+    counts = torch.bincount(bins, minlength=_BINS).to(reference)
+    sums = torch.zeros_like(counts).index_add_(0, bins, reference)
+    radius = round(4 * _SMOOTHING_BINS)
+    offsets = torch.arange(-radius, radius + 1).to(reference)
+    weights = torch.exp(-0.5 * (offsets / _SMOOTHING_BINS) ** 2)[None, None]
+    counts, sums = (F.conv1d(each[None, None], weights, padding=radius)[0, 0] for each in (counts, sums))
+    return sums / counts.clamp(min=torch.finfo(counts.dtype).tiny)
+
+
+def _interpolate(curve: Float[Tensor, " knot"], position: Float[Tensor, " voxel"]) -> Float[Tensor, " voxel"]:
+    """A curve between its knots, beyond them its ends."""
+    position = position.clamp(0, len(curve) - 1)
+    below = position.long().clamp(max=len(curve) - 2)
+    return torch.lerp(curve[below], curve[below + 1], position - below)
