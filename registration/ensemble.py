@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
+import torch
 from torch import Tensor, nn
 
+from registration.harmonise import Harmonisation
 from registration.network import BothHalves, Image, Network, Registering, Registration
 from registration.sitreg import MemberFeatures, SITReg, SITRegConfig, register_by_levels
 from registration.voxelmorph import VoxelMorph, VoxelMorphConfig, register_at_once
@@ -23,13 +25,15 @@ class Ensemble(Registering):
     members: Sequence[Network]
 
     def __init__(self, members: Sequence[Network]) -> None:
-        """Raises ValueError if there are no members, or members of different configurations."""
+        """Raises ValueError if there are no members, or members of different configurations or training images."""
         super().__init__()
         if not members:
             raise ValueError("an ensemble needs at least one model")
         if any(member.config != members[0].config for member in members):
             raise ValueError("the models of an ensemble must have the same network configuration")
-        self.config = members[0].config
+        self.config, self.harmonisation = members[0].config, members[0].harmonisation
+        if any(not _same_reference(member.harmonisation, self.harmonisation) for member in members):
+            raise ValueError("the models of an ensemble must harmonise alike; expected the same training images")
         self.recompute = False
         self.members = nn.ModuleList(members)  # type: ignore[assignment]
 
@@ -95,10 +99,16 @@ def make_ensemble(members: Sequence[Network]) -> Ensemble:
     """An ensemble of models of one architecture.
 
     Raises:
-        ValueError: there are no members, or members of different configurations.
+        ValueError: there are no members, or members of different configurations or training images.
     """
     of_unets = any(isinstance(member, VoxelMorph) for member in members)
     return VoxelMorphEnsemble(members) if of_unets else SITRegEnsemble(members)
+
+
+def _same_reference(first: Harmonisation | None, second: Harmonisation | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return all(torch.equal(first.get_buffer(name), each) for name, each in second.named_buffers())
 
 
 def _mean(predictions: Iterable[BothHalves], count: int) -> BothHalves:

@@ -20,6 +20,8 @@ from registration.separable import AxisOperator, apply_along_axes, interpolation
 Volume5d = Float[Tensor, "batch channel x y z"]
 DisplacementVox = Float[Tensor, "batch 3 x y z"]
 
+_LEAST_SHARE = 0.5  # of a block that brain takes, for the block to be brain
+
 
 def coarse_size(size: int, stride: int) -> int:
     """Number of blocks of `stride` voxels that cover `size` voxels."""
@@ -63,10 +65,20 @@ def refine_displacement(disp_coarse_vox: DisplacementVox, stride: int, shape: Se
 
 
 def coarsen_image(image: Volume5d, stride: int) -> Volume5d:
-    """Block means on the grid coarser by `stride`; blocks over the border are filled up with background 0."""
+    """Means of the brain's voxels (> 0) of each block on the grid coarser by `stride`.
+
+    A block that is mostly background 0, as everything beyond the border is, is background. So the brain's outline is no
+    mixture of brain and background, which would be dark in any contrast.
+    """
     if stride == 1:
         return image
-    return F.avg_pool3d(fill_blocks(image, stride), stride)
+    share = block_means((image > 0).to(image), stride)
+    return block_means(image, stride) / share.clamp(min=_LEAST_SHARE) * (share >= _LEAST_SHARE)
+
+
+def block_means(volume: Volume5d, stride: int) -> Volume5d:
+    """Means over the blocks of the grid coarser by `stride`, 0 beyond the border."""
+    return F.avg_pool3d(fill_blocks(volume, stride), stride)
 
 
 def fill_blocks(volume: Volume5d, stride: int) -> Volume5d:

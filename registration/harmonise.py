@@ -2,7 +2,7 @@
 
 Anatomy tells what an intensity means. Along the axes of their own boxes, brains of one orientation lie on each other
 well enough to ask how bright the reference is, on average, where an image has a given intensity. This curve, which may
-fall or turn, is applied to the image, and the result is given the reference's histogram. It is each image's own
+fall or turn, is applied to the image, and the result is given the reference's mean and spread. It is each image's own
 affair, whatever it is registered with, so it leaves a registration's symmetry and inverse consistency untouched, and
 no increasing or decreasing change of an image's intensities is seen behind it. The curve is a conditional mean as in
 the correlation ratio of Roche et al., MICCAI 1998; that a network sees its result is ours.
@@ -23,7 +23,7 @@ _EDGE = 40  # points of the reference along each axis of the box
 _OUTSIDE = 0.01  # part of the brain's voxels beyond either end of the box, along each axis
 _BINS = 64  # of the curve, each for as many voxels of the image
 _SMOOTHING_BINS = 1.0
-_QUANTILES = 257
+_DARKEST = 1 / 255  # of a brain's voxels, which are not background
 _FEWEST_POINTS = 1000
 
 Box = Float[Tensor, "x y z"]
@@ -34,18 +34,18 @@ class Harmonisation(nn.Module):
 
     anatomy: Box
     """Mean intensity of the reference brains, 0…1, at places of their boxes; 0 where not all of them show brain."""
-    quantiles: Float[Tensor, " level"]
-    """Intensities 0…1 of the reference brains, evenly spaced from the darkest to the brightest voxel."""
+    moments: Float[Tensor, " 2"]
+    """Mean and standard deviation of the reference brains' intensities 0…1."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("anatomy", torch.zeros(_EDGE, _EDGE, _EDGE))
-        self.register_buffer("quantiles", torch.zeros(_QUANTILES))
+        self.register_buffer("moments", torch.zeros(2))
 
     @property
     def is_fitted(self) -> bool:
         """Whether there is a reference."""
-        return bool(self.quantiles[-1] > 0)
+        return bool(self.moments[0] > 0)
 
     def fit(self, brains: Iterable[Volume5d]) -> None:
         """Make the reference of brains (1, 1, X, Y, Z) of one contrast, intensities 0…1 and background 0.
@@ -54,22 +54,24 @@ class Harmonisation(nn.Module):
             ValueError: a brain shows nothing, or the brains share no place.
         """
         total, everywhere, count = torch.zeros_like(self.anatomy), torch.ones_like(self.anatomy), 0
-        quantiles = torch.zeros_like(self.quantiles)
+        moments = torch.zeros_like(self.moments)
         for brain in brains:
             boxed = _boxed(brain[0, 0])
             total, everywhere, count = total + boxed, everywhere * (boxed > 0), count + 1
-            quantiles += _quantiles(brain[brain > 0])
+            moments += _moments(brain[brain > 0])
         if int(everywhere.sum()) < _FEWEST_POINTS:
             raise ValueError("the training images share no place inside their brains; expected brains on background 0")
         self.anatomy.copy_(everywhere * total / count)
-        self.quantiles.copy_(quantiles / count)
+        self.moments.copy_(moments / count)
 
     @torch.no_grad()
     def forward(self, images: Volume5d) -> Volume5d:
         """Images (batch, 1, X, Y, Z) of any contrast, 0 outside the brain, with the reference's; 0…1.
 
+        An image that shows nothing stays as it is.
+
         Raises:
-            ValueError: there is no reference, or an image shows nothing.
+            ValueError: there is no reference.
         """
         if not self.is_fitted:
             raise ValueError("the network has no reference to harmonise images with; train it, or load its weights")
@@ -77,15 +79,20 @@ class Harmonisation(nn.Module):
 
     def _harmonised(self, image: Box) -> Box:
         inside = image > 0
+        if not inside.any():
+            return image
         values = image[inside]
         ordered = values.sort().values
         boxed = _boxed(image)
         known = (boxed > 0) & (self.anatomy > 0)
         curve = _conditional_mean(_ranks(boxed[known], ordered), self.anatomy[known])
         meant = _interpolate(curve, _ranks(values, ordered) * _BINS - 0.5)
-        rank = _ranks(meant, meant.sort().values)
+        (mean, spread), (wanted_mean, wanted_spread) = _moments(meant), self.moments
+        flattest = torch.finfo(spread.dtype).tiny
         harmonised = torch.zeros_like(image)
-        harmonised[inside] = _interpolate(self.quantiles, rank * (_QUANTILES - 1))
+        harmonised[inside] = (wanted_mean + (meant - mean) * wanted_spread / spread.clamp(min=flattest)).clamp(
+            _DARKEST, 1
+        )
         return harmonised
 
 
@@ -107,9 +114,8 @@ def _boxed(image: Box) -> Box:
     return image
 
 
-def _quantiles(values: Float[Tensor, " voxel"]) -> Float[Tensor, " level"]:
-    places = torch.linspace(0, len(values) - 1, _QUANTILES, device=values.device)
-    return values.sort().values[places.round().long()]
+def _moments(values: Float[Tensor, " voxel"]) -> Float[Tensor, " 2"]:
+    return torch.stack([values.mean(), values.std(correction=0)])
 
 
 def _ranks(values: Float[Tensor, " voxel"], ordered: Float[Tensor, " other"]) -> Float[Tensor, " voxel"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -60,10 +60,12 @@ class Registering(nn.Module, ABC):
     """What registers: one network, or an ensemble of networks."""
 
     config: CommonConfig
+    harmonisation: Harmonisation | None
+    """Knows the contrast of the training images once fitted to them; None where the input does not need it."""
 
     @abstractmethod
     def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
-        """Register in the architecture's own way; see `register`."""
+        """Register harmonised images in the architecture's own way; see `register`."""
 
 
 class Network(Registering):
@@ -73,17 +75,25 @@ class Network(Registering):
         super().__init__()
         self.config = config
         self.harmonisation = Harmonisation() if config.input_transform == "harmonised" else None
-        """Knows the contrast of the training images once fitted to them; None where the input does not need it."""
         self.convolutions = Convolutions.FLOAT32
         self.recompute = False
         """Keep for the backward pass only what goes from level to level, and compute the rest again."""
 
+    def know_contrast(self, images: Iterable[Image]) -> None:
+        """Fit the reference that other images are harmonised with, where that is asked for and there is none yet.
+
+        Args:
+            images: with the contrast to train on, on the network's grid, intensities 0…255.
+
+        Raises:
+            ValueError: an image shows nothing, or they share no place that is brain.
+        """
+        if self.harmonisation is not None and not self.harmonisation.is_fitted:
+            self.harmonisation.fit(image / INTENSITY_MAX for image in images)
+
     def inputs(self, images: BothHalves) -> BothHalves:
-        """What the first convolution sees of images with intensities 0…255."""
-        if self.config.input_transform == "mind":
-            inputs = mind.mind(images)
-        else:
-            inputs = images / INTENSITY_MAX if self.harmonisation is None else self.harmonisation(images)
+        """What the first convolution sees of images with intensities 0…255, harmonised where that is asked for."""
+        inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
         dtype = torch.bfloat16 if self.convolutions is Convolutions.BFLOAT16 else inputs.dtype
         return inputs.to(dtype, memory_format=torch.channels_last_3d)
 
@@ -97,7 +107,12 @@ def register(network: Registering, fixed: Image, moving: Image, every_level: boo
 
     Returns:
         Registrations from coarse to fine; only the final one unless `every_level`.
+
+    Raises:
+        ValueError: images are to be harmonised, and the network has no reference.
     """
+    if network.harmonisation is not None:
+        fixed, moving = (INTENSITY_MAX * network.harmonisation(image) for image in (fixed, moving))
     return network.registrations(fixed, moving, every_level)
 
 

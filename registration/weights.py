@@ -135,7 +135,10 @@ def load_ensemble(
         for other, other_card in zip(files[:number], cards[:number], strict=True):
             if other_card.sha256 == card.sha256:
                 raise WeightsError(f"{file}: the same model as {other}; an ensemble of it counts it twice. Remove one.")
-    return make_ensemble([network for network, _ in loaded]), cards
+    try:
+        return make_ensemble([network for network, _ in loaded]), cards
+    except ValueError as error:
+        raise WeightsError(f"{files[0]} and {len(files) - 1} more: {error}") from error
 
 
 def hash_of_members(cards: Sequence[WeightsCard]) -> str:

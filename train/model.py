@@ -11,7 +11,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from registration.architecture import make_network
 from registration.grid import coarsen_image
-from registration.network import INTENSITY_MAX, Network
+from registration.network import Network
+from registration.volume import VolumeError
 from train.data import TrainingImages
 from train.recipe import Recipe
 from train.transfer import start_from
@@ -45,14 +46,14 @@ class Model:
         Initial weights that know other images keep to those.
 
         Raises:
-            ValueError: the images share no place that is brain.
+            VolumeError: an image shows nothing, or they share no place that is brain.
         """
-        harmonisation, stride = self.network.harmonisation, self.network.config.resolution_vox
-        if harmonisation is None or harmonisation.is_fitted:
-            return
-        device = harmonisation.anatomy.device
+        device, stride = next(self.network.parameters()).device, self.network.config.resolution_vox
         chosen = (images[index][None].to(device).float() for index in range(min(len(images), _REFERENCE_IMAGES)))
-        harmonisation.fit(coarsen_image(image, stride) / INTENSITY_MAX for image in chosen)
+        try:
+            self.network.know_contrast(coarsen_image(image, stride) for image in chosen)
+        except ValueError as error:
+            raise VolumeError(f"{images.source}: {error}.") from error
 
     @property
     def result(self) -> Network:

@@ -14,6 +14,7 @@ from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.work import Kind, Work
 from registration.architecture import make_network
 from registration.ensemble import make_ensemble
+from registration.grid import coarsen_image
 from registration.network import Network
 from submission.predictor import register_pair
 from train.objective import Objective, pairwise_loss
@@ -43,6 +44,8 @@ def _network(work: Work, seed: int) -> Network:
     torch.manual_seed(seed)
     network = make_network(work.network).to(work.device)
     network.convolutions, network.recompute = work.convolutions, work.recompute
+    images = (torch.from_numpy(image.data).to(work.device)[None, None] for image in brain_like_pair(work.shape))
+    network.know_contrast(coarsen_image(image, work.network.resolution_vox) for image in images)
     return network
 
 

@@ -78,12 +78,12 @@ def test_a_contrast_is_the_curve_through_its_knots(image):
     assert torch.equal(change_contrast(image, Appearance()), image)
 
 
-def test_a_view_changes_the_contrast_before_it_goes_to_the_coarse_grid():
+def test_a_view_changes_the_contrast_of_what_is_brain_before_it_goes_to_the_coarse_grid():
     image = torch.zeros(1, 1, 4, 4, 4)
     image[..., 1:] = 51  # a fifth of the range; with two knots, 1 and 0, it becomes four fifths
     view = make_view(image, 2, [Appearance(contrast=(1.0, 0.0))])
-    assert view.seen[0, 0, 0, 0].tolist() == pytest.approx([102, 204])  # half of the outer voxels is background
-    assert view.clean[0, 0, 0, 0].tolist() == pytest.approx([25.5, 51])
+    assert view.seen[0, 0, 0, 0].tolist() == pytest.approx([204, 204])  # half of the outer block is background
+    assert view.clean[0, 0, 0, 0].tolist() == pytest.approx([51, 51])
 
 
 def test_mind_does_not_see_an_inversion(image):
