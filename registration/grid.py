@@ -64,20 +64,23 @@ def refine_displacement(disp_coarse_vox: DisplacementVox, stride: int, shape: Se
     return apply_along_axes(disp_coarse_vox * stride, [_refinement_operator(size, stride) for size in shape])
 
 
-def coarsen_image(image: Volume5d, stride: int) -> Volume5d:
-    """Means of the brain's voxels (> 0) of each block on the grid coarser by `stride`.
+def coarsen_image(image: Volume5d, stride: int, brain_means: bool = False) -> Volume5d:
+    """Block means on the grid coarser by `stride`; blocks over the border are filled up with background 0.
 
-    A block that is mostly background 0, as everything beyond the border is, is background. So the brain's outline is no
-    mixture of brain and background, which would be dark in any contrast.
+    Args:
+        brain_means: take the means of the brain's voxels (> 0) alone, and 0 where a block is mostly background. So the
+            outline is no mixture of brain and background, which would be dark in any contrast.
     """
     if stride == 1:
         return image
-    share = block_means((image > 0).to(image), stride)
-    return block_means(image, stride) / share.clamp(min=_LEAST_SHARE) * (share >= _LEAST_SHARE)
+    means = _block_means(image, stride)
+    if not brain_means:
+        return means
+    share = _block_means((image > 0).to(image), stride)
+    return means / share.clamp(min=_LEAST_SHARE) * (share >= _LEAST_SHARE)
 
 
-def block_means(volume: Volume5d, stride: int) -> Volume5d:
-    """Means over the blocks of the grid coarser by `stride`, 0 beyond the border."""
+def _block_means(volume: Volume5d, stride: int) -> Volume5d:
     return F.avg_pool3d(fill_blocks(volume, stride), stride)
 
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from registration import mind
 from registration.convolution import Convolutions
-from registration.grid import DisplacementVox
+from registration.grid import DisplacementVox, coarsen_image
 from registration.harmonise import Harmonisation
 
 INTENSITY_MAX = 255.0
@@ -36,6 +36,15 @@ class CommonConfig(BaseModel):
     contrast of the training images, whatever its own."""
     resolution_vox: PositiveInt = 1
     """Image voxels per voxel of the network's grid, along each axis (2: the network sees a 1 mm image at 2 mm)."""
+
+    @property
+    def brain_means(self) -> bool:
+        """Whether images on the network's grid are means of the brain's voxels alone: see `coarsen_image`."""
+        return self.input_transform == "harmonised"
+
+    def coarsened(self, image: Image) -> Image:
+        """A full-size image on the network's grid."""
+        return coarsen_image(image, self.resolution_vox, self.brain_means)
 
     @property
     def input_channels(self) -> int:

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from registration.ensemble import Ensemble
-from registration.grid import coarsen_image, refine_displacement
+from registration.grid import refine_displacement
 from registration.network import register
 from registration.volume import Volume, VolumeError, require_same_shape
 from registration.weights import hash_of_members, load_ensemble
@@ -34,7 +34,7 @@ def register_pair(network: Ensemble, fixed: Volume, moving: Volume) -> Float32[n
     device = next(network.parameters()).device
     with torch.inference_mode():
         coarse_fixed, coarse_moving = (
-            coarsen_image(torch.from_numpy(image.data).to(device)[None, None], stride) for image in (fixed, moving)
+            network.config.coarsened(torch.from_numpy(image.data).to(device)[None, None]) for image in (fixed, moving)
         )
         on_network_grid = register(network, coarse_fixed, coarse_moving)[-1]
         disp_vox = refine_displacement(on_network_grid.forward_vox, stride, fixed.shape)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from registration.grid import DisplacementVox, Volume5d, block_means, fill_blocks
+from registration.grid import DisplacementVox, Volume5d, coarsen_image, fill_blocks
 from train.hausdorff import Outlined, outline
 
 
@@ -41,7 +41,7 @@ def label_masks(labels: Shaped[Tensor, "batch 1 x y z"], ids: Shaped[Tensor, " c
 
     Memory grows with the number of labels, so a step takes some of many.
     """
-    return torch.cat([block_means((labels == label).float(), stride) for label in ids], dim=1)
+    return torch.cat([coarsen_image((labels == label).float(), stride) for label in ids], dim=1)
 
 
 def guidance_of(

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from registration.architecture import make_network
-from registration.grid import coarsen_image
 from registration.network import Network
 from registration.volume import VolumeError
 from train.data import TrainingImages
@@ -48,10 +47,10 @@ class Model:
         Raises:
             VolumeError: an image shows nothing, or they share no place that is brain.
         """
-        device, stride = next(self.network.parameters()).device, self.network.config.resolution_vox
+        device, config = next(self.network.parameters()).device, self.network.config
         chosen = (images[index][None].to(device).float() for index in range(min(len(images), _REFERENCE_IMAGES)))
         try:
-            self.network.know_contrast(coarsen_image(image, stride) for image in chosen)
+            self.network.know_contrast(config.coarsened(image) for image in chosen)
         except ValueError as error:
             raise VolumeError(f"{images.source}: {error}.") from error
 

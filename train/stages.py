@@ -15,13 +15,15 @@ from train.guidance import Guidance
 from train.objective import Objective, Terms, View, pairwise_loss
 
 
-def make_view(images: Volume5d, stride: int, appearances: Sequence[Appearance] | None = None) -> View:
+def make_view(
+    images: Volume5d, stride: int, appearances: Sequence[Appearance] | None = None, brain_means: bool = False
+) -> View:
     """Bring full-size images to the grid coarser by `stride`, and change how each looks to the network."""
-    clean = coarsen_image(images, stride)
+    clean = coarsen_image(images, stride, brain_means)
     if appearances is None:
         return View(clean, clean)
     seen = [
-        apply_appearance(coarsen_image(change_contrast(image, appearance), stride), appearance)
+        apply_appearance(coarsen_image(change_contrast(image, appearance), stride, brain_means), appearance)
         for image, appearance in zip(images.split(1), appearances, strict=True)
     ]
     return View(clean, torch.cat(seen))
@@ -83,6 +85,6 @@ def _with_cycle(terms: Sequence[Terms], cycle: float, weight: float) -> Terms:
     return mean | {"loss": mean["loss"] + weight * cycle, "cycle": cycle}
 
 
-def views_of(images: Iterable[Volume5d], stride: int) -> list[View]:
+def views_of(images: Iterable[Volume5d], stride: int, brain_means: bool = False) -> list[View]:
     """Views of images that the network sees as they are."""
-    return [make_view(image, stride) for image in images]
+    return [make_view(image, stride, brain_means=brain_means) for image in images]

@@ -21,7 +21,7 @@ from eval.inverse_consistency import inverse_consistency_error
 from eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
 from eval.scoring import by_measure, score_case
 from registration.cohort import read_pair
-from registration.grid import coarsen_image, refine_displacement
+from registration.grid import refine_displacement
 from registration.network import INTENSITY_MAX, Network, register
 from registration.warp import sample
 from train.losses import masked_ncc_loss
@@ -145,7 +145,7 @@ def _validate(network: Network, pair: ValidationPair, draw: bool) -> tuple[Measu
 def register_full_size(network: Network, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
     """Forward and inverse field of full-size images (1, 1, X, Y, Z), on their grid, in its voxels."""
     stride = network.config.resolution_vox
-    found = register(network, coarsen_image(fixed, stride), coarsen_image(moving, stride))[-1]
+    found = register(network, network.config.coarsened(fixed), network.config.coarsened(moving))[-1]
     forward, inverse = (
         refine_displacement(field, stride, fixed.shape[2:]) for field in (found.forward_vox, found.inverse_vox)
     )

@@ -16,7 +16,7 @@ from data_manifests.worklist import require_writable
 from registration.atomic import write_text_atomically
 from registration.convolution import Convolutions
 from registration.ensemble import Ensemble
-from registration.grid import DisplacementVox, Volume5d, coarsen_image
+from registration.grid import DisplacementVox, Volume5d
 from registration.kernels.dispatch import plain_torch
 from registration.network import Registration, register
 from registration.volume import read_image, require_same_shape
@@ -50,8 +50,7 @@ def measure_accuracy(weights: Sequence[Path], fixed: Path, moving: Path, out: Pa
     volumes = read_image(fixed), read_image(moving)
     require_same_shape(*volumes)
     network, _ = load_ensemble(weights)
-    stride = network.config.resolution_vox
-    images = [coarsen_image(torch.from_numpy(volume.data)[None, None], stride) for volume in volumes]
+    images = [network.config.coarsened(torch.from_numpy(volume.data)[None, None]) for volume in volumes]
     exact = _register(network, [image.double() for image in images], plain=True, double=True)
     network.float()
     rows = [_compare("plain torch, float32", exact, network, images, plain=True)]

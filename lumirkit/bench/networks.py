@@ -14,7 +14,6 @@ from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.work import Kind, Work
 from registration.architecture import make_network
 from registration.ensemble import make_ensemble
-from registration.grid import coarsen_image
 from registration.network import Network
 from submission.predictor import register_pair
 from train.objective import Objective, pairwise_loss
@@ -45,7 +44,7 @@ def _network(work: Work, seed: int) -> Network:
     network = make_network(work.network).to(work.device)
     network.convolutions, network.recompute = work.convolutions, work.recompute
     images = (torch.from_numpy(image.data).to(work.device)[None, None] for image in brain_like_pair(work.shape))
-    network.know_contrast(coarsen_image(image, work.network.resolution_vox) for image in images)
+    network.know_contrast(work.network.coarsened(image) for image in images)
     return network
 
 
@@ -63,7 +62,7 @@ def triplet_call(work: Work) -> Callable[[], float]:
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
     pair = brain_like_pair(work.shape)
     images = (torch.from_numpy(image.data).to(work.device)[None, None] for image in (*pair, pair[0]))
-    triplet = views_of(images, work.network.resolution_vox)
+    triplet = views_of(images, work.network.resolution_vox, work.network.brain_means)
 
     def call() -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -81,7 +80,7 @@ def training_step(work: Work) -> TrainingStep:
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
 
     def forward() -> Tensor:
-        fixed_view, moving_view = views_of(images, work.network.resolution_vox)
+        fixed_view, moving_view = views_of(images, work.network.resolution_vox, work.network.brain_means)
         return pairwise_loss(network, fixed_view, moving_view, STEP_LOSSES)[0]
 
     return TrainingStep(forward, optimizer)

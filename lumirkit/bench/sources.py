@@ -9,7 +9,7 @@ import torch
 from lumirkit.bench.floor import synchronize
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.work import Kind, Work
-from registration.grid import coarse_shape, coarsen_image
+from registration.grid import coarse_shape
 from train.one_image import OneImage, pair_from_image
 from train.synthetic import Shapes, Synthetic, SyntheticPair, generate_pair
 
@@ -40,6 +40,6 @@ def _generated(work: Work, device: torch.device) -> Callable[[int], SyntheticPai
 
 def _of_one_image(work: Work, device: torch.device) -> Callable[[int], SyntheticPair]:
     full = torch.from_numpy(brain_like_pair(work.shape)[0].data)[None, None].to(device)
-    image = coarsen_image(full, work.network.resolution_vox)
+    image = work.network.coarsened(full)
     labels = (image > 0).to(image)
     return lambda number: pair_from_image(image, labels, OneImage(), [number])

@@ -3,13 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from registration.grid import (
-    block_means,
-    coarse_shape,
-    coarsen_image,
-    displacement_at_block_centres,
-    refine_displacement,
-)
+from registration.grid import coarse_shape, coarsen_image, displacement_at_block_centres, refine_displacement
 from registration.kernels.dispatch import plain_torch
 from registration.warp import compose, sample
 
@@ -61,24 +55,23 @@ def test_grids_keep_their_place():
     ramp = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(1, 3, *shape)
     at_centres = displacement_at_block_centres(ramp, stride) * stride
     torch.testing.assert_close(at_centres[0, 0, :, 0, 0], torch.tensor([0.5, 2.5, 4.5, 6.5]))
-    torch.testing.assert_close(
-        coarsen_image(1 + ramp[:, :1], stride)[0, 0, :, 0, 0], torch.tensor([1.5, 3.5, 5.5, 7.5])
-    )
+    torch.testing.assert_close(coarsen_image(ramp[:, :1], stride)[0, 0, :, 0, 0], torch.tensor([0.5, 2.5, 4.5, 6.5]))
     refined = refine_displacement(at_centres / stride, stride, shape)
     torch.testing.assert_close(refined[0, 0, 1:-1, 0, 0], torch.arange(1.0, 7.0))
 
 
-def test_coarsening_takes_the_mean_of_the_brain_where_it_is_half_of_a_block():
+def test_coarsening_fills_odd_sizes_with_background():
+    coarse = coarsen_image(torch.ones(1, 1, 3, 2, 2), 2)
+    torch.testing.assert_close(coarse[0, 0, :, 0, 0], torch.tensor([1.0, 0.5]))
+
+
+def test_brain_means_leave_the_background_out_where_brain_is_half_of_a_block():
     image = torch.zeros(1, 1, 8, 2, 2)
     image[0, 0, 0:2] = torch.tensor([4.0, 8.0])[:, None, None]
     image[0, 0, 2] = 5.0
     image[0, 0, 4, 0] = 7.0
-    assert coarsen_image(image, 2)[0, 0, :, 0, 0].tolist() == [6.0, 5.0, 0.0, 0.0]
-
-
-def test_block_means_fill_odd_sizes_with_background():
-    coarse = block_means(torch.ones(1, 1, 3, 2, 2), 2)
-    torch.testing.assert_close(coarse[0, 0, :, 0, 0], torch.tensor([1.0, 0.5]))
+    assert coarsen_image(image, 2, brain_means=True)[0, 0, :, 0, 0].tolist() == [6.0, 5.0, 0.0, 0.0]
+    assert coarsen_image(image, 2)[0, 0, :, 0, 0].tolist() == [6.0, 2.5, 1.75, 0.0]
 
 
 def test_operators_first_met_while_predicting_serve_in_training():

@@ -82,7 +82,10 @@ def test_a_view_changes_the_contrast_of_what_is_brain_before_it_goes_to_the_coar
     image = torch.zeros(1, 1, 4, 4, 4)
     image[..., 1:] = 51  # a fifth of the range; with two knots, 1 and 0, it becomes four fifths
     view = make_view(image, 2, [Appearance(contrast=(1.0, 0.0))])
-    assert view.seen[0, 0, 0, 0].tolist() == pytest.approx([204, 204])  # half of the outer block is background
+    assert view.seen[0, 0, 0, 0].tolist() == pytest.approx([102, 204])  # half of the outer block is background
+    assert view.clean[0, 0, 0, 0].tolist() == pytest.approx([25.5, 51])
+    view = make_view(image, 2, [Appearance(contrast=(1.0, 0.0))], brain_means=True)
+    assert view.seen[0, 0, 0, 0].tolist() == pytest.approx([204, 204])
     assert view.clean[0, 0, 0, 0].tolist() == pytest.approx([51, 51])
 
 
