@@ -88,11 +88,9 @@ class Harmonisation(nn.Module):
         curve = _conditional_mean(_ranks(boxed[known], ordered), self.anatomy[known])
         meant = _interpolate(curve, _ranks(values, ordered) * _BINS - 0.5)
         (mean, spread), (wanted_mean, wanted_spread) = _moments(meant), self.moments
-        flattest = torch.finfo(spread.dtype).tiny
+        gain = wanted_spread / spread.clamp(min=torch.finfo(spread.dtype).tiny)
         harmonised = torch.zeros_like(image)
-        harmonised[inside] = (wanted_mean + (meant - mean) * wanted_spread / spread.clamp(min=flattest)).clamp(
-            _DARKEST, 1
-        )
+        harmonised[inside] = (wanted_mean + gain * (meant - mean)).clamp(_DARKEST, 1)
         return harmonised
 
 

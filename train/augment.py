@@ -103,10 +103,8 @@ def change_contrast(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) -
 def apply_appearance(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) -> Float[Tensor, "1 1 x y z"]:
     """Gamma, inversion, blur, noise, in this order, on intensities 0…255; the result may leave that range by its noise.
 
-    There is noise in the brain only, as in a skull-stripped image.
-
     Noise comes last: it is what a scanner adds to whatever contrast there is, and MIND, which does not see an inversion
-    or a linear change of contrast, does see it.
+    or a linear change of contrast, does see it. As in a skull-stripped image, there is noise in the brain only.
     """
     intensity = image / INTENSITY_MAX
     if appearance.gamma != 1:
