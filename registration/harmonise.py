@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from registration.grid import Volume5d
+from registration.smoothing import gaussian_weights
 
 _EDGE = 40  # points of the reference along each axis of the box
 _OUTSIDE = 0.01  # part of the brain's voxels beyond either end of the box, along each axis
@@ -86,7 +87,7 @@ class Harmonisation(nn.Module):
         boxed = _boxed(image)
         known = (boxed > 0) & (self.anatomy > 0)
         curve = _conditional_mean(_ranks(boxed[known], ordered), self.anatomy[known])
-        meant = _interpolate(curve, _ranks(values, ordered) * _BINS - 0.5)
+        meant = read_curve(curve, _ranks(values, ordered) * _BINS - 0.5)
         (mean, spread), (wanted_mean, wanted_spread) = _moments(meant), self.moments
         gain = wanted_spread / spread.clamp(min=torch.finfo(spread.dtype).tiny)
         harmonised = torch.zeros_like(image)
@@ -128,14 +129,13 @@ def _conditional_mean(ranks: Float[Tensor, " point"], reference: Float[Tensor, "
     counts = torch.bincount(bins, minlength=_BINS).to(reference)
     sums = torch.zeros_like(counts).index_add_(0, bins, reference)
     radius = round(4 * _SMOOTHING_BINS)
-    offsets = torch.arange(-radius, radius + 1).to(reference)
-    weights = torch.exp(-0.5 * (offsets / _SMOOTHING_BINS) ** 2)[None, None]
+    weights = gaussian_weights(_SMOOTHING_BINS, radius).to(reference)[None, None]
     counts, sums = (F.conv1d(each[None, None], weights, padding=radius)[0, 0] for each in (counts, sums))
     return sums / counts.clamp(min=torch.finfo(counts.dtype).tiny)
 
 
-def _interpolate(curve: Float[Tensor, " knot"], position: Float[Tensor, " voxel"]) -> Float[Tensor, " voxel"]:
-    """A curve between its knots, beyond them its ends."""
+def read_curve(curve: Float[Tensor, " knot"], position: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """A curve at positions in steps of its knots, linear between them; beyond them its ends."""
     position = position.clamp(0, len(curve) - 1)
     below = position.long().clamp(max=len(curve) - 2)
     return torch.lerp(curve[below], curve[below + 1], position - below)

@@ -17,9 +17,10 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
+from registration.harmonise import read_curve
 from registration.network import INTENSITY_MAX
 from registration.smoothing import gaussian_smooth
-from train.settings import Settings
+from train.settings import Ranges
 
 _RADIUS_PER_SIGMA = 3  # where a Gaussian is cut off
 _KNOTS = 6  # of a random contrast; the curves from T1w to T2w and PD intensities have no more bends
@@ -28,7 +29,7 @@ _DARKEST = 0.05  # of the range 0…1: what shows brain differs from the backgro
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
 
-class Augmentation(Settings):
+class Augmentation(Ranges):
     """Ranges that each image's appearance is drawn from, uniformly (gamma: uniformly in its logarithm)."""
 
     noise_std: Range = (0.0, 0.0)
@@ -44,10 +45,6 @@ class Augmentation(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        for name in ("noise_std", "blur_sigma_vox", "gamma"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name}: found [{low}, {high}]; expected the smaller number first")
         if self.gamma[0] == 0:
             raise ValueError("gamma: found 0; expected positive exponents")
         for name in ("inversion_probability", "contrast_probability"):
@@ -95,9 +92,8 @@ def change_contrast(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) -
     if not appearance.contrast:
         return image
     knots = torch.tensor(appearance.contrast, dtype=image.dtype, device=image.device)
-    position = image.clamp(0, INTENSITY_MAX) * ((len(knots) - 1) / INTENSITY_MAX)
-    below = position.long().clamp(max=len(knots) - 2)
-    return INTENSITY_MAX * torch.lerp(knots[below], knots[below + 1], position - below) * (image > 0)
+    position = image * ((len(knots) - 1) / INTENSITY_MAX)
+    return INTENSITY_MAX * read_curve(knots, position) * (image > 0)
 
 
 def apply_appearance(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) -> Float[Tensor, "1 1 x y z"]:

@@ -13,13 +13,12 @@ directions of a pair are trained, nothing else changes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 from numpy import ndarray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from scipy.spatial.transform import Rotation
 
 from registration.grid import DisplacementVox, Volume5d
@@ -27,13 +26,13 @@ from registration.network import INTENSITY_MAX
 from registration.thin_plate import thin_plate_displacement
 from registration.warp import sample, sample_nearest
 from train.augment import Appearance, apply_appearance
-from train.settings import Settings
+from train.settings import Ranges
 from train.synthetic import SyntheticPair
 
 CONTROL_POINTS = 8  # of the thin-plate spline, along each axis
 
 
-class OneImage(Settings):
+class OneImage(Ranges):
     """What is done to the copy, each drawn uniformly (gamma: uniformly in its logarithm).
 
     Lengths are in voxels of the network's grid; the defaults are the paper's at 1 mm, so halve them for a grid of 2 mm.
@@ -53,12 +52,6 @@ class OneImage(Settings):
     Up to a quarter of the points' shortest distance no field was seen to fold. The paper's is a third of it: then a
     voxel or two of every third field fold if the points, where the spline has kinks, lie on voxels, as on a grid of 64.
     """
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.gamma[0] > self.gamma[1]:
-            raise ValueError(f"gamma: found {list(self.gamma)}; expected the smaller number first")
-        return self
 
 
 def pair_from_image(image: Volume5d, labels: Volume5d | None, factors: OneImage, seed: Sequence[int]) -> SyntheticPair:

@@ -23,8 +23,11 @@ def make_view(
     if appearances is None:
         return View(clean, clean)
     seen = [
-        apply_appearance(coarsen_image(change_contrast(image, appearance), stride, brain_means), appearance)
-        for image, appearance in zip(images.split(1), appearances, strict=True)
+        apply_appearance(
+            coarsen_image(change_contrast(full, appearance), stride, brain_means) if appearance.contrast else coarse,
+            appearance,
+        )
+        for full, coarse, appearance in zip(images.split(1), clean.split(1), appearances, strict=True)
     ]
     return View(clean, torch.cat(seen))
 

@@ -10,22 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
-from scipy.spatial.transform import Rotation
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from registration.exponential import exponential
 from registration.grid import DisplacementVox, Volume5d
 from registration.network import INTENSITY_MAX
 from registration.smoothing import gaussian_smooth
-from registration.spline_noise import spline_noise
 from registration.warp import compose, sample, sample_nearest
-from train.settings import Settings
+from train.draw import Draw
+from train.settings import Ranges
 
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
@@ -45,7 +43,7 @@ class Shapes(StrEnum):
     """One or the other, evenly."""
 
 
-class Synthetic(Settings):
+class Synthetic(Ranges):
     """The factors of a generated pair: each a range that a number is drawn from uniformly, and off at [0, 0].
 
     Lengths are in voxels of the network's grid, intensities in the range 0…1.
@@ -79,13 +77,6 @@ class Synthetic(Settings):
     """Standard deviation of the logarithm of the exponent of the intensities."""
     noise_std: Range = (0.0, 0.05)
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for name, value in self:
-            if isinstance(value, tuple) and value[0] > value[1]:
-                raise ValueError(f"{name}: found {list(value)}; expected the smaller number first")
-        return self
-
 
 @dataclass(frozen=True)
 class SyntheticPair:
@@ -107,9 +98,9 @@ def generate_pair(
     Args:
         shape: (X, Y, Z) of the network's grid.
     """
-    draw = _Draw(seed, shape, torch.device(device))
+    draw = Draw(seed, shape, torch.device(device))
     labels = _label_map(factors, draw)
-    to_fixed, to_moving = (_velocity(factors.deformation_vox, factors.deformation_scale_vox, 1, draw) for _ in range(2))
+    to_fixed, to_moving = (draw.velocity(factors.deformation_vox, factors.deformation_scale_vox) for _ in range(2))
     forward = exponential(torch.cat([to_fixed, to_moving]))
     fixed_labels, moving_labels = sample_nearest(labels.expand(2, -1, -1, -1, -1), forward).split(1)
     disp_vox = compose(exponential(-to_moving), forward[:1])
@@ -121,61 +112,22 @@ def generate_pair(
     return SyntheticPair(fixed, moving, fixed_labels, moving_labels, disp_vox)
 
 
-class _Draw:
-    """Random numbers of one pair, all from its own generators: numbers on the CPU, volumes on the device."""
-
-    def __init__(self, seed: Sequence[int], shape: Sequence[int], device: torch.device) -> None:
-        self.shape, self.device = tuple(shape), device
-        of_numbers, of_volumes = np.random.SeedSequence(seed).spawn(2)
-        self._numbers = np.random.default_rng(of_numbers)
-        self._volumes = torch.Generator(device).manual_seed(int(of_volumes.generate_state(1, np.uint64)[0] >> 1))
-
-    def number(self, bounds: tuple[float, float]) -> float:
-        """Uniform between the bounds."""
-        return float(self._numbers.uniform(*bounds))
-
-    def numbers(self, count: int, bounds: tuple[float, float]) -> Float[Tensor, " count"]:
-        """Several of them, on the device."""
-        return torch.as_tensor(self._numbers.uniform(*bounds, count), dtype=torch.float32, device=self.device)
-
-    def normal_number(self) -> float:
-        """Of standard deviation 1."""
-        return float(self._numbers.normal())
-
-    def rotation(self) -> Float[Tensor, "3 3"]:
-        """Any rotation, evenly."""
-        matrix = Rotation.random(rng=self._numbers).as_matrix()
-        return torch.as_tensor(matrix, dtype=torch.float32, device=self.device)
-
-    def noise(self) -> Volume5d:
-        """One volume of independent normal numbers."""
-        return torch.randn((1, 1, *self.shape), generator=self._volumes, device=self.device)
-
-    def smooth(self, batch: int, channels: int, scale_vox: tuple[float, float]) -> Volume5d:
-        """Smooth noise, all volumes of one scale."""
-        return spline_noise(batch, channels, max(1, round(self.number(scale_vox))), self.shape, self._volumes)
-
-
-def _velocity(std_vox: Range, scale_vox: tuple[float, float], batch: int, draw: _Draw) -> DisplacementVox:
-    return draw.number(std_vox) * draw.smooth(batch, 3, scale_vox)
-
-
-def _label_map(factors: Synthetic, draw: _Draw) -> Volume5d:
+def _label_map(factors: Synthetic, draw: Draw) -> Volume5d:
     shapes = factors.shapes
     if shapes is Shapes.MIXED:
         shapes = Shapes.NOISE if draw.number((0, 1)) < 0.5 else Shapes.PRIMITIVES
     return _tissue(factors, draw) if shapes is Shapes.NOISE else _primitives(factors, draw)
 
 
-def _tissue(factors: Synthetic, draw: _Draw) -> Volume5d:
+def _tissue(factors: Synthetic, draw: Draw) -> Volume5d:
     """The number of the largest of smooth noise volumes, each warped by a field of its own."""
     volumes = draw.smooth(factors.labels, 1, factors.shape_scale_vox)
     if factors.shape_warp_vox[1] > 0:
-        volumes = sample(volumes, _velocity(factors.shape_warp_vox, factors.shape_scale_vox, factors.labels, draw))
+        volumes = sample(volumes, draw.velocity(factors.shape_warp_vox, factors.shape_scale_vox, factors.labels))
     return volumes.argmax(dim=0, keepdim=True).to(volumes.dtype)
 
 
-def _primitives(factors: Synthetic, draw: _Draw) -> Volume5d:
+def _primitives(factors: Synthetic, draw: Draw) -> Volume5d:
     """Ellipsoids, boxes and tubes of random place, size and direction on label 0, one a label."""
     axes = [torch.arange(size, dtype=torch.float32, device=draw.device) for size in draw.shape]
     positions = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
@@ -204,13 +156,13 @@ class _Contrast:
     spreads: Float[Tensor, " labels"]
 
 
-def _contrast(factors: Synthetic, draw: _Draw) -> _Contrast:
+def _contrast(factors: Synthetic, draw: Draw) -> _Contrast:
     return _Contrast(
         draw.numbers(factors.labels, factors.label_mean), draw.numbers(factors.labels, factors.label_spread)
     )
 
 
-def _image(labels: Volume5d, contrast: _Contrast, factors: Synthetic, with_background: bool, draw: _Draw) -> Volume5d:
+def _image(labels: Volume5d, contrast: _Contrast, factors: Synthetic, with_background: bool, draw: Draw) -> Volume5d:
     """An image 0…255 of a label map: contrast, blur, bias field, gamma, noise; 0 is background and nothing else is."""
     ids = labels.long()
     image = contrast.means[ids] + contrast.spreads[ids] * draw.noise()

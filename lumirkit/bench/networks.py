@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -43,9 +43,14 @@ def _network(work: Work, seed: int) -> Network:
     torch.manual_seed(seed)
     network = make_network(work.network).to(work.device)
     network.convolutions, network.recompute = work.convolutions, work.recompute
-    images = (torch.from_numpy(image.data).to(work.device)[None, None] for image in brain_like_pair(work.shape))
-    network.know_contrast(work.network.coarsened(image) for image in images)
+    network.know_contrast(work.network.coarsened(image) for image in _images(work))
     return network
+
+
+def _images(work: Work) -> Iterator[Tensor]:
+    """A pair on the device; made when it is asked for, which networks that do not harmonise never do."""
+    for image in brain_like_pair(work.shape):
+        yield torch.from_numpy(image.data).to(work.device)[None, None]
 
 
 def registration_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:
@@ -60,9 +65,8 @@ def triplet_call(work: Work) -> Callable[[], float]:
     """A training step on one triplet with `STEP_LOSSES`, group consistency and Adam; the call returns the loss."""
     network = _network(work, seed=0)
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
-    pair = brain_like_pair(work.shape)
-    images = (torch.from_numpy(image.data).to(work.device)[None, None] for image in (*pair, pair[0]))
-    triplet = views_of(images, work.network.resolution_vox, work.network.brain_means)
+    fixed, moving = _images(work)
+    triplet = views_of((fixed, moving, fixed), work.network.resolution_vox, work.network.brain_means)
 
     def call() -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -76,7 +80,7 @@ def triplet_call(work: Work) -> Callable[[], float]:
 def training_step(work: Work) -> TrainingStep:
     """A training step on one pair with `STEP_LOSSES` and Adam."""
     network = _network(work, seed=0)
-    images = [torch.from_numpy(image.data).to(work.device)[None, None] for image in brain_like_pair(work.shape)]
+    images = list(_images(work))
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
 
     def forward() -> Tensor:
