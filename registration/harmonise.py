@@ -6,15 +6,18 @@ fall or turn, is applied to the image, and the result is given the reference's m
 affair, whatever it is registered with, so it leaves a registration's symmetry and inverse consistency untouched, and
 no increasing or decreasing change of an image's intensities is seen behind it. The curve is a conditional mean as in
 the correlation ratio of Roche et al., MICCAI 1998; that a network sees its result is ours.
+
+The brain's rim, its outermost layer of voxels, is harmonised apart from the rest: what skull-stripping left there of
+dura and sinuses is as dark in T2w images as white matter is, and would be taken for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from registration.grid import Volume5d
@@ -24,29 +27,31 @@ _EDGE = 40  # points of the reference along each axis of the box
 _OUTSIDE = 0.01  # part of the brain's voxels beyond either end of the box, along each axis
 _BINS = 64  # of the curve, each for as many voxels of the image
 _SMOOTHING_BINS = 1.0
+_PRIOR_POINTS = 1e-3  # as bright as the reference is overall, in every bin
 _DARKEST = 1 / 255  # of a brain's voxels, which are not background
 _FEWEST_POINTS = 1000
 
 Box = Float[Tensor, "x y z"]
+Mask = Bool[Tensor, "x y z"]
 
 
 class Harmonisation(nn.Module):
     """A reference, fitted to brains of one contrast, and images carried to it."""
 
     anatomy: Box
-    """Mean intensity of the reference brains, 0…1, at places of their boxes; 0 where not all of them show brain."""
-    moments: Float[Tensor, " 2"]
-    """Mean and standard deviation of the reference brains' intensities 0…1."""
+    """Mean intensity of the reference brains, 0…1, at places of their boxes; 0 where half or fewer show brain."""
+    moments: Float[Tensor, "2 2"]
+    """Mean and standard deviation of the reference brains' intensities 0…1: those of the rim, then of the rest."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("anatomy", torch.zeros(_EDGE, _EDGE, _EDGE))
-        self.register_buffer("moments", torch.zeros(2))
+        self.register_buffer("moments", torch.zeros(2, 2))
 
     @property
     def is_fitted(self) -> bool:
         """Whether there is a reference."""
-        return bool(self.moments[0] > 0)
+        return bool((self.moments > 0).any())
 
     def fit(self, brains: Iterable[Volume5d]) -> None:
         """Make the reference of brains (1, 1, X, Y, Z) of one contrast, intensities 0…1 and background 0.
@@ -54,15 +59,19 @@ class Harmonisation(nn.Module):
         Raises:
             ValueError: a brain shows nothing, or the brains share no place.
         """
-        total, everywhere, count = torch.zeros_like(self.anatomy), torch.ones_like(self.anatomy), 0
-        moments = torch.zeros_like(self.moments)
+        total, showing, moments, count = self.anatomy * 0, self.anatomy * 0, self.moments * 0, 0
         for brain in brains:
-            boxed = _boxed(brain[0, 0])
-            total, everywhere, count = total + boxed, everywhere * (boxed > 0), count + 1
-            moments += _moments(brain[brain > 0])
-        if int(everywhere.sum()) < _FEWEST_POINTS:
+            image = brain[0, 0]
+            parts = _rim_and_rest(image > 0)
+            if not all(part.any() for part in parts):
+                raise ValueError("a training image shows no brain; expected one on background 0")
+            boxed = _at(_places(image > 0), image)
+            total, showing, count = total + boxed, showing + (boxed > 0), count + 1
+            moments += torch.stack([_moments(image[part]) for part in parts])
+        shared = 2 * showing > count
+        if int(shared.sum()) < _FEWEST_POINTS:
             raise ValueError("the training images share no place inside their brains; expected brains on background 0")
-        self.anatomy.copy_(everywhere * total / count)
+        self.anatomy.copy_(shared * total / showing.clamp(min=1))
         self.moments.copy_(moments / count)
 
     @torch.no_grad()
@@ -82,35 +91,53 @@ class Harmonisation(nn.Module):
         inside = image > 0
         if not inside.any():
             return image
-        values = image[inside]
-        ordered = values.sort().values
-        boxed = _boxed(image)
-        known = (boxed > 0) & (self.anatomy > 0)
-        curve = _conditional_mean(_ranks(boxed[known], ordered), self.anatomy[known])
-        meant = read_curve(curve, _ranks(values, ordered) * _BINS - 0.5)
-        (mean, spread), (wanted_mean, wanted_spread) = _moments(meant), self.moments
-        gain = wanted_spread / spread.clamp(min=torch.finfo(spread.dtype).tiny)
-        harmonised = torch.zeros_like(image)
-        harmonised[inside] = (wanted_mean + gain * (meant - mean)).clamp(_DARKEST, 1)
+        places = _places(inside)
+        boxed, harmonised = _at(places, image), torch.zeros_like(image)
+        for part, moments in zip(_rim_and_rest(inside), self.moments, strict=True):
+            if part.any():
+                known = _at(places, part) & (self.anatomy > 0)
+                harmonised[part] = _carried(image[part], boxed[known], self.anatomy[known], moments)
         return harmonised
 
 
-def _boxed(image: Box) -> Box:
-    """The image at the reference's places, read from the nearest voxels.
+def _rim_and_rest(inside: Mask) -> tuple[Mask, Mask]:
+    """The outermost layer of a brain's voxels, and all others."""
+    outside = F.pad((~inside)[None, None].float(), (1,) * 6, value=1)
+    beside_outside = F.max_pool3d(outside, 3, stride=1)[0, 0] > 0
+    return inside & beside_outside, inside & ~beside_outside
 
-    Raises:
-        ValueError: no voxel is above 0.
-    """
-    inside = image > 0
-    if not inside.any():
-        raise ValueError("an image has no voxel above 0; expected a brain on background 0")
+
+def _places(inside: Mask) -> list[Int64[Tensor, " place"]]:
+    """The indices along each axis of the voxels nearest to the reference's places in a brain's box."""
+    places = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         share = inside.sum(dim=others).cumsum(0) / inside.sum()
         low, high = (int((share < edge).sum()) for edge in (_OUTSIDE, 1 - _OUTSIDE))
-        places = torch.linspace(low, high, _EDGE, device=image.device).round().long()
-        image = image.index_select(axis, places)
-    return image
+        places.append(torch.linspace(low, high, _EDGE, device=inside.device).round().long())
+    return places
+
+
+def _at(places: Sequence[Int64[Tensor, " place"]], volume: Tensor) -> Tensor:
+    """A volume (X, Y, Z) at places: indices along each axis."""
+    for axis, indices in enumerate(places):
+        volume = volume.index_select(axis, indices)
+    return volume
+
+
+def _carried(
+    values: Float[Tensor, " voxel"],
+    known: Float[Tensor, " point"],
+    reference: Float[Tensor, " point"],
+    moments: Float[Tensor, " 2"],
+) -> Float[Tensor, " voxel"]:
+    """A part's intensities as bright as the reference is where they are known to lie, with its mean and spread."""
+    ordered = values.sort().values
+    curve = _conditional_mean(_ranks(known, ordered), reference)
+    meant = read_curve(curve, _ranks(values, ordered) * _BINS - 0.5)
+    (mean, spread), (wanted_mean, wanted_spread) = _moments(meant), moments
+    gain = wanted_spread / spread.clamp(min=torch.finfo(spread.dtype).tiny)
+    return (wanted_mean + gain * (meant - mean)).clamp(_DARKEST, 1)
 
 
 def _moments(values: Float[Tensor, " voxel"]) -> Float[Tensor, " 2"]:
@@ -124,14 +151,15 @@ def _ranks(values: Float[Tensor, " voxel"], ordered: Float[Tensor, " other"]) ->
 
 
 def _conditional_mean(ranks: Float[Tensor, " point"], reference: Float[Tensor, " point"]) -> Float[Tensor, " {_BINS}"]:
-    """How bright the reference is on average in each bin of ranks, smoothed over the bins."""
+    """How bright the reference is on average in each bin of ranks, smoothed over the bins; where none is, overall."""
     bins = (ranks * _BINS).long().clamp(max=_BINS - 1)
     counts = torch.bincount(bins, minlength=_BINS).to(reference)
     sums = torch.zeros_like(counts).index_add_(0, bins, reference)
     radius = round(4 * _SMOOTHING_BINS)
     weights = gaussian_weights(_SMOOTHING_BINS, radius).to(reference)[None, None]
     counts, sums = (F.conv1d(each[None, None], weights, padding=radius)[0, 0] for each in (counts, sums))
-    return sums / counts.clamp(min=torch.finfo(counts.dtype).tiny)
+    overall = reference.sum() / max(len(reference), 1)
+    return (sums + _PRIOR_POINTS * overall) / (counts + _PRIOR_POINTS)
 
 
 def read_curve(curve: Float[Tensor, " knot"], position: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
