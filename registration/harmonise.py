@@ -57,14 +57,15 @@ class Harmonisation(nn.Module):
         """Make the reference of brains (1, 1, X, Y, Z) of one contrast, intensities 0…1 and background 0.
 
         Raises:
-            ValueError: a brain shows nothing, or the brains share no place.
+            ValueError: an image shows no brain that has an inside, or the brains share no place.
         """
-        total, showing, moments, count = self.anatomy * 0, self.anatomy * 0, self.moments * 0, 0
+        total, showing = torch.zeros_like(self.anatomy), torch.zeros_like(self.anatomy)
+        moments, count = torch.zeros_like(self.moments), 0
         for brain in brains:
             image = brain[0, 0]
             parts = _rim_and_rest(image > 0)
             if not all(part.any() for part in parts):
-                raise ValueError("a training image shows no brain; expected one on background 0")
+                raise ValueError("a training image shows no brain, or single layers; expected a brain on background 0")
             boxed = _at(_places(image > 0), image)
             total, showing, count = total + boxed, showing + (boxed > 0), count + 1
             moments += torch.stack([_moments(image[part]) for part in parts])
