@@ -37,14 +37,9 @@ class CommonConfig(BaseModel):
     resolution_vox: PositiveInt = 1
     """Image voxels per voxel of the network's grid, along each axis (2: the network sees a 1 mm image at 2 mm)."""
 
-    @property
-    def brain_means(self) -> bool:
-        """Whether images on the network's grid are means of the brain's voxels alone: see `coarsen_image`."""
-        return self.input_transform == "harmonised"
-
     def coarsened(self, image: Image) -> Image:
-        """A full-size image on the network's grid."""
-        return coarsen_image(image, self.resolution_vox, self.brain_means)
+        """A full-size image on the network's grid: for harmonised input, means of the brain's voxels alone."""
+        return coarsen_image(image, self.resolution_vox, brain_means=self.input_transform == "harmonised")
 
     @property
     def input_channels(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from registration.grid import DisplacementVox, coarse_shape, coarsen_image
+from registration.grid import DisplacementVox, coarse_shape
 from registration.network import Network
 from registration.warp import sample, sample_nearest
 from train.augment import Augmentation
@@ -71,7 +71,7 @@ class Batches:
         self._stage, self._sampler, self._places = stage, sampler, places
         parameter = next(network.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
-        self._stride, self._brain_means = network.config.resolution_vox, network.config.brain_means
+        self._config, self._stride = network.config, network.config.resolution_vox
 
     def load(self, step: int) -> Batch:
         """Read the images of a step, in memory from which a GPU can fetch them."""
@@ -126,10 +126,10 @@ class Batches:
     def _views(self, batch: Batch) -> list[View]:
         """The images, each changed as its sample number says."""
         if self._stage.augmentation == Augmentation():
-            return views_of(batch.images, self._stride, self._brain_means)
+            return views_of(batch.images, self._config)
         drawn = [self._sampler.appearances(sample, self._stage.augmentation) for sample in batch.samples]
         by_place = zip(batch.images, zip(*drawn, strict=True), strict=True)
-        return [make_view(image, self._stride, looks, self._brain_means) for image, looks in by_place]
+        return [make_view(image, self._config, looks) for image, looks in by_place]
 
     def _guidance_by_labels(self, batch: Batch) -> Guidance | None:
         """What the label maps of real images say."""
@@ -146,7 +146,7 @@ class Batches:
         return [generate_pair(source.factors, seed, shape, self._device) for seed in self._seeds(batch)]
 
     def _pairs_of_one_image(self, batch: Batch, source: OneImageSource) -> list[SyntheticPair]:
-        images = coarsen_image(self._to_device(batch.images[0]), self._stride, self._brain_means).split(1)
+        images = self._config.coarsened(self._to_device(batch.images[0])).split(1)
         labels: Sequence[Tensor | None] = [None] * len(images)
         if batch.labels:
             labels = coarsen_labels(self._to_device(batch.labels[0]), self._stride).split(1)

@@ -7,24 +7,22 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from registration.grid import Volume5d, coarsen_image
-from registration.network import Network, Registration, register
+from registration.grid import Volume5d
+from registration.network import CommonConfig, Network, Registration, register
 from train.augment import Appearance, apply_appearance, change_contrast
 from train.group_consistency import CYCLE, cycle_gradients, pull
 from train.guidance import Guidance
 from train.objective import Objective, Terms, View, pairwise_loss
 
 
-def make_view(
-    images: Volume5d, stride: int, appearances: Sequence[Appearance] | None = None, brain_means: bool = False
-) -> View:
-    """Bring full-size images to the grid coarser by `stride`, and change how each looks to the network."""
-    clean = coarsen_image(images, stride, brain_means)
+def make_view(images: Volume5d, config: CommonConfig, appearances: Sequence[Appearance] | None = None) -> View:
+    """Bring full-size images to the network's grid, and change how each looks to the network."""
+    clean = config.coarsened(images)
     if appearances is None:
         return View(clean, clean)
     seen = [
         apply_appearance(
-            coarsen_image(change_contrast(full, appearance), stride, brain_means) if appearance.contrast else coarse,
+            config.coarsened(change_contrast(full, appearance)) if appearance.contrast else coarse,
             appearance,
         )
         for full, coarse, appearance in zip(images.split(1), clean.split(1), appearances, strict=True)
@@ -88,6 +86,6 @@ def _with_cycle(terms: Sequence[Terms], cycle: float, weight: float) -> Terms:
     return mean | {"loss": mean["loss"] + weight * cycle, "cycle": cycle}
 
 
-def views_of(images: Iterable[Volume5d], stride: int, brain_means: bool = False) -> list[View]:
+def views_of(images: Iterable[Volume5d], config: CommonConfig) -> list[View]:
     """Views of images that the network sees as they are."""
-    return [make_view(image, stride, brain_means=brain_means) for image in images]
+    return [make_view(image, config) for image in images]

@@ -66,7 +66,7 @@ def triplet_call(work: Work) -> Callable[[], float]:
     network = _network(work, seed=0)
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
     fixed, moving = _images(work)
-    triplet = views_of((fixed, moving, fixed), work.network.resolution_vox, work.network.brain_means)
+    triplet = views_of((fixed, moving, fixed), work.network)
 
     def call() -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -84,7 +84,7 @@ def training_step(work: Work) -> TrainingStep:
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
 
     def forward() -> Tensor:
-        fixed_view, moving_view = views_of(images, work.network.resolution_vox, work.network.brain_means)
+        fixed_view, moving_view = views_of(images, work.network)
         return pairwise_loss(network, fixed_view, moving_view, STEP_LOSSES)[0]
 
     return TrainingStep(forward, optimizer)

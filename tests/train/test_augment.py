@@ -5,6 +5,7 @@ from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
 from registration.mind import mind
+from registration.sitreg import SITRegConfig
 from train.augment import Appearance, Augmentation, apply_appearance, change_contrast, draw_appearance
 from train.stages import make_view
 
@@ -81,10 +82,11 @@ def test_a_contrast_is_the_curve_through_its_knots(image):
 def test_a_view_changes_the_contrast_of_what_is_brain_before_it_goes_to_the_coarse_grid():
     image = torch.zeros(1, 1, 4, 4, 4)
     image[..., 1:] = 51  # a fifth of the range; with two knots, 1 and 0, it becomes four fifths
-    view = make_view(image, 2, [Appearance(contrast=(1.0, 0.0))])
+    view = make_view(image, SITRegConfig(resolution_vox=2), [Appearance(contrast=(1.0, 0.0))])
     assert view.seen[0, 0, 0, 0].tolist() == pytest.approx([102, 204])  # half of the outer block is background
     assert view.clean[0, 0, 0, 0].tolist() == pytest.approx([25.5, 51])
-    view = make_view(image, 2, [Appearance(contrast=(1.0, 0.0))], brain_means=True)
+    harmonised = SITRegConfig(resolution_vox=2, input_transform="harmonised")
+    view = make_view(image, harmonised, [Appearance(contrast=(1.0, 0.0))])
     assert view.seen[0, 0, 0, 0].tolist() == pytest.approx([204, 204])
     assert view.clean[0, 0, 0, 0].tolist() == pytest.approx([51, 51])
 

@@ -62,7 +62,7 @@ def triplet(seed=0):
 @pytest.mark.parametrize("recompute", [False, True])
 def test_gradients_are_those_of_the_whole_graph(network, appearances, recompute):
     losses = Objective(Losses(ncc_window_vox=5, ndv_weight=1e-3, intermediate_weight=0.01))
-    views, weight = [make_view(image, 1, appearances) for image in triplet()], 40.0
+    views, weight = [make_view(image, network.config, appearances) for image in triplet()], 40.0
     network.recompute = recompute
     terms = triplet_step(network, views, losses, weight)
     found = [parameter.grad.clone() for parameter in network.parameters()]
@@ -82,7 +82,7 @@ def test_gradients_are_those_of_the_whole_graph(network, appearances, recompute)
 
 def test_the_loss_sees_clean_images(network):
     fixed, moving, _ = triplet()
-    views = [make_view(image, 1, [Appearance(noise_std=0.2, noise_seed=1)]) for image in (fixed, moving)]
+    views = [make_view(image, network.config, [Appearance(noise_std=0.2, noise_seed=1)]) for image in (fixed, moving)]
     losses = Objective(Losses(ncc_window_vox=5, intermediate_weight=0))
     _, _, registration = pairwise_loss(network, *views, losses)
     seen_as_they_are = register(network, fixed, moving)[-1]
@@ -91,7 +91,7 @@ def test_the_loss_sees_clean_images(network):
         network.updates[0].head.weight.zero_()
         network.updates[1].head.weight.zero_()
     _, noisy, _ = pairwise_loss(network, *views, losses)
-    _, clean, _ = pairwise_loss(network, *views_of((fixed, moving), 1), losses)
+    _, clean, _ = pairwise_loss(network, *views_of((fixed, moving), network.config), losses)
     assert noisy["ncc"] == clean["ncc"]
 
 

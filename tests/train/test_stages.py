@@ -28,7 +28,7 @@ def test_the_ndv_enters_with_its_weight_in_both_directions(intermediate_weight):
     network, (fixed, moving) = folding_network(), pair()
     plain = Losses(ncc_window_vox=5, intermediate_weight=intermediate_weight)
     weighted = plain.model_copy(update={"ndv_weight": 0.25})
-    views = views_of((fixed, moving), stride=1)
+    views = views_of((fixed, moving), network.config)
     without, terms_without, _ = pairwise_loss(network, *views, Objective(plain))
     loss, terms, _ = pairwise_loss(network, *views, Objective(weighted))
     ndv_by_level = [

@@ -125,7 +125,7 @@ def test_gradients_of_a_triplet_are_those_of_the_whole_graph(diffeomorphic):
     network = VoxelMorph(recipe(network=NETWORK | {"diffeomorphic": diffeomorphic}).network).double()
     torch.nn.init.normal_(network.head[-1].weight, std=0.1)
     losses = Objective(Losses(ncc_window_vox=5, ndv_weight=1e-3))
-    views = views_of([255 * torch.rand(1, 1, 10, 12, 14, dtype=torch.float64) for _ in range(3)], 1)
+    views = views_of([255 * torch.rand(1, 1, 10, 12, 14, dtype=torch.float64) for _ in range(3)], network.config)
     terms = triplet_step(network, views, losses, 40.0)
     found = [parameter.grad.clone() for parameter in network.parameters()]
     network.zero_grad()

@@ -54,7 +54,7 @@ def test_a_toy_of_two_losses_ends_at_its_joint_optimum():
 def test_regularisers_keep_the_weights_of_the_recipe():
     torch.manual_seed(0)
     network = SITReg(SITRegConfig(feature_channels=(4, 4), update_channels=(4, 4)))
-    views = views_of((255 * torch.rand(2, 1, 1, 16, 18, 20)).unbind(), 1)
+    views = views_of((255 * torch.rand(2, 1, 1, 16, 18, 20)).unbind(), network.config)
     losses = Losses(ncc_weight=0.5, ssim_weight=2, ncc_window_vox=5, diffusion_weight=3, intermediate_weight=0)
     learned = LearnedWeights(losses.guiding)
     with torch.no_grad():
