@@ -13,9 +13,11 @@ RUN python -m venv --system-site-packages /opt/lumirkit/venv \
     && /opt/lumirkit/venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
         --constraint /source/constraints.txt --requirement /source/requirements.txt
 COPY pyproject.toml README.md LICENSE /source/
-COPY registration /source/registration
-COPY data_manifests /source/data_manifests
-COPY submission/*.py /source/submission/
+COPY lumirkit/__init__.py /source/lumirkit/
+COPY lumirkit/base /source/lumirkit/base
+COPY registration /source/lumirkit/registration
+COPY data_manifests /source/lumirkit/data_manifests
+COPY submission/*.py /source/lumirkit/submission/
 RUN /opt/lumirkit/venv/bin/pip install --no-cache-dir --no-deps /source \
     && rm /opt/lumirkit/venv/bin/lumirkit # the command of the whole kit, most of which is not here
 
@@ -23,7 +25,7 @@ ARG WEIGHTS=submission/weights
 COPY ${WEIGHTS}/ /opt/lumirkit/weights/
 # A build without usable weights ends here, with the reason. Registering once leaves the compiled kernels in the image.
 ENV PYTHONDONTWRITEBYTECODE=1
-RUN /opt/lumirkit/venv/bin/python -m submission.warm_up /opt/lumirkit/weights && chmod -R a+rX /opt/lumirkit
+RUN /opt/lumirkit/venv/bin/python -m lumirkit.submission.warm_up /opt/lumirkit/weights && chmod -R a+rX /opt/lumirkit
 
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/lumirkit /opt/lumirkit
@@ -37,4 +39,4 @@ LABEL org.opencontainers.image.title="lumirkit" \
 # The caller's user has no home and no name here, and only the output folder may be writable.
 ENV PATH=/opt/lumirkit/venv/bin:$PATH HOME=/tmp USER=lumirkit PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/lumirkit
-ENTRYPOINT ["python", "-m", "submission.entrypoint"]
+ENTRYPOINT ["python", "-m", "lumirkit.submission.entrypoint"]

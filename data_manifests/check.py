@@ -8,15 +8,26 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from data_manifests.checks.findings import CheckReport, Finding, Severity, error, warning
-from data_manifests.checks.images import check_dtypes, check_grid, check_intensities, check_overlap, check_readable
-from data_manifests.checks.inspection import Kind, Unreadable, VolumeSummary, inspect_volume
-from data_manifests.checks.labels import check_label_ids, check_landmark_pairs, check_whole_numbers, required_maps
-from data_manifests.checks.pairs import check_names, check_pairs, read_configs
-from data_manifests.checks.task import check_task
-from data_manifests.dataset import Dataset, ManifestError, find_dataset_json, read_dataset
-from data_manifests.evaluation import EvaluationConfig, beside_image
-from data_manifests.facts import TaskFacts, load_facts
+from lumirkit.data_manifests.checks.findings import CheckReport, Finding, Severity, error, warning
+from lumirkit.data_manifests.checks.images import (
+    check_dtypes,
+    check_grid,
+    check_intensities,
+    check_overlap,
+    check_readable,
+)
+from lumirkit.data_manifests.checks.inspection import Kind, Unreadable, VolumeSummary, inspect_volume
+from lumirkit.data_manifests.checks.labels import (
+    check_label_ids,
+    check_landmark_pairs,
+    check_whole_numbers,
+    required_maps,
+)
+from lumirkit.data_manifests.checks.pairs import check_names, check_pairs, read_configs
+from lumirkit.data_manifests.checks.task import check_task
+from lumirkit.data_manifests.dataset import Dataset, ManifestError, find_dataset_json, read_dataset
+from lumirkit.data_manifests.evaluation import EvaluationConfig, beside_image
+from lumirkit.data_manifests.facts import TaskFacts, load_facts
 
 _INTENSITIES = (0.0, 255.0)  # of every LUMIR year; recipes and networks divide by the upper one
 

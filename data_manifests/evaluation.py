@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, PrivateAttr, model_validator
 
-from data_manifests.dataset import ManifestError, Pair, read_json_model
+from lumirkit.data_manifests.dataset import ManifestError, Pair, read_json_model
 
 _SUFFIX = "_evaluation_config.json"
 
@@ -46,7 +46,7 @@ _FILE_ENDINGS = {
 }
 
 
-class EvaluationMethod(BaseModel):
+class MetricEntry(BaseModel):
     """One metric of a config; `name` is its key in the result, `dest` the kind of label map it is measured on."""
 
     model_config = ConfigDict(frozen=True)
@@ -72,7 +72,7 @@ class EvaluationConfig(BaseModel):
     """One `*_evaluation_config.json`; made by `read_evaluation_config`. Paths are relative to the file's folder."""
 
     name: str
-    evaluation_methods: Annotated[tuple[EvaluationMethod, ...], Field(min_length=1)]
+    evaluation_methods: Annotated[tuple[MetricEntry, ...], Field(min_length=1)]
     expected_shape: tuple[PositiveInt, PositiveInt, PositiveInt, Literal[3]]
     eval_pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
     masked_evaluation: Literal[False] = False  # the LUMIR configs never mask

@@ -8,9 +8,9 @@ from typing import Annotated, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from data_manifests.dataset import ImageName, ManifestError
-from data_manifests.evaluation import Split
-from data_manifests.structures import structures
+from lumirkit.data_manifests.dataset import ImageName, ManifestError
+from lumirkit.data_manifests.evaluation import Split
+from lumirkit.data_manifests.structures import structures
 
 TASKS = ("LUMIR24", "LUMIR25")
 
@@ -93,5 +93,5 @@ def load_facts(task: str) -> TaskFacts:
     """
     if task not in TASKS:
         raise ManifestError(f"task {task!r}: no facts of that name; expected one of {', '.join(TASKS)}.")
-    text = resources.files("data_manifests").joinpath(f"{task.lower()}.yaml").read_text(encoding="utf-8")
+    text = resources.files("lumirkit.data_manifests").joinpath(f"{task.lower()}.yaml").read_text(encoding="utf-8")
     return TaskFacts.model_validate(yaml.safe_load(text))

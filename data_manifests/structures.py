@@ -37,7 +37,7 @@ class LabelledStructure(BaseModel):
 @cache
 def structures() -> dict[int, LabelledStructure]:
     """All structures by label id, background (0) included, in ascending order of their ids."""
-    table = resources.files("data_manifests").joinpath("structures.csv").read_text(encoding="utf-8")
+    table = resources.files("lumirkit.data_manifests").joinpath("structures.csv").read_text(encoding="utf-8")
     rows = [LabelledStructure.model_validate(row) for row in csv.DictReader(table.splitlines())]
     return {row.label: row for row in rows}
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from data_manifests.dataset import Pair, read_dataset, require_files
-
-
-class RequestError(ValueError):
-    """The request itself is wrong; nothing was started."""
+from lumirkit.base.errors import RequestError
+from lumirkit.base.files import require_writable
+from lumirkit.data_manifests.dataset import Pair, read_dataset, require_files
 
 
 @dataclass(frozen=True)
@@ -81,19 +78,3 @@ def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard |
     ]
     require_writable(out)
     return files
-
-
-def require_writable(folder: Path) -> None:
-    """Check that files can be written into an output folder, or that it can be made; nothing is made.
-
-    Raises:
-        RequestError: it cannot be made or is not writable.
-    """
-    try:
-        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    except PermissionError as error:
-        raise RequestError(f"{folder}: {error.strerror}; name a folder you may look into.") from error
-    if not existing.is_dir():
-        raise RequestError(f"{folder}: cannot be created, {existing} is no folder; name a writable folder.")
-    if not os.access(existing, os.W_OK):
-        raise RequestError(f"{existing}: is not writable for user {os.getuid()}; expected a writable output folder.")

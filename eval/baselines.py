@@ -23,12 +23,13 @@ from jaxtyping import Float32
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from data_manifests.worklist import PairFiles, RequestError, Shard, validation_files
-from registration.ants_image import to_ants
-from registration.atomic import write_text_atomically
-from registration.cohort import Failure, for_each_pair, register_files
-from registration.volume import Volume, VolumeError
-from registration.world import LPS_FROM_RAS
+from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.base.files import write_text_atomically
+from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
+from lumirkit.registration.ants_image import to_ants
+from lumirkit.registration.cohort import Failure, for_each_pair, register_files
+from lumirkit.registration.grid import LPS_FROM_RAS
+from lumirkit.registration.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,9 @@ BASELINES: dict[str, type[Baseline]] = {"zero": Zero, "syn": SyN, "convexadam": 
 def run_baseline(name: str, dataset_json: Path, images: Path, out: Path, shard: Shard | None = None) -> list[Failure]:
     """Write the fields of a reference method for the validation pairs of a dataset JSON.
 
-    Names and format of the fields are those of `submission.predict.predict_dataset`. Beside each lies a JSON of the
-    same name with the run time in seconds (registration and conversion, without reading and writing the files). A field
-    whose JSON says that this method, version and settings made it of these images is kept.
+    Names and format of the fields are those of `predict_dataset`. Beside each lies a JSON of the same name with the
+    run time in seconds (registration and conversion, without reading and writing the files). A field whose JSON
+    says that this method, version and settings made it of these images is kept.
 
     Args:
         name: a key of BASELINES.

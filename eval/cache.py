@@ -7,10 +7,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from eval.cases import Case
-from eval.inputs import Inputs
-from eval.scoring import CaseResult
-from registration.atomic import write_text_atomically
+from lumirkit.base.files import write_text_atomically
+from lumirkit.eval.cases import Case
+from lumirkit.eval.inputs import Inputs
+from lumirkit.eval.scoring import CaseResult
 
 # Belongs to the numbers in a kept result: change it whenever the same files give other ones.
 _SCORING_VERSION = "2"

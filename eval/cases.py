@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from data_manifests.dataset import Pair
-from data_manifests.evaluation import EvaluationConfig, EvaluationMethod, Split, beside_image
-from eval.run_times import read_run_times
+from lumirkit.data_manifests.dataset import Pair
+from lumirkit.data_manifests.evaluation import EvaluationConfig, MetricEntry, Split, beside_image
+from lumirkit.eval.run_times import read_run_times
 
 
 class EvaluationError(ValueError):
@@ -36,7 +36,7 @@ class Case:
 
     split: Split
     pair: Pair
-    methods: tuple[EvaluationMethod, ...]
+    methods: tuple[MetricEntry, ...]
     shape: tuple[int, int, int]
     root: Path
     field: Path | None

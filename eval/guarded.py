@@ -11,9 +11,9 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from data_manifests.evaluation import Split
-from eval.cases import Case, MaskRule
-from eval.scoring import INVERSE_CONSISTENCY, CaseResult
+from lumirkit.data_manifests.evaluation import Split
+from lumirkit.eval.cases import Case, MaskRule
+from lumirkit.eval.scoring import INVERSE_CONSISTENCY, CaseResult
 
 # What the part of a measure's name behind the slash means.
 DEFINITIONS = {

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Shaped
 from numpy import ndarray
 
-from eval.cases import Case
-from registration.volume import VolumeError, read_displacement, read_image, read_labels
+from lumirkit.base.errors import VolumeError
+from lumirkit.eval.cases import Case
+from lumirkit.registration.volume import read_displacement, read_image, read_labels
 
 Voxels = TypeVar("Voxels", bound=Shaped[ndarray, "x y z"])
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from data_manifests.dataset import ManifestError
-from data_manifests.evaluation import Split, find_evaluation_configs
-from eval.cache import find_result, keep_result, result_key
-from eval.cases import Case, EvaluationError, MaskRule, list_cases, require_case_files
-from eval.guarded import guarded_reading
-from eval.inputs import Inputs
-from eval.scoring import CaseResult, CaseScores, score_case
-from registration.progress import Progress
-from registration.volume import VolumeError
+from lumirkit.base.errors import VolumeError
+from lumirkit.base.progress import Progress
+from lumirkit.data_manifests.dataset import ManifestError
+from lumirkit.data_manifests.evaluation import Split, find_evaluation_configs
+from lumirkit.eval.cache import find_result, keep_result, result_key
+from lumirkit.eval.cases import Case, EvaluationError, MaskRule, list_cases, require_case_files
+from lumirkit.eval.guarded import guarded_reading
+from lumirkit.eval.inputs import Inputs
+from lumirkit.eval.scoring import CaseResult, CaseScores, score_case
 
 EVAL_VERSION = "3.0"
 
@@ -38,9 +38,9 @@ class ScoringOptions:
     """What `evaluate` may be told beyond where the files are.
 
     `mask_rule` says which image is the brain mask; `inverse_fields` is a folder with the fields of the opposite
-    direction, each under the name of the exchanged pair; in `cache` scored cases are kept, so that a later call scores
-    only what is new or changed. `designs` adds what training designs are compared by (`eval.columns`) to the guarded
-    measures: similarity of the images, structures without background, and run times.
+    direction, each under the name of the exchanged pair; in `cache` scored cases are kept, so that a later call
+    scores only what is new or changed. `designs` adds what training designs are compared by (`DESIGN_COLUMNS`) to
+    the guarded measures: similarity of the images, structures without background, and run times.
     """
 
     mask_rule: MaskRule = MaskRule.LUMIR_2025

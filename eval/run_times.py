@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from data_manifests.dataset import read_json_model
-from eval.baselines import record_path
+from lumirkit.data_manifests.dataset import read_json_model
+from lumirkit.eval.baselines import record_path
 
 _ACCOUNTS = "lumirkit_status*.json"
 _MADE = ("written", "kept")  # others stand for a failure

@@ -11,16 +11,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 
-from data_manifests.evaluation import EvaluationMethod
-from eval.cases import Case
-from eval.comparison import Comparison, Maps
-from eval.folding import measure_folding
-from eval.inputs import Inputs, looks_like_half_precision
-from eval.inverse_consistency import inverse_consistency_error
-from eval.landmarks import LandmarkErrors, centroids, landmark_errors, point_errors
-from eval.similarity import measure_similarity
-from eval.warping import warp_labels
-from registration.volume import VolumeError, read_affine
+from lumirkit.base.errors import VolumeError
+from lumirkit.data_manifests.evaluation import MetricEntry
+from lumirkit.eval.cases import Case
+from lumirkit.eval.inputs import Inputs, looks_like_half_precision
+from lumirkit.eval.metrics.comparison import Comparison, Maps
+from lumirkit.eval.metrics.folding import measure_folding
+from lumirkit.eval.metrics.inverse_consistency import inverse_consistency_error
+from lumirkit.eval.metrics.landmarks import LandmarkErrors, centroids, landmark_errors, point_errors
+from lumirkit.eval.metrics.similarity import measure_similarity
+from lumirkit.eval.metrics.warping import warp_labels
+from lumirkit.registration.volume import read_affine
 
 INVERSE_CONSISTENCY = "field/inverse_consistency_vox"
 RUN_TIME = "field/seconds"
@@ -105,7 +106,7 @@ def score_case(inputs: Inputs) -> CaseResult:
 
 def _score_folding(
     result: CaseResult,
-    method: EvaluationMethod,
+    method: MetricEntry,
     case: Case,
     disp_vox: Float[ndarray, "x y z 3"],
     mask: Bool[ndarray, "x y z"],
@@ -120,7 +121,7 @@ def _score_folding(
     result.add(f"{method.name}/sd_log_jacobian", folding.sd_log_jacobian)
 
 
-def _score_overlap(result: CaseResult, method: EvaluationMethod, comparison: Comparison) -> None:
+def _score_overlap(result: CaseResult, method: MetricEntry, comparison: Comparison) -> None:
     result.scores[method.name] = _in_order(method, comparison, comparison.dice)
     result.add(f"{method.name}/dice", _mean(comparison.dice), comparison.causes())
     voxels = comparison.confusion.sum(axis=1), comparison.in_moving, comparison.confusion.sum(axis=0)
@@ -131,7 +132,7 @@ def _score_overlap(result: CaseResult, method: EvaluationMethod, comparison: Com
             row[f"{method.name}/voxels_{where}"] = int(counts[n])
 
 
-def _score_surfaces(result: CaseResult, method: EvaluationMethod, comparison: Comparison) -> None:
+def _score_surfaces(result: CaseResult, method: MetricEntry, comparison: Comparison) -> None:
     surfaces = comparison.surfaces
     result.scores[method.name] = _in_order(method, comparison, surfaces.hd95_vox)
     per_label = {
@@ -149,7 +150,7 @@ def _score_surfaces(result: CaseResult, method: EvaluationMethod, comparison: Co
 
 def _score_structures(
     result: CaseResult,
-    method: EvaluationMethod,
+    method: MetricEntry,
     case: Case,
     comparison: Comparison,
     disp_vox: Float[ndarray, "x y z 3"],
@@ -184,7 +185,7 @@ def _score_similarity(result: CaseResult, inputs: Inputs, disp_vox: Float[ndarra
 
 
 def _score_landmarks(
-    result: CaseResult, method: EvaluationMethod, case: Case, maps: Maps, disp_vox: Float[ndarray, "x y z 3"]
+    result: CaseResult, method: MetricEntry, case: Case, maps: Maps, disp_vox: Float[ndarray, "x y z 3"]
 ) -> None:
     path_fixed, _ = case.maps(method.folder)
     try:
@@ -215,7 +216,7 @@ def _lost_landmarks(errors: LandmarkErrors) -> list[str]:
     ]
 
 
-def _in_order(method: EvaluationMethod, comparison: Comparison, values: Float64[ndarray, " labels"]) -> Score:
+def _in_order(method: MetricEntry, comparison: Comparison, values: Float64[ndarray, " labels"]) -> Score:
     """The organisers' form: values in the order of the config's label list, and the mean of those that are no NaN."""
     detailed = values[np.searchsorted(comparison.ids, method.labels)]
     return {"mean": _mean(detailed), "detailed": detailed.tolist()}

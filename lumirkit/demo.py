@@ -8,22 +8,22 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-import train
-from data_manifests.dataset import find_dataset_json
-from data_manifests.worklist import RequestError
-from eval.leaderboard import evaluate
-from eval.methods import MethodCard
-from eval.report.scores import write_report
-from eval.tables import summary_table
-from lumirkit.phantom import PhantomSpec
-from lumirkit.phantom_dataset import make_dataset, subjects
-from registration.atomic import write_text_atomically
-from registration.progress import Progress
-from submission.device import Place
-from submission.predict import predict_dataset
-from train.loop import train as train_recipe
-from train.processes import Processes
-from train.recipe import load_recipe
+from lumirkit import train
+from lumirkit.base.errors import RequestError
+from lumirkit.base.files import write_text_atomically
+from lumirkit.base.progress import Progress
+from lumirkit.data_manifests.dataset import find_dataset_json
+from lumirkit.eval.leaderboard import evaluate
+from lumirkit.eval.report.scores import write_report
+from lumirkit.eval.tables.rows import RowCard
+from lumirkit.eval.tables.summary import summary_table
+from lumirkit.phantoms.brains import PhantomSpec
+from lumirkit.phantoms.dataset import make_dataset, subjects
+from lumirkit.registration.place import Place
+from lumirkit.submission.predict import predict_dataset
+from lumirkit.train.loop import train as train_recipe
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import load_recipe
 
 RECIPE = Path(train.__file__).parent / "recipes" / "demo.yaml"
 MEMBERS = 2
@@ -65,7 +65,7 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
     assert not (before.failures or after.failures), (before.failures, after.failures)
     write_text_atomically(out / "metrics_before.json", before.to_json())
     write_text_atomically(out / "metrics.json", after.to_json())
-    cards = {"after": MethodCard(name="after"), "before": MethodCard(name="before", is_reference=True)}
+    cards = {"after": RowCard(name="after"), "before": RowCard(name="before", is_reference=True)}
     write_report(out / "report.html", {"after": after, "before": before}, cards, pairs_per_split=1)
     console.print(summary_table({"before": before, "after": after}))
     console.print(

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lumirkit.warp import warp_file
-from submission.device import Place
-from submission.one_pair import FileOptions, predict_file
-from submission.output import require_output
+from lumirkit.base.nifti import require_output
+from lumirkit.registration.any_pair.files import FileOptions, predict_file
+from lumirkit.registration.place import Place
+from lumirkit.registration.warp_files import warp_file
 
 
 def register_and_warp(

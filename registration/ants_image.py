@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.world import LPS_FROM_RAS
+from lumirkit.registration.grid import LPS_FROM_RAS
 
 
 def to_ants(data: NDArray[np.float32], affine: NDArray[np.float64]) -> Any:

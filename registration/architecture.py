@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from registration.network import CommonConfig, Network
-from registration.sitreg import SITReg, SITRegConfig
-from registration.voxelmorph import VoxelMorph, VoxelMorphConfig
+from lumirkit.registration.network import CommonConfig, Network
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.registration.voxelmorph import VoxelMorph, VoxelMorphConfig
 
 _CONFIGS: dict[str, type[CommonConfig]] = {"sitreg": SITRegConfig, "voxelmorph": VoxelMorphConfig}
 

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from registration.grid import DisplacementVox, coarse_size, fine_positions_on_coarse
-from registration.separable import AxisOperator, apply_along_axes, clamped_operator
+from lumirkit.registration.resolution import coarse_size, fine_positions_on_coarse
+from lumirkit.registration.separable import AxisOperator, apply_along_axes, clamped_operator
+from lumirkit.registration.tensors import DisplacementVox
 
 _SAFETY = 0.99  # strictly below 1, so that id + u stays a contraction away from folding
 

@@ -14,8 +14,9 @@ from typing import Protocol, TypeVar
 from jaxtyping import Float32
 from numpy import ndarray
 
-from registration.progress import Progress
-from registration.volume import Volume, VolumeError, read_image, require_same_shape, write_displacement
+from lumirkit.base.errors import VolumeError
+from lumirkit.base.progress import Progress
+from lumirkit.registration.volume import Volume, read_image, require_same_shape, write_displacement
 
 RegisterPair = Callable[[Volume, Volume], Float32[ndarray, "x y z 3"]]
 """(fixed, moving) -> pull-back displacement on the fixed grid, in voxels, components in array-axis order."""

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from registration.grid import Volume5d
-
-
-class Convolutions(StrEnum):
-    """Number format of convolutions and features; fields, statistics and weights stay in float32."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
+from lumirkit.registration.tensors import Volume5d
 
 
 class Conv3d(nn.Conv3d):

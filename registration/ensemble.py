@@ -13,10 +13,10 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from registration.harmonise import Harmonisation
-from registration.network import BothHalves, Image, Network, Registering, Registration
-from registration.sitreg import MemberFeatures, SITReg, SITRegConfig, register_by_levels
-from registration.voxelmorph import VoxelMorph, VoxelMorphConfig, register_at_once
+from lumirkit.registration.harmonise import Harmonisation
+from lumirkit.registration.network import BothHalves, Image, Network, Registering, Registration
+from lumirkit.registration.sitreg import MemberFeatures, SITReg, SITRegConfig, register_by_levels
+from lumirkit.registration.voxelmorph import VoxelMorph, VoxelMorphConfig, register_at_once
 
 
 class Ensemble(Registering):

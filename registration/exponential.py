@@ -5,8 +5,8 @@ Source: Arsigny et al., "A log-Euclidean framework for statistics on diffeomorph
 
 from __future__ import annotations
 
-from registration.grid import DisplacementVox
-from registration.warp import compose
+from lumirkit.registration.tensors import DisplacementVox
+from lumirkit.registration.warp import compose
 
 SQUARINGS = 6  # the velocity is divided by 64 first: steps of a tenth of a voxel for displacements of six
 

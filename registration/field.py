@@ -9,15 +9,9 @@ from pathlib import Path
 from jaxtyping import Float, Float64
 from numpy import ndarray
 
-from registration.volume import (
-    VolumeError,
-    read_displacement,
-    read_header,
-    read_vectors,
-    write_displacement,
-    write_vectors,
-)
-from registration.world import Grid, flip_lps, to_mm, to_voxels
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.grid import Grid, flip_lps, to_mm, to_voxels
+from lumirkit.registration.volume import read_displacement, read_header, read_vectors, write_displacement, write_vectors
 
 
 class Convention(StrEnum):

@@ -1,102 +1,144 @@
-"""Coordinates: which positions the voxels of one grid have on another, and fields carried between them.
+"""Where voxels lie in the world, and displacements between grids: in voxels, in RAS mm, and in ITK's LPS mm.
 
-One rule serves all grids: voxel i of a grid coarser by `stride` sits at (i + 0.5) * stride - 0.5 on the finer one, the
-centre of its block. A size that `stride` does not divide is rounded up, and the last block reaches over the border.
-Displacements are in voxels of the grid that their name or docstring says, components in array-axis order.
+World coordinates are NIfTI's, millimetres along right, anterior, superior (RAS); ITK and ANTs count left and posterior
+instead (LPS). A displacement between two grids is `disp_vox`, the position in moving voxels minus the position in fixed
+voxels, so that warped(p) = moving(p + disp_vox(p)) holds for any two arrays; where both share one grid it is the
+challenge's field. In the world it is `disp_ras_mm`, the moving position minus the fixed one. All in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Self
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
+import nibabel as nib
+import numpy as np
+from jaxtyping import Float, Float64
+from nibabel.affines import apply_affine, voxel_sizes
+from numpy import ndarray
+from scipy.ndimage import affine_transform
 
-from registration.separable import AxisOperator, apply_along_axes, interpolation_operator
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.volume import Volume, read_affine, read_header
 
-Volume5d = Float[Tensor, "batch channel x y z"]
-DisplacementVox = Float[Tensor, "batch 3 x y z"]
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From NIfTI's world axes to ITK's, and back."""
 
-_LEAST_SHARE = 0.5  # of a block that brain takes, for the block to be brain
-
-
-def coarse_size(size: int, stride: int) -> int:
-    """Number of blocks of `stride` voxels that cover `size` voxels."""
-    return -(-size // stride)
-
-
-def coarse_shape(shape: Sequence[int], stride: int) -> tuple[int, ...]:
-    """Shape of the grid coarser by `stride` that covers `shape`."""
-    return tuple(coarse_size(size, stride) for size in shape)
+_SAME_PLACE_MM = 0.01  # headers keep float32, and quaternions in one form and matrices in the other
+_NO_VOLUME = 1e-6  # of the product of the spacings: voxels so flat have no inverse worth the name
+_SQUARE = 1e-3  # largest cosine between axes that ITK takes for orthogonal
 
 
-def fine_positions_on_coarse(size: int, stride: int) -> Float[Tensor, " size"]:
-    """Positions of the fine voxels in coarse voxels (float64)."""
-    return (torch.arange(size, dtype=torch.float64) + 0.5) / stride - 0.5
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A grid of `shape` (X, Y, Z) whose `affine` (4, 4) takes voxels to RAS mm."""
+
+    shape: tuple[int, int, int]
+    affine: Float64[ndarray, "4 4"]
+
+    @classmethod
+    def of(cls, image: Volume) -> Self:
+        """The grid of an image.
+
+        Raises:
+            VolumeError: its affine has no inverse.
+        """
+        return cls._checked(image.path, image.shape, image.affine)
+
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """The grid of a NIfTI file, by its header alone; axes beyond the third do not matter.
+
+        Raises:
+            VolumeError: the file is missing or not NIfTI, or its affine has no inverse.
+        """
+        x, y, z = (*read_header(path).shape, 1, 1)[:3]
+        return cls._checked(path, (x, y, z), read_affine(path))
+
+    @classmethod
+    def _checked(cls, path: Path, shape: tuple[int, int, int], affine: Float64[ndarray, "4 4"]) -> Self:
+        volume = np.abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
+        if not volume > _NO_VOLUME * voxel_sizes(affine).prod():
+            raise VolumeError(
+                f"{path}: found the affine {affine[:3].tolist()}, which has no inverse; expected one that takes voxels "
+                "to mm. Repair the sform or qform of the header."
+            )
+        return cls(shape, affine.astype(np.float64))
+
+    @property
+    def spacing_mm(self) -> Float64[ndarray, " 3"]:
+        """Edges of a voxel."""
+        return voxel_sizes(self.affine)
+
+    @property
+    def voxel_from_mm(self) -> Float64[ndarray, "4 4"]:
+        """The inverse of the affine."""
+        return np.linalg.inv(self.affine)
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Whether the axes are at right angles, as ITK expects."""
+        axes = self.affine[:3, :3] / self.spacing_mm
+        return bool(np.abs(axes.T @ axes - np.eye(3)).max() < _SQUARE)
+
+    @property
+    def canonical(self) -> Grid:
+        """The same voxels with axes reversed and exchanged so that they run as nearly as possible along RAS."""
+        axes = nib.io_orientation(self.affine)
+        x, y, z = (self.shape[axis] for axis in np.argsort(axes[:, 0]))
+        return Grid((x, y, z), self.affine @ nib.orientations.inv_ornt_aff(axes, self.shape))
+
+    def same_as(self, other: Grid) -> bool:
+        """Whether both have the same voxels at the same places."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array(list(product(*((0, size - 1) for size in self.shape))))
+        apart_mm = apply_affine(self.affine, corners) - apply_affine(other.affine, corners)
+        return bool(np.abs(apart_mm).max() < _SAME_PLACE_MM)
+
+    def __str__(self) -> str:
+        size, spacing = ("x".join(f"{n:.4g}" for n in numbers) for numbers in (self.shape, self.spacing_mm))
+        return f"{size} voxels of {spacing} mm, {''.join(nib.aff2axcodes(self.affine))}"
 
 
-@lru_cache(maxsize=64)
-def _block_centre_operator(size: int, stride: int) -> AxisOperator:
-    centres = (torch.arange(coarse_size(size, stride), dtype=torch.float64) + 0.5) * stride - 0.5
-    return interpolation_operator(centres, size)
+def flip_lps(vectors: Float[ndarray, "*n 3"]) -> Float64[ndarray, "*n 3"]:
+    """Vectors or points in RAS mm as LPS mm, or the other way round."""
+    return vectors * np.diag(LPS_FROM_RAS)[:3]
 
 
-@lru_cache(maxsize=64)
-def _refinement_operator(size: int, stride: int) -> AxisOperator:
-    return interpolation_operator(fine_positions_on_coarse(size, stride), coarse_size(size, stride))
+def voxels_of(grid: Grid) -> Float64[ndarray, "x y z 3"]:
+    """The index of every voxel."""
+    return np.moveaxis(np.indices(grid.shape, dtype=np.float64), 0, -1)
 
 
-def displacement_at_block_centres(disp_vox: DisplacementVox, stride: int) -> DisplacementVox:
-    """Read a field at the block centres of a coarser grid; the result is in voxels of that coarser grid."""
-    if stride == 1:
-        return disp_vox
-    operators = [_block_centre_operator(size, stride) for size in disp_vox.shape[2:]]
-    return apply_along_axes(disp_vox, operators) / stride
+def to_mm(disp_vox: Float[ndarray, "x y z 3"], fixed: Grid, moving: Grid) -> Float64[ndarray, "x y z 3"]:
+    """A displacement between two grids as `disp_ras_mm`."""
+    at = voxels_of(fixed)
+    return apply_affine(moving.affine, at + disp_vox) - apply_affine(fixed.affine, at)
 
 
-def refine_displacement(disp_coarse_vox: DisplacementVox, stride: int, shape: Sequence[int]) -> DisplacementVox:
-    """Carry a field of the coarser grid to the fine grid of `shape`, linearly; the result is in fine voxels."""
-    if stride == 1:
-        return disp_coarse_vox
-    return apply_along_axes(disp_coarse_vox * stride, [_refinement_operator(size, stride) for size in shape])
+def to_voxels(disp_ras_mm: Float[ndarray, "x y z 3"], fixed: Grid, moving: Grid) -> Float64[ndarray, "x y z 3"]:
+    """A displacement in the world as `disp_vox` between two grids."""
+    at = voxels_of(fixed)
+    return apply_affine(moving.voxel_from_mm, apply_affine(fixed.affine, at) + disp_ras_mm) - at
 
 
-def coarsen_image(image: Volume5d, stride: int, brain_means: bool = False) -> Volume5d:
-    """Block means on the grid coarser by `stride`; blocks over the border are filled up with background 0.
+def between(disp_vox: Float[ndarray, "i j k 3"], frame: Grid, fixed: Grid, moving: Grid) -> Float64[ndarray, "x y z 3"]:
+    """Read a field of one grid, `frame`, as the displacement from a second grid to a third.
 
     Args:
-        brain_means: take the means of the brain's voxels (> 0) alone, and 0 where a block is mostly background. So the
-            outline is no mixture of brain and background, which would be dark in any contrast.
+        disp_vox: in voxels of `frame`; linear between its voxels, and beyond them as at its border.
+
+    Returns:
+        `disp_vox` between `fixed` and `moving`: the same motion in the world.
     """
-    if stride == 1:
-        return image
-    means = _block_means(image, stride)
-    if not brain_means:
-        return means
-    share = _block_means((image > 0).to(image), stride)
-    return means / share.clamp(min=_LEAST_SHARE) * (share >= _LEAST_SHARE)
-
-
-def _block_means(volume: Volume5d, stride: int) -> Volume5d:
-    return F.avg_pool3d(fill_blocks(volume, stride), stride)
-
-
-def fill_blocks(volume: Volume5d, stride: int) -> Volume5d:
-    """Fill up the last block of `stride` voxels along each axis with background 0."""
-    x, y, z = (coarse_size(size, stride) * stride - size for size in volume.shape[2:])
-    return F.pad(volume, [0, z, 0, y, 0, x])
-
-
-def sampling_grid(disp_vox: DisplacementVox) -> Float[Tensor, "batch x y z 3"]:
-    """The positions x + u(x) in the form that `torch.nn.functional.grid_sample` takes with align_corners=False."""
-    shape = disp_vox.shape[2:]
-    grid = []
-    for axis, size in enumerate(shape):
-        centres = (2 * torch.arange(size, device=disp_vox.device, dtype=disp_vox.dtype) + 1) / size - 1
-        ones = [1] * 3
-        ones[axis] = size
-        grid.append(torch.add(centres.view(1, *ones), disp_vox[:, axis], alpha=2 / size))
-    return torch.stack(grid[::-1], dim=-1)
+    frame_from_fixed = frame.voxel_from_mm @ fixed.affine
+    read = [
+        affine_transform(component, frame_from_fixed, output_shape=fixed.shape, order=1, mode="nearest")
+        for component in np.moveaxis(disp_vox.astype(np.float64), -1, 0)
+    ]
+    at = voxels_of(fixed)
+    in_frame = apply_affine(frame_from_fixed, at) + np.stack(read, axis=-1)
+    return apply_affine(moving.voxel_from_mm @ frame.affine, in_frame) - at

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from registration.grid import Volume5d
-from registration.kernels.dispatch import kernels_serve
-from registration.kernels.functions import GroupNormRelu, normalised_relu
+from lumirkit.registration.kernels.dispatch import kernels_serve
+from lumirkit.registration.kernels.functions import GroupNormRelu, normalised_relu
+from lumirkit.registration.tensors import Volume5d
 
 
 def group_norm_relu(

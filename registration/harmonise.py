@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from registration.grid import Volume5d
-from registration.smoothing import gaussian_weights
+from lumirkit.registration.smoothing import gaussian_weights
+from lumirkit.registration.tensors import Volume5d
 
 _EDGE = 40  # points of the reference along each axis of the box
 _OUTSIDE = 0.01  # part of the brain's voxels beyond either end of the box, along each axis

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from registration.grid import DisplacementVox
-from registration.kernels.dispatch import geometry_serves
-from registration.kernels.functions import Invert
-from registration.warp import sample
+from lumirkit.registration.kernels.dispatch import geometry_serves
+from lumirkit.registration.kernels.functions import Invert
+from lumirkit.registration.tensors import DisplacementVox
+from lumirkit.registration.warp import sample
 
 _CHUNK = 1 << 16  # voxels solved together: their working set stays in the processor's cache
 _MAX_STEPS = 60

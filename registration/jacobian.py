@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from registration.kernels.dispatch import kernels_serve
-from registration.kernels.jacobian import fused_negative_volume
+from lumirkit.registration.kernels.dispatch import kernels_serve
+from lumirkit.registration.kernels.jacobian import fused_negative_volume
 
 Offset = tuple[int, int, int]
 Tetrahedron = tuple[Offset, Offset, Offset]

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from registration.grid import Volume5d
-from registration.kernels.dispatch import kernels_serve
-from registration.kernels.mind import fused_mind
-from registration.smoothing import gaussian_smooth, gaussian_weights
+from lumirkit.registration.kernels.dispatch import kernels_serve
+from lumirkit.registration.kernels.mind import fused_mind
+from lumirkit.registration.smoothing import gaussian_smooth, gaussian_weights
+from lumirkit.registration.tensors import Volume5d
 
 CHANNELS = 6
 SIGMA_VOX = 0.5

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from registration.grid import Volume5d
-from registration.kernels.dispatch import kernels_serve
-from registration.kernels.ncc import fused_local_ncc
-from registration.separable import AxisOperator, apply_along_axes
+from lumirkit.registration.kernels.dispatch import kernels_serve
+from lumirkit.registration.kernels.ncc import fused_local_ncc
+from lumirkit.registration.separable import AxisOperator, apply_along_axes
+from lumirkit.registration.tensors import Volume5d
 
 _EPSILON = 1e-5
 

@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from registration import mind
-from registration.convolution import Convolutions
-from registration.grid import DisplacementVox, coarsen_image
-from registration.harmonise import Harmonisation
+from lumirkit.registration import mind
+from lumirkit.registration.harmonise import Harmonisation
+from lumirkit.registration.precision import Precision
+from lumirkit.registration.resolution import coarsen_image
+from lumirkit.registration.tensors import DisplacementVox
 
 INTENSITY_MAX = 255.0
 
@@ -79,7 +80,7 @@ class Network(Registering):
         super().__init__()
         self.config = config
         self.harmonisation = Harmonisation() if config.input_transform == "harmonised" else None
-        self.convolutions = Convolutions.FLOAT32
+        self.convolutions = Precision.FLOAT32
         self.recompute = False
         """Keep for the backward pass only what goes from level to level, and compute the rest again."""
 
@@ -98,7 +99,7 @@ class Network(Registering):
     def inputs(self, images: BothHalves) -> BothHalves:
         """What the first convolution sees of images with intensities 0…255, harmonised where that is asked for."""
         inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
-        dtype = torch.bfloat16 if self.convolutions is Convolutions.BFLOAT16 else inputs.dtype
+        dtype = torch.bfloat16 if self.convolutions is Precision.BFLOAT16 else inputs.dtype
         return inputs.to(dtype, memory_format=torch.channels_last_3d)
 
 

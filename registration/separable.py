@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from registration.kernels.dispatch import kernels_serve
-from registration.kernels.functions import ApplyTaps, Taps
+from lumirkit.registration.kernels.dispatch import kernels_serve
+from lumirkit.registration.kernels.functions import ApplyTaps, Taps
 
 Matrix = Float[Tensor, "n_out n_in"]
 

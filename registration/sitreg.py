@@ -21,13 +21,14 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from registration.bspline import invertibility_bound, spline_displacement
-from registration.convolution import Conv3d, convolve
-from registration.grid import Volume5d, displacement_at_block_centres
-from registration.group_norm import group_norm_relu
-from registration.inverse import invert
-from registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
-from registration.warp import compose, sample
+from lumirkit.registration.bspline import invertibility_bound, spline_displacement
+from lumirkit.registration.convolution import Conv3d, convolve
+from lumirkit.registration.group_norm import group_norm_relu
+from lumirkit.registration.inverse import invert
+from lumirkit.registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
+from lumirkit.registration.resolution import displacement_at_block_centres
+from lumirkit.registration.tensors import Volume5d
+from lumirkit.registration.warp import compose, sample
 
 _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the start: nearly the identity, not stuck
 
@@ -198,7 +199,7 @@ class UpdateNetwork(nn.Module):
 
 
 class SITReg(Network):
-    """One network; `registration.network.register` runs it on a pair of images."""
+    """One network; `lumirkit.registration.network.register` runs it on a pair of images."""
 
     config: SITRegConfig
 
@@ -235,7 +236,7 @@ class SITReg(Network):
 def register_by_levels(
     network: ControlPointNetwork, fixed: Image, moving: Image, every_level: bool
 ) -> list[Registration]:
-    """Register from the coarsest level to the finest; see `registration.network.register`."""
+    """Register from the coarsest level to the finest; see `lumirkit.registration.network.register`."""
     shape = fixed.shape[2:]
     features = network.extract(torch.cat([moving, fixed]))
     halves = _Halves()

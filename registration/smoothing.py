@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from registration.grid import Volume5d
-from registration.separable import AxisOperator, apply_along_axes, clamped_operator
+from lumirkit.registration.separable import AxisOperator, apply_along_axes, clamped_operator
+from lumirkit.registration.tensors import Volume5d
 
 
 def gaussian_weights(sigma_vox: float, radius: int) -> Float64[Tensor, " taps"]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from registration.bspline import spline_displacement
-from registration.grid import Volume5d, coarse_shape
+from lumirkit.registration.bspline import spline_displacement
+from lumirkit.registration.resolution import coarse_shape
+from lumirkit.registration.tensors import Volume5d
 
 # Mean square of a spline of unit-variance control points: along an axis sum_k beta3(t - k)^2 is 151/315 on average.
 _STANDARD_DEVIATION = (151 / 315) ** 1.5

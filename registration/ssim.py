@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from registration.grid import Volume5d
-from registration.smoothing import gaussian_smooth
+from lumirkit.registration.smoothing import gaussian_smooth
+from lumirkit.registration.tensors import Volume5d
 
 _K1, _K2 = 0.01, 0.03
 _SIGMA_OF_EDGE = 1.5 / 11

@@ -20,7 +20,7 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
-from registration.grid import DisplacementVox
+from lumirkit.registration.tensors import DisplacementVox
 
 _WIDEST = 5  # Gaussian, in diagonals of the grid: what a wider one still changes, the affine part takes up
 _NARROWEST = 3e-4  # Gaussian, in distances of control points: it rounds the tip of r

@@ -14,7 +14,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from registration.atomic import write_bytes_atomically
+from lumirkit.base.errors import VolumeError
+from lumirkit.base.files import write_bytes_atomically
 
 Float = TypeVar("Float", bound=np.floating)
 
@@ -24,10 +25,6 @@ _READ_ERRORS = (OSError, ValueError, OverflowError, ImageFileError, HeaderDataEr
 _GZIP_MAGIC = b"\x1f\x8b"
 _VECTOR_INTENT = 1007
 _PACKING_LEVEL = 1  # of 0 to 3; a field gets hardly smaller beyond
-
-
-class VolumeError(ValueError):
-    """A volume file cannot be used as it is; the message says file, found, expected and what to do."""
 
 
 @dataclass(frozen=True)
@@ -273,16 +270,6 @@ def write_displacement(
 ) -> None:
     """Write a displacement field (X, Y, Z, 3) in voxels as float32 NIfTI; see `write_volume`."""
     write_volume(path, np.ascontiguousarray(disp_vox, dtype=np.float32), affine, description)
-
-
-def require_nifti_name(path: Path) -> None:
-    """Check that a file to be written is named as NIfTI.
-
-    Raises:
-        VolumeError: the name ends in neither .nii nor .nii.gz.
-    """
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise VolumeError(f"{path}: expected a file name that ends in .nii.gz or .nii. Give the output such a name.")
 
 
 def write_vectors(path: Path, vectors: NDArray[np.floating], affine: NDArray[np.float64]) -> None:

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from registration.convolution import Conv3d
-from registration.exponential import exponential
-from registration.grid import Volume5d
-from registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
+from lumirkit.registration.convolution import Conv3d
+from lumirkit.registration.exponential import exponential
+from lumirkit.registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
+from lumirkit.registration.tensors import Volume5d
 
 _SLOPE = 0.2  # of the leaky ReLU below zero
 _INITIAL_FIELD = 1e-5  # standard deviation of the last layer's weights at the start: the identity
@@ -101,7 +101,7 @@ def _side_by_side(coarser: Volume5d, skip: Volume5d) -> Volume5d:
 
 
 class VoxelMorph(Network):
-    """One network; `registration.network.register` runs it on a pair of images."""
+    """One network; `lumirkit.registration.network.register` runs it on a pair of images."""
 
     config: VoxelMorphConfig
 
@@ -145,7 +145,7 @@ class VoxelMorph(Network):
 
 
 def register_at_once(network: FieldNetwork, fixed: Image, moving: Image) -> list[Registration]:
-    """The one registration that a U-Net has; see `registration.network.register`.
+    """The one registration that a U-Net has; see `lumirkit.registration.network.register`.
 
     Of a diffeomorphic network the fields are exp(v) and exp(-v), mutually inverse up to their sampling. Otherwise they
     are the network's answers for the pair and for the exchanged pair, which nothing makes inverses of each other.

@@ -6,10 +6,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
-from registration.grid import DisplacementVox, Volume5d, sampling_grid
-from registration.kernels.dispatch import geometry_serves, kernels_serve
-from registration.kernels.functions import Sample, SampleFeatures
+from lumirkit.registration.kernels.dispatch import geometry_serves, kernels_serve
+from lumirkit.registration.kernels.functions import Sample, SampleFeatures
+from lumirkit.registration.tensors import DisplacementVox, Volume5d
 
 
 def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border", "zeros"] = "border") -> Volume5d:
@@ -61,3 +63,15 @@ def _holds_features(volume: Volume5d, disp_vox: DisplacementVox) -> bool:
     """Whether all channels of a voxel lie side by side in memory, in a dtype that the kernels read."""
     in_order = volume.is_contiguous(memory_format=torch.channels_last_3d) and not volume.is_contiguous()
     return in_order and volume.dtype in (disp_vox.dtype, torch.bfloat16)
+
+
+def sampling_grid(disp_vox: DisplacementVox) -> Float[Tensor, "batch x y z 3"]:
+    """The positions x + u(x) in the form that `torch.nn.functional.grid_sample` takes with align_corners=False."""
+    shape = disp_vox.shape[2:]
+    grid = []
+    for axis, size in enumerate(shape):
+        centres = (2 * torch.arange(size, device=disp_vox.device, dtype=disp_vox.dtype) + 1) / size - 1
+        ones = [1] * 3
+        ones[axis] = size
+        grid.append(torch.add(centres.view(1, *ones), disp_vox[:, axis], alpha=2 / size))
+    return torch.stack(grid[::-1], dim=-1)

@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from registration.architecture import NetworkConfig, make_network
-from registration.atomic import write_atomically
-from registration.convolution import Convolutions
-from registration.ensemble import Ensemble, make_ensemble
-from registration.network import Network
+from lumirkit.base.files import write_atomically
+from lumirkit.registration.architecture import NetworkConfig, make_network
+from lumirkit.registration.ensemble import Ensemble, make_ensemble
+from lumirkit.registration.network import Network
+from lumirkit.registration.precision import Precision
 
 _CARD_KEY = "lumirkit"
 
@@ -67,7 +67,7 @@ def save_weights(path: Path, network: Network, card: WeightsCard, dtype: torch.d
 
 
 def load_weights(
-    path: Path, device: torch.device | str = "cpu", convolutions: Convolutions = Convolutions.FLOAT32
+    path: Path, device: torch.device | str = "cpu", convolutions: Precision = Precision.FLOAT32
 ) -> tuple[Network, WeightsCard]:
     """Read a network, ready for inference, and its card.
 
@@ -119,7 +119,7 @@ def find_weights(paths: Sequence[Path]) -> list[Path]:
 
 
 def load_ensemble(
-    paths: Sequence[Path], device: torch.device | str = "cpu", convolutions: Convolutions = Convolutions.FLOAT32
+    paths: Sequence[Path], device: torch.device | str = "cpu", convolutions: Precision = Precision.FLOAT32
 ) -> tuple[Ensemble, list[WeightsCard]]:
     """Read one to K weight files (or folders of them) as one ensemble.
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from data_manifests.worklist import PairFiles, RequestError
-from submission.output import require_output
+from lumirkit.base.errors import RequestError
+from lumirkit.base.nifti import require_output
+from lumirkit.data_manifests.worklist import PairFiles
 
 _PAIR_PATHS = ("fixed image", "moving image", "mask of the fixed image", "mask of the moving image", "output")
 

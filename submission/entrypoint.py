@@ -9,17 +9,17 @@ from typing import Annotated
 import torch
 import typer
 
-from data_manifests.dataset import ManifestError
-from data_manifests.worklist import RequestError, Shard
-from registration.convolution import Convolutions
-from registration.volume import VolumeError
-from registration.weights import WeightsError
-from submission.contract import ContractError, ContractName, contract_of_options, find_contract, pair_of_paths
-from submission.device import Place, choose_device
-from submission.predict import predict_dataset, predict_pairs
-from submission.run import OnError
-from submission.status import RunStatus
-from submission.termination import end_on_sigterm
+from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.data_manifests.dataset import ManifestError
+from lumirkit.data_manifests.worklist import Shard
+from lumirkit.registration.place import Place, choose_device
+from lumirkit.registration.precision import Precision
+from lumirkit.registration.weights import WeightsError
+from lumirkit.submission.contract import ContractError, ContractName, contract_of_options, find_contract, pair_of_paths
+from lumirkit.submission.predict import predict_dataset, predict_pairs
+from lumirkit.submission.run import OnError
+from lumirkit.submission.status import RunStatus
+from lumirkit.submission.termination import end_on_sigterm
 
 _REQUEST_ERRORS = (ContractError, ManifestError, RequestError, VolumeError, WeightsError)
 
@@ -41,8 +41,8 @@ def run(
     ),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = "auto",
     convolutions: Annotated[
-        Convolutions, typer.Option(help="Number format; bfloat16 takes less memory.")
-    ] = Convolutions.FLOAT32,
+        Precision, typer.Option(help="Number format; bfloat16 takes less memory.")
+    ] = Precision.FLOAT32,
     on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
     shard: Annotated[str, typer.Option(help="Do only part i of n of the pairs: i/n.")] = "1/1",
     root: Annotated[Path, typer.Option(hidden=True, help="Where the mounts are, outside a container.")] = Path("/"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from data_manifests.worklist import PairFiles
-from registration.cohort import read_pair
-from registration.volume import Volume, VolumeError, read_labels
-from submission.stamp import Maker, is_made
+from lumirkit.base.errors import VolumeError
+from lumirkit.data_manifests.worklist import PairFiles
+from lumirkit.registration.cohort import read_pair
+from lumirkit.registration.masks import masked
+from lumirkit.registration.volume import Volume
+from lumirkit.submission.stamp import Maker, is_made
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,3 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise VolumeError(f"{path}: cannot be read ({error.strerror}). Check the path and who may read it.") from error
-
-
-def masked(volume: Volume, mask: Path, content: bytes | None = None) -> Volume:
-    """The image with zero outside its mask, as the images that networks are trained on.
-
-    Args:
-        content: the bytes of the mask's file, where the caller has read them already.
-
-    Raises:
-        VolumeError: the mask cannot be used, has another shape than the image, or leaves nothing of it.
-    """
-    inside = read_labels(mask, content, single_volume=True) > 0
-    if inside.shape != volume.shape:
-        raise VolumeError(f"{mask}: found shape {inside.shape}; expected {volume.shape}, that of {volume.path}.")
-    data = np.where(inside, volume.data, np.float32(0))
-    if not data.any():
-        raise VolumeError(f"{mask}: leaves nothing of {volume.path}; expected a mask of the brain.")
-    return Volume(volume.path, data, volume.affine)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_manifests.worklist import PairFiles, Shard, validation_files
-from submission.device import Place
-from submission.predictor import Predictor
-from submission.run import OnError, Run
-from submission.status import STATUS_NAME, RunStatus
+from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
+from lumirkit.registration.place import Place
+from lumirkit.registration.predictor import Predictor
+from lumirkit.submission.run import OnError, Run
+from lumirkit.submission.status import STATUS_NAME, RunStatus
 
 
 def predict_pairs(

@@ -15,16 +15,17 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from data_manifests.worklist import PairFiles
-from registration.ahead import one_ahead
-from registration.atomic import remove_partial_files
-from registration.memory import peak_bytes_on, peak_memory_bytes
-from registration.progress import Progress
-from registration.volume import VolumeError, read_affine, write_displacement
-from submission.loading import LoadedPair, MadePair, UnusablePair, load_pair
-from submission.predictor import Predictor
-from submission.stamp import ZERO_FIELD
-from submission.status import PairState, PairStatus, RunState, RunStatus
+from lumirkit.base.ahead import one_ahead
+from lumirkit.base.errors import VolumeError
+from lumirkit.base.files import remove_partial_files
+from lumirkit.base.memory import peak_bytes_on, peak_memory_bytes
+from lumirkit.base.progress import Progress
+from lumirkit.data_manifests.worklist import PairFiles
+from lumirkit.registration.predictor import Predictor
+from lumirkit.registration.volume import read_affine, write_displacement
+from lumirkit.submission.loading import LoadedPair, MadePair, UnusablePair, load_pair
+from lumirkit.submission.stamp import ZERO_FIELD, Maker
+from lumirkit.submission.status import PairState, PairStatus, RunState, RunStatus
 
 
 class OnError(StrEnum):
@@ -43,7 +44,8 @@ class Run:
 
     def __init__(self, predictor: Predictor, on_error: OnError, status_file: Path) -> None:
         self._predictor, self._on_error, self._status_file = predictor, on_error, status_file
-        self._made_before = RunStatus.made_before(status_file, predictor.maker.weights_sha256)
+        self._maker = Maker(predictor.weights_sha256, predictor.place.convolutions)
+        self._made_before = RunStatus.made_before(status_file, predictor.weights_sha256)
 
     def do(self, pairs: Sequence[PairFiles]) -> RunStatus:
         """Register the pairs; returns the account, which lies in the status file too.
@@ -53,7 +55,7 @@ class Run:
         """
         status = RunStatus(
             members=self._predictor.members,
-            weights_sha256=self._predictor.maker.weights_sha256,
+            weights_sha256=self._predictor.weights_sha256,
             pairs_asked_for=len(pairs),
         )
         for name in (self._status_file, *(pair.field for pair in pairs)):
@@ -67,7 +69,7 @@ class Run:
 
     def _do_all(self, pairs: Sequence[PairFiles], status: RunStatus) -> None:
         """One pair is registered while the next is read and the one before is packed and written."""
-        loaded_pairs = one_ahead(partial(load_pair, maker=self._predictor.maker), pairs)
+        loaded_pairs = one_ahead(partial(load_pair, maker=self._maker), pairs)
         with ThreadPoolExecutor(max_workers=1) as writer, closing(loaded_pairs), Progress(len(pairs), "pairs") as bar:
 
             def account(attempt: _Attempt) -> None:

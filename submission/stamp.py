@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from registration.convolution import Convolutions
-from registration.volume import VolumeError, read_description, read_displacement
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.precision import Precision
+from lumirkit.registration.volume import read_description, read_displacement
 
 _HASH_DIGITS = 40  # the header's description has room for 79 characters in all
 
@@ -21,7 +22,7 @@ class Maker:
     """The program, the weights and the number format that make fields."""
 
     weights_sha256: str
-    convolutions: Convolutions
+    convolutions: Precision
 
     def stamp(self, images: Iterable[bytes]) -> str:
         """The description of the field that these make of the contents of image files."""

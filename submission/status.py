@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from torch import get_num_threads
 
-from registration.atomic import write_text_atomically
+from lumirkit.base.files import write_text_atomically
 
 STATUS_NAME = "lumirkit_status"
 """Of the file in the folder of the fields, without .json; a shard adds its number."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from registration.convolution import Convolutions
-from registration.volume import Volume
-from registration.weights import WeightsError, load_ensemble
-from submission.predictor import register_pair
+from lumirkit.registration.precision import Precision
+from lumirkit.registration.predictor import register_pair
+from lumirkit.registration.volume import Volume
+from lumirkit.registration.weights import WeightsError, load_ensemble
 
 _EDGE = 32
 
@@ -27,7 +27,7 @@ def warm_up(weights: Path) -> None:
         Volume(Path(name), rng.uniform(0, 255, (edge,) * 3).astype(np.float32), np.eye(4))
         for name in ("fixed", "moving")
     )
-    for convolutions in Convolutions:
+    for convolutions in Precision:
         network, _ = load_ensemble([weights], convolutions=convolutions)
         field = register_pair(network, fixed, moving)
         if not np.isfinite(field).all():

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lumirkit.phantom import PhantomSpec
-from lumirkit.phantom_dataset import make_dataset
-from registration.architecture import NetworkConfig, make_network
-from registration.sitreg import SITReg, SITRegConfig
-from registration.weights import WeightsCard, save_weights
+from lumirkit.phantoms.brains import PhantomSpec
+from lumirkit.phantoms.dataset import make_dataset
+from lumirkit.registration.architecture import NetworkConfig, make_network
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.registration.weights import WeightsCard, save_weights
 
 # The first call of a compiled kernel takes a second; no test here is about speed.
 settings.register_profile("no deadline", deadline=None)

@@ -79,7 +79,7 @@ def test_the_readme_shows_every_command_of_the_program(clone):
 
 
 def test_the_row_of_an_idea_can_be_planned(tmp_path):
-    from train.ablation import load_ablation
+    from lumirkit.ablation.plan import load_ablation
 
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

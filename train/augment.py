@@ -17,10 +17,10 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
-from registration.harmonise import read_curve
-from registration.network import INTENSITY_MAX
-from registration.smoothing import gaussian_smooth
-from train.settings import Ranges
+from lumirkit.registration.harmonise import read_curve
+from lumirkit.registration.network import INTENSITY_MAX
+from lumirkit.registration.smoothing import gaussian_smooth
+from lumirkit.train.settings import Ranges
 
 _RADIUS_PER_SIGMA = 3  # where a Gaussian is cut off
 _KNOTS = 6  # of a random contrast; the curves from T1w to T2w and PD intensities have no more bends

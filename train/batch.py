@@ -8,19 +8,20 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from registration.grid import DisplacementVox, coarse_shape
-from registration.network import Network
-from registration.warp import sample, sample_nearest
-from train.augment import Augmentation
-from train.data import GroupSampler
-from train.deform import draw_deformation
-from train.guidance import Guidance, coarsen_labels, guidance_of
-from train.objective import View
-from train.one_image import pair_from_image
-from train.recipe import Stage
-from train.sources import OneImageSource, Source, SyntheticSource
-from train.stages import make_view, views_of
-from train.synthetic import SyntheticPair, generate_pair
+from lumirkit.registration.network import Network
+from lumirkit.registration.resolution import coarse_shape
+from lumirkit.registration.tensors import DisplacementVox
+from lumirkit.registration.warp import sample, sample_nearest
+from lumirkit.train.augment import Augmentation
+from lumirkit.train.data import GroupSampler
+from lumirkit.train.deform import draw_deformation
+from lumirkit.train.gradients import make_view, views_of
+from lumirkit.train.guidance import Guidance, coarsen_labels, guidance_of
+from lumirkit.train.objective import View
+from lumirkit.train.one_image import pair_from_image
+from lumirkit.train.recipe import Stage
+from lumirkit.train.sources import OneImageSource, Source, SyntheticSource
+from lumirkit.train.synthetic import SyntheticPair, generate_pair
 
 # What is drawn for a sample beside its images has generators of its own, told apart by these numbers.
 _LABELS, _ONE_IMAGE, _DEFORMATION = 3, 4, 5

@@ -16,13 +16,14 @@ from jaxtyping import Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_manifests.dataset import find_dataset_json, read_dataset, require_files
-from data_manifests.evaluation import beside_image
-from registration.progress import Progress
-from registration.volume import VolumeError, read_header, read_image, read_labels
-from train.augment import Appearance, Augmentation, draw_appearance
-from train.image_store import open_store
-from train.processes import Processes
+from lumirkit.base.errors import VolumeError
+from lumirkit.base.progress import Progress
+from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
+from lumirkit.data_manifests.evaluation import beside_image
+from lumirkit.registration.volume import read_header, read_image, read_labels
+from lumirkit.train.augment import Appearance, Augmentation, draw_appearance
+from lumirkit.train.image_store import open_store
+from lumirkit.train.processes import Processes
 
 _LISTED_PROBLEMS = 10
 

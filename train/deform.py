@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from registration.exponential import exponential
-from registration.grid import DisplacementVox, coarse_shape, refine_displacement
-from train.draw import Draw
-from train.settings import Ranges
+from lumirkit.registration.exponential import exponential
+from lumirkit.registration.resolution import coarse_shape, refine_displacement
+from lumirkit.registration.tensors import DisplacementVox
+from lumirkit.train.draw import Draw
+from lumirkit.train.settings import Ranges
 
 _STRIDE = 4
 

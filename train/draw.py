@@ -10,8 +10,8 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from registration.grid import DisplacementVox, Volume5d
-from registration.spline_noise import spline_noise
+from lumirkit.registration.spline_noise import spline_noise
+from lumirkit.registration.tensors import DisplacementVox, Volume5d
 
 
 class Draw:

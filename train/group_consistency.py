@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from registration.grid import Volume5d
-from registration.network import Registration
-from registration.warp import compose
+from lumirkit.registration.network import Registration
+from lumirkit.registration.tensors import Volume5d
+from lumirkit.registration.warp import compose
 
 CYCLE = ((0, 1), (1, 2), (2, 0))
 """(fixed, moving) of the three pairs: each field leads from its fixed image to the next pair's fixed image."""

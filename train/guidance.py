@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from registration.grid import DisplacementVox, Volume5d, coarsen_image, fill_blocks
-from train.hausdorff import Outlined, outline
+from lumirkit.registration.resolution import coarsen_image, fill_blocks
+from lumirkit.registration.tensors import DisplacementVox, Volume5d
+from lumirkit.train.hausdorff import Outlined, outline
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from numpy import ndarray
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from registration.grid import DisplacementVox, Volume5d
-from registration.warp import sample
+from lumirkit.registration.tensors import DisplacementVox, Volume5d
+from lumirkit.registration.warp import sample
 
 _HALF = 0.5  # a voxel belongs to a label that fills half of it
 FARTHEST_VOX = 12

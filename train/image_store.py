@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from train.processes import Processes
+from lumirkit.train.processes import Processes
 
 _IN_MEMORY = Path("/dev/shm")  # files there are memory; where there is no such folder, the disk serves
 _SHARE_OF_MEMORY = 0.5  # of what is free there, the images may take so much

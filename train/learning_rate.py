@@ -7,7 +7,7 @@ from math import cos, inf, pi
 import torch
 from torch import Tensor
 
-from train.recipe import Stage
+from lumirkit.train.recipe import Stage
 
 _DROP = 0.1
 

@@ -6,16 +6,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from registration.ahead import one_ahead
-from train.data import GroupSampler, Subset, TrainingImages
-from train.deadline import Deadline
-from train.model import Model
-from train.processes import Processes
-from train.recipe import Recipe
-from train.reporting import Reporter
-from train.run_folder import RunFolder
-from train.step import Stepper, check_stage
-from train.validation import Validation
+from lumirkit.base.ahead import one_ahead
+from lumirkit.train.data import GroupSampler, Subset, TrainingImages
+from lumirkit.train.deadline import Deadline
+from lumirkit.train.model import Model
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Recipe
+from lumirkit.train.reporting import Reporter
+from lumirkit.train.run_folder import RunFolder
+from lumirkit.train.step import Stepper, check_stage
+from lumirkit.train.validation import Validation
 
 
 def train(

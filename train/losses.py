@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from registration.grid import DisplacementVox, Volume5d
-from registration.jacobian import non_diffeomorphic_volume
-from registration.ncc import local_ncc
-from registration.ssim import local_ssim
-from registration.warp import sample
+from lumirkit.registration.jacobian import non_diffeomorphic_volume
+from lumirkit.registration.ncc import local_ncc
+from lumirkit.registration.ssim import local_ssim
+from lumirkit.registration.tensors import DisplacementVox, Volume5d
+from lumirkit.registration.warp import sample
 
 _INSIDE = 0.999  # a linearly warped mask counts only where all its contributing voxels are inside
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from train.deadline import Deadline
-from train.loop import train
-from train.processes import Processes
-from train.recipe import Recipe
+from lumirkit.train.deadline import Deadline
+from lumirkit.train.loop import train
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Recipe
 
 
 def train_members(

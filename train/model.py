@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from registration.architecture import make_network
-from registration.network import Network
-from registration.volume import VolumeError
-from train.data import TrainingImages
-from train.recipe import Recipe
-from train.transfer import start_from
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.architecture import make_network
+from lumirkit.registration.network import Network
+from lumirkit.train.data import TrainingImages
+from lumirkit.train.recipe import Recipe
+from lumirkit.train.transfer import start_from
 
 _REFERENCE_IMAGES = 100  # more change the mean and the histogram of brains no further
 

@@ -10,12 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from registration.grid import Volume5d
-from registration.network import INTENSITY_MAX, Network, Registration, register
-from train.guidance import Guidance
-from train.hausdorff import hausdorff_loss
-from train.losses import diffusion_loss, displacement_loss, masked_ncc_loss, masked_ssim_loss, ndv_loss, soft_dice_loss
-from train.weighting import LearnedWeights, Losses
+from lumirkit.registration.network import INTENSITY_MAX, Network, Registration, register
+from lumirkit.registration.tensors import Volume5d
+from lumirkit.train.guidance import Guidance
+from lumirkit.train.hausdorff import hausdorff_loss
+from lumirkit.train.loss_settings import LossSettings
+from lumirkit.train.losses import (
+    diffusion_loss,
+    displacement_loss,
+    masked_ncc_loss,
+    masked_ssim_loss,
+    ndv_loss,
+    soft_dice_loss,
+)
+from lumirkit.train.weighting import LearnedWeights
 
 Terms = dict[str, float]
 
@@ -34,7 +42,7 @@ class View:
 class Objective:
     """The terms of a loss with the recipe's weights, and those that training learns, where it does."""
 
-    losses: Losses
+    losses: LossSettings
     learned: LearnedWeights | None = None
 
     def weighted(self, term: str, loss: Tensor) -> Tensor:
@@ -80,7 +88,7 @@ def _loss_of(
 
 
 def _guiding(
-    registration: Registration, fixed: Volume5d, moving: Volume5d, losses: Losses, known: Guidance | None
+    registration: Registration, fixed: Volume5d, moving: Volume5d, losses: LossSettings, known: Guidance | None
 ) -> Iterator[tuple[str, Tensor]]:
     """The terms that say how well images, label maps and fields agree, each 0 at best."""
     forward, inverse = registration.forward_vox, registration.inverse_vox

@@ -21,13 +21,13 @@ from numpy import ndarray
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from scipy.spatial.transform import Rotation
 
-from registration.grid import DisplacementVox, Volume5d
-from registration.network import INTENSITY_MAX
-from registration.thin_plate import thin_plate_displacement
-from registration.warp import sample, sample_nearest
-from train.augment import Appearance, apply_appearance
-from train.settings import Ranges
-from train.synthetic import SyntheticPair
+from lumirkit.registration.network import INTENSITY_MAX
+from lumirkit.registration.tensors import DisplacementVox, Volume5d
+from lumirkit.registration.thin_plate import thin_plate_displacement
+from lumirkit.registration.warp import sample, sample_nearest
+from lumirkit.train.augment import Appearance, apply_appearance
+from lumirkit.train.settings import Ranges
+from lumirkit.train.synthetic import SyntheticPair
 
 CONTROL_POINTS = 8  # of the thin-plate spline, along each axis
 

@@ -17,13 +17,14 @@ from pydantic import (
     model_validator,
 )
 
-from registration.architecture import NetworkConfig
-from registration.convolution import Convolutions
-from train.augment import Augmentation
-from train.deform import Deformation
-from train.settings import Settings
-from train.sources import OneImageSource, Source, SyntheticSource
-from train.weighting import Losses, Uncertainty
+from lumirkit.registration.architecture import NetworkConfig
+from lumirkit.registration.precision import Precision
+from lumirkit.train.augment import Augmentation
+from lumirkit.train.deform import Deformation
+from lumirkit.train.loss_settings import LossSettings
+from lumirkit.train.settings import Settings
+from lumirkit.train.sources import OneImageSource, Source, SyntheticSource
+from lumirkit.train.weighting import Uncertainty
 
 Change = tuple[str, Any]
 """A key of a recipe, such as `stages.0.epochs`, and the value that it is given."""
@@ -58,7 +59,7 @@ class Stage(Settings):
     deformation: Deformation = Deformation()
     """Warps of the real images of pairs and triplets."""
     augmentation: Augmentation = Augmentation()
-    losses: Losses = Losses()
+    losses: LossSettings = LossSettings()
     """Of pairs or triplets of real images."""
     synthetic: SyntheticSource | None = None
     """Generated pairs; steps that no source takes are of real images."""
@@ -99,7 +100,7 @@ class Stage(Settings):
         return self.draws_real or self.one_image is not None
 
     @property
-    def all_losses(self) -> tuple[Losses, ...]:
+    def all_losses(self) -> tuple[LossSettings, ...]:
         """Those of all its steps, whatever their pairs come from."""
         return (*((self.losses,) if self.draws_real else ()), *(source.losses for source in self.sources))
 
@@ -149,7 +150,7 @@ class Recipe(Settings):
     name: str
     seed: int = 0
     network: NetworkConfig
-    convolutions: Convolutions = Convolutions.FLOAT32
+    convolutions: Precision = Precision.FLOAT32
     """bfloat16 is faster; weights, statistics, fields and losses stay in float32."""
     recompute: bool = False
     """Keep only what goes from level to level for the backward pass: a fraction of the memory for more time."""

@@ -10,15 +10,15 @@ from typing import TypeVar
 
 import torch
 
-from registration.memory import peak_bytes_on
-from registration.progress import Progress
-from train.board import Board
-from train.model import Model
-from train.objective import Terms
-from train.processes import Processes
-from train.recipe import Stage
-from train.run_folder import RunFolder
-from train.validation import ValidationResult
+from lumirkit.base.memory import peak_bytes_on
+from lumirkit.base.progress import Progress
+from lumirkit.train.board import Board
+from lumirkit.train.model import Model
+from lumirkit.train.objective import Terms
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Stage
+from lumirkit.train.run_folder import RunFolder
+from lumirkit.train.validation import ValidationResult
 
 Item = TypeVar("Item")
 

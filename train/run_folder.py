@@ -14,12 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from data_manifests.worklist import require_writable
-from registration.atomic import write_atomically, write_bytes_atomically, write_text_atomically
-from registration.weights import WeightsCard, save_weights
-from train.model import Model
-from train.processes import Processes
-from train.recipe import Recipe, RecipeError, recipe_yaml
+from lumirkit.base.files import require_writable, write_atomically, write_bytes_atomically, write_text_atomically
+from lumirkit.registration.weights import WeightsCard, save_weights
+from lumirkit.train.model import Model
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Recipe, RecipeError, recipe_yaml
 
 _LOG, _VALIDATION = "log.jsonl", "validation.jsonl"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from train.group_consistency import CYCLE
-from train.processes import Processes
-from train.recipe import RecipeError, Stage
+from lumirkit.train.group_consistency import CYCLE
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import RecipeError, Stage
 
 
 @dataclass(frozen=True)

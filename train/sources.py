@@ -6,10 +6,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from train.one_image import OneImage
-from train.settings import Settings
-from train.synthetic import Synthetic
-from train.weighting import Losses
+from lumirkit.train.loss_settings import LossSettings
+from lumirkit.train.one_image import OneImage
+from lumirkit.train.settings import Settings
+from lumirkit.train.synthetic import Synthetic
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -19,7 +19,7 @@ class _Source(Settings):
     """Probability that a step takes its pairs from here: 1 - alpha of Roy et al.'s weighted transfer."""
     share_at_end: Share | None = None
     """The share changes evenly to this one over the stage; None for a share that stays."""
-    losses: Losses
+    losses: LossSettings
 
     @model_validator(mode="after")
     def _of_pairs(self) -> Self:
@@ -37,7 +37,7 @@ class SyntheticSource(_Source):
     """Generated pairs instead of real ones, with losses of their own."""
 
     factors: Synthetic = Synthetic()
-    losses: Losses = Losses(ncc_weight=0.0, dice_weight=1.0)
+    losses: LossSettings = LossSettings(ncc_weight=0.0, dice_weight=1.0)
     """Two images of different contrast have no NCC, so it is the label maps that guide."""
 
 
@@ -45,7 +45,7 @@ class OneImageSource(_Source):
     """Pairs of one real image and a changed copy of it, whose true field is known."""
 
     factors: OneImage = OneImage()
-    losses: Losses = Losses()
+    losses: LossSettings = LossSettings()
 
 
 Source = SyntheticSource | OneImageSource

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
-from registration.network import Network
-from train.batch import Batch, Batches
-from train.data import GroupSampler
-from train.learning_rate import LearningRate
-from train.objective import Objective, Terms
-from train.processes import Processes
-from train.recipe import RecipeError, Stage
-from train.sharing import share_of_batch
-from train.stages import pair_step, shared_triplet_step, triplet_step
-from train.weighting import LearnedWeights
+from lumirkit.registration.network import Network
+from lumirkit.train.batch import Batch, Batches
+from lumirkit.train.data import GroupSampler
+from lumirkit.train.gradients import pair_step, shared_triplet_step, triplet_step
+from lumirkit.train.learning_rate import LearningRate
+from lumirkit.train.objective import Objective, Terms
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import RecipeError, Stage
+from lumirkit.train.sharing import share_of_batch
+from lumirkit.train.weighting import LearnedWeights
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 _MOMENTS, _WEIGHTS, _SCHEDULE = "optimizer/", "weights/", "schedule"

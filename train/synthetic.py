@@ -17,13 +17,13 @@ from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from registration.exponential import exponential
-from registration.grid import DisplacementVox, Volume5d
-from registration.network import INTENSITY_MAX
-from registration.smoothing import gaussian_smooth
-from registration.warp import compose, sample, sample_nearest
-from train.draw import Draw
-from train.settings import Ranges
+from lumirkit.registration.exponential import exponential
+from lumirkit.registration.network import INTENSITY_MAX
+from lumirkit.registration.smoothing import gaussian_smooth
+from lumirkit.registration.tensors import DisplacementVox, Volume5d
+from lumirkit.registration.warp import compose, sample, sample_nearest
+from lumirkit.train.draw import Draw
+from lumirkit.train.settings import Ranges
 
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 

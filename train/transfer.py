@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from registration.network import Network
-from registration.weights import WeightsError, load_weights
-from train.recipe import Recipe
+from lumirkit.registration.network import Network
+from lumirkit.registration.weights import WeightsError, load_weights
+from lumirkit.train.recipe import Recipe
 
 _LISTED = 8
 

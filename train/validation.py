@@ -12,23 +12,23 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from data_manifests.dataset import Pair, find_dataset_json, read_dataset, require_files
-from data_manifests.evaluation import find_evaluation_configs, find_evaluation_files
-from eval.cases import Case, EvaluationError, list_cases, require_case_files
-from eval.folding import measure_folding
-from eval.inputs import Inputs
-from eval.inverse_consistency import inverse_consistency_error
-from eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
-from eval.scoring import by_measure, score_case
-from registration.cohort import read_pair
-from registration.grid import refine_displacement
-from registration.network import INTENSITY_MAX, Network, register
-from registration.warp import sample
-from train.losses import masked_ncc_loss
-from train.processes import Processes
-from train.recipe import ValidationPlan
+from lumirkit.data_manifests.dataset import Pair, find_dataset_json, read_dataset, require_files
+from lumirkit.data_manifests.evaluation import find_evaluation_configs, find_evaluation_files
+from lumirkit.eval.cases import Case, EvaluationError, list_cases, require_case_files
+from lumirkit.eval.inputs import Inputs
+from lumirkit.eval.metrics.folding import measure_folding
+from lumirkit.eval.metrics.inverse_consistency import inverse_consistency_error
+from lumirkit.eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
+from lumirkit.eval.scoring import by_measure, score_case
+from lumirkit.registration.cohort import read_pair
+from lumirkit.registration.full_size import register_full_size
+from lumirkit.registration.network import INTENSITY_MAX, Network
+from lumirkit.registration.warp import sample
+from lumirkit.train.losses import masked_ncc_loss
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import ValidationPlan
 
-# Measures of `eval.scoring` that are quick to take, and their names here.
+# Measures of `lumirkit.eval.scoring` that are quick to take, and their names here.
 _OF_LABELS = {"dice": "dice", "tre_of_kept_landmarks_vox": "tre_vox"}
 _NCC_WINDOW_VOX = 11
 
@@ -123,7 +123,8 @@ def _validate(network: Network, pair: ValidationPair, draw: bool) -> tuple[Measu
     device = next(network.parameters()).device
     images = [torch.from_numpy(image.data).to(device)[None, None] for image in (fixed, moving)]
     with torch.no_grad():
-        forward, inverse = register_full_size(network, *images)
+        found = register_full_size(network, *images)
+        forward, inverse = found.forward_vox, found.inverse_vox
         warped = sample(images[1], forward)
         ncc = -masked_ncc_loss(images[0] / INTENSITY_MAX, images[1] / INTENSITY_MAX, forward, _NCC_WINDOW_VOX).item()
     disp_vox, inverse_vox = _as_file(forward), _as_file(inverse)
@@ -140,16 +141,6 @@ def _validate(network: Network, pair: ValidationPair, draw: bool) -> tuple[Measu
         return measures, None
     picture = RegisteredPair(fixed.data, moving.data, warped[0, 0].cpu().numpy(), disp_vox)
     return measures, as_png(as_pixels(registration_figure(picture, f"{pair.split}: {pair.fixed.name}")))
-
-
-def register_full_size(network: Network, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward and inverse field of full-size images (1, 1, X, Y, Z), on their grid, in its voxels."""
-    stride = network.config.resolution_vox
-    found = register(network, network.config.coarsened(fixed), network.config.coarsened(moving))[-1]
-    forward, inverse = (
-        refine_displacement(field, stride, fixed.shape[2:]) for field in (found.forward_vox, found.inverse_vox)
-    )
-    return forward, inverse
 
 
 def _as_file(disp_vox: Float[Tensor, "1 3 x y z"]) -> Float[ndarray, "x y z 3"]:

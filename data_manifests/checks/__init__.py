@@ -1,1 +1,1 @@
-"""The single checks of a dataset folder; `data_manifests.check` runs them all."""
+"""The single checks of a dataset folder; `lumirkit.data_manifests.check` runs them all."""

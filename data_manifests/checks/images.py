@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from data_manifests.checks.findings import Finding, error, listed, warning
-from data_manifests.checks.inspection import Kind, Unreadable, VolumeSummary
-from data_manifests.checks.pairs import image_name
+from lumirkit.data_manifests.checks.findings import Finding, error, listed, warning
+from lumirkit.data_manifests.checks.inspection import Kind, Unreadable, VolumeSummary
+from lumirkit.data_manifests.checks.pairs import image_name
 
 Value = TypeVar("Value")
 

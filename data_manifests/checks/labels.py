@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_manifests.checks.findings import Finding, error, listed, warning
-from data_manifests.checks.inspection import Kind, VolumeSummary
-from data_manifests.evaluation import EvaluationConfig, EvaluationMethod, beside_image
-from data_manifests.structures import structure_name, structures
+from lumirkit.data_manifests.checks.findings import Finding, error, listed, warning
+from lumirkit.data_manifests.checks.inspection import Kind, VolumeSummary
+from lumirkit.data_manifests.evaluation import EvaluationConfig, MetricEntry, beside_image
+from lumirkit.data_manifests.structures import structure_name, structures
 
 Volumes = Mapping[Path, VolumeSummary]
 
@@ -112,7 +112,7 @@ def _landmark_pair(fixed: VolumeSummary, moving: VolumeSummary) -> list[Finding]
     return findings
 
 
-def _on_maps(config: EvaluationConfig) -> list[EvaluationMethod]:
+def _on_maps(config: EvaluationConfig) -> list[MetricEntry]:
     return [method for method in config.evaluation_methods if method.metric != "ndv"]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from data_manifests.checks.findings import Finding, error, listed
-from data_manifests.checks.pairs import image_name
-from data_manifests.dataset import Dataset, ImageName, Pair
-from data_manifests.evaluation import EvaluationConfig
-from data_manifests.facts import TaskFacts
+from lumirkit.data_manifests.checks.findings import Finding, error, listed
+from lumirkit.data_manifests.checks.pairs import image_name
+from lumirkit.data_manifests.dataset import Dataset, ImageName, Pair
+from lumirkit.data_manifests.evaluation import EvaluationConfig
+from lumirkit.data_manifests.facts import TaskFacts
 
 _SHOWN = 8
 _REMEDY = "Use the organisers' file, or check without --task."

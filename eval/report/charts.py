@@ -9,24 +9,24 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_manifests.evaluation import Split
-from data_manifests.structures import structure_name
-from eval.columns import COLUMNS, Column
-from eval.leaderboard import LeaderboardResult
-from eval.methods import Method
-from eval.paper_table import Cell
-from eval.report.page import INK, METHOD_COLORS, as_svg, style
-from eval.statistics import interval_of_mean
+from lumirkit.data_manifests.evaluation import Split
+from lumirkit.data_manifests.structures import structure_name
+from lumirkit.eval.leaderboard import LeaderboardResult
+from lumirkit.eval.report.page import INK, METHOD_COLORS, as_svg, style
+from lumirkit.eval.statistics.tests import interval_of_mean
+from lumirkit.eval.tables.columns import COLUMNS, Column
+from lumirkit.eval.tables.paper import Cell
+from lumirkit.eval.tables.rows import ScoredRow
 
 _INCHES_PER_STRUCTURE = 0.15
 
 
-def distribution_charts(methods: Sequence[Method]) -> list[Markup]:
+def distribution_charts(methods: Sequence[ScoredRow]) -> list[Markup]:
     """One chart a metric and split: a dot a case, a line a method with its mean and 95 % interval."""
     return [_distribution(column, methods) for column in COLUMNS if any(column.values(m).size for m in methods)]
 
 
-def _distribution(column: Column, methods: Sequence[Method]) -> Markup:
+def _distribution(column: Column, methods: Sequence[ScoredRow]) -> Markup:
     with style():
         figure = Figure(figsize=(4.2, 0.7 + 0.42 * len(methods)), layout="constrained")
         axes = figure.subplots()
@@ -51,7 +51,7 @@ def _distribution(column: Column, methods: Sequence[Method]) -> Markup:
         return as_svg(figure, f"{column.heading} of every case; means: {means}")
 
 
-def _mean(column: Column, method: Method) -> float:
+def _mean(column: Column, method: ScoredRow) -> float:
     cell = Cell.of(column, method)
     return cell.mean if cell is not None else float("nan")
 

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from registration.atomic import write_text_atomically
+from lumirkit.base.files import write_text_atomically
 
 # Matplotlib draws ink in this colour, which nothing else has; the page then replaces it by its own text colour.
 INK = "#010203"
@@ -67,7 +67,7 @@ def write_page(path: Path, template: str, **content: Any) -> None:
 @cache
 def _templates() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("eval"),
+        loader=jinja2.PackageLoader("lumirkit.eval.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data_manifests.evaluation import Split
-from eval.cases import Case, EvaluationError
-from eval.columns import COLUMNS
-from eval.inputs import Inputs
-from eval.leaderboard import LeaderboardResult
-from eval.pictures import PANELS, RegisteredPair, as_webp, plane_stack
-from eval.report.page import as_data_uri
-from eval.scoring import by_measure
-from eval.warping import warp_labels
-from registration.cohort import read_pair
-from registration.warp import sample
+from lumirkit.data_manifests.evaluation import Split
+from lumirkit.eval.cases import Case, EvaluationError
+from lumirkit.eval.inputs import Inputs
+from lumirkit.eval.leaderboard import LeaderboardResult
+from lumirkit.eval.metrics.warping import warp_labels
+from lumirkit.eval.pictures import PANELS, RegisteredPair, as_webp, plane_stack
+from lumirkit.eval.report.page import as_data_uri
+from lumirkit.eval.scoring import by_measure
+from lumirkit.eval.tables.columns import COLUMNS
+from lumirkit.registration.cohort import read_pair
+from lumirkit.registration.warp import sample
 
 OF_THE_PAIR = ("fixed", "moving")
 OF_A_METHOD = tuple(name for name in PANELS if name not in OF_THE_PAIR)

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.cases import EvaluationError
-from eval.leaderboard import LeaderboardResult
-from eval.methods import Method, MethodCard
-from eval.paper_table import PaperTable, print_cell
-from eval.report.charts import distribution_charts, structure_charts
-from eval.report.page import write_page
-from eval.report.pairs import named, show_pair, worst_first
-from eval.statistics import compare_pairs, consecutive
-from registration.progress import Progress
+from lumirkit.base.progress import Progress
+from lumirkit.eval.cases import EvaluationError
+from lumirkit.eval.leaderboard import LeaderboardResult
+from lumirkit.eval.report.charts import distribution_charts, structure_charts
+from lumirkit.eval.report.page import write_page
+from lumirkit.eval.report.pairs import named, show_pair, worst_first
+from lumirkit.eval.statistics.tests import compare_pairs, consecutive
+from lumirkit.eval.tables.paper import PaperTable, print_cell
+from lumirkit.eval.tables.rows import RowCard, ScoredRow
 
 CAPTIONS = {
     "fixed": "fixed",
@@ -31,7 +31,7 @@ CAPTIONS = {
 def write_report(
     path: Path,
     results: Mapping[str, LeaderboardResult],
-    cards: Mapping[str, MethodCard],
+    cards: Mapping[str, RowCard],
     pairs_per_split: int,
     pairs: Sequence[str] = (),
 ) -> None:
@@ -51,7 +51,7 @@ def write_report(
         if result.failures:
             reasons = "\n  ".join(f"{case}: {reason}" for case, reason in result.failures.items())
             raise EvaluationError(f"{name}: cases could not be scored, so there is no report:\n  {reasons}")
-    methods = [Method.of_result(cards[name], result) for name, result in results.items()]
+    methods = [ScoredRow.of_result(cards[name], result) for name, result in results.items()]
     table = PaperTable.of(methods)
     first = next(iter(results.values()))
     chosen = named(first, pairs)
@@ -76,7 +76,7 @@ def write_report(
     )
 
 
-def _comparisons(methods: list[Method], table: PaperTable) -> list[dict[str, Any]]:
+def _comparisons(methods: list[ScoredRow], table: PaperTable) -> list[dict[str, Any]]:
     """Each row against the one before it, column by column, in the columns' digits."""
     pairs = consecutive(methods)
     if not pairs:

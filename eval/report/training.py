@@ -12,8 +12,8 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from eval.cases import EvaluationError
-from eval.report.page import INK, METHOD_COLORS, as_data_uri, as_svg, style, write_page
+from lumirkit.eval.cases import EvaluationError
+from lumirkit.eval.report.page import INK, METHOD_COLORS, as_data_uri, as_svg, style, write_page
 
 _POINTS = 400  # of a curve; more would not be seen
 _OF_THE_MACHINE = {

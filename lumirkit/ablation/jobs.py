@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_manifests.dataset import find_dataset_json
-from data_manifests.worklist import RequestError
-from eval.baselines import BASELINES, run_baseline
-from eval.columns import ColumnSet
-from eval.leaderboard import ScoringOptions, evaluate
-from eval.methods import CARD_NAME, MethodCard, read_card
-from registration.atomic import write_text_atomically
-from registration.weights import load_weights
-from submission.device import Place
-from submission.predict import predict_dataset
-from train.ablation import Ablation, PlannedRow, Run
-from train.deadline import Deadline
-from train.loop import train
-from train.processes import Processes
-from train.run_folder import RunFolder
+from lumirkit.ablation.plan import Ablation, PlannedRow, Run
+from lumirkit.base.errors import RequestError
+from lumirkit.base.files import write_text_atomically
+from lumirkit.data_manifests.dataset import find_dataset_json
+from lumirkit.eval.baselines import BASELINES, run_baseline
+from lumirkit.eval.leaderboard import ScoringOptions, evaluate
+from lumirkit.eval.tables.columns import ColumnSet
+from lumirkit.eval.tables.rows import CARD_NAME, RowCard, read_card
+from lumirkit.registration.place import Place
+from lumirkit.registration.weights import load_weights
+from lumirkit.submission.predict import predict_dataset
+from lumirkit.train.deadline import Deadline
+from lumirkit.train.loop import train
+from lumirkit.train.processes import Processes
+from lumirkit.train.run_folder import RunFolder
 
 REFERENCE_NAMES = {"zero": "zero field", "syn": "SyN", "convexadam": "ConvexAdam"}
 
@@ -134,10 +134,10 @@ class ScoreRow(Job):
             raise JobError("; ".join(f"{pair.case_name}: {pair.reason}" for pair in status.failures))
         _score(at.data, folder, self._card(at.out), self.columns)
 
-    def _card(self, out: Path) -> MethodCard:
+    def _card(self, out: Path) -> RowCard:
         made_by = {f"runs/{run.folder}": _hash(self._weights(run, out)) for run in self.row.runs}
         made_by |= _scored_by(self.columns)
-        return MethodCard(name=self.row.name, ingredients=self.row.ingredients, made_by=made_by)
+        return RowCard(name=self.row.name, ingredients=self.row.ingredients, made_by=made_by)
 
     @staticmethod
     def _weights(run: Run, out: Path) -> Path:
@@ -173,11 +173,11 @@ class ScoreReference(Job):
             raise JobError("; ".join(f"{failure.case_name}: {failure.reason}" for failure in failures))
         _score(at.data, folder, self._card(), self.columns)
 
-    def _card(self) -> MethodCard:
+    def _card(self) -> RowCard:
         method = BASELINES[self.baseline]()
         made_by: dict[str, Any] = {"baseline": self.baseline, "version": method.package_version()}
         made_by |= _scored_by(self.columns)
-        return MethodCard(name=REFERENCE_NAMES[self.baseline], is_reference=True, made_by=made_by)
+        return RowCard(name=REFERENCE_NAMES[self.baseline], is_reference=True, made_by=made_by)
 
 
 def list_jobs(ablation: Ablation, references: Sequence[str]) -> list[Job]:
@@ -209,7 +209,7 @@ def _scored_by(columns: ColumnSet) -> dict[str, Any]:
     return {} if columns is ColumnSet.LEADERBOARD else {"columns": str(columns)}
 
 
-def _score(data: Path, folder: Path, card: MethodCard, columns: ColumnSet) -> None:
+def _score(data: Path, folder: Path, card: RowCard, columns: ColumnSet) -> None:
     """Score the fields of a row; its card is written last, and says that all is there."""
     options = ScoringOptions(cache=folder / "metrics.cases", designs=columns is ColumnSet.DESIGNS)
     result = evaluate(data, folder / "fields", description=f"scoring {card.name}", options=options)
@@ -219,7 +219,7 @@ def _score(data: Path, folder: Path, card: MethodCard, columns: ColumnSet) -> No
     write_text_atomically(folder / CARD_NAME, json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
 
 
-def _scored_card(folder: Path) -> MethodCard | None:
+def _scored_card(folder: Path) -> RowCard | None:
     return read_card(folder) if (folder / "metrics.json").exists() else None
 
 

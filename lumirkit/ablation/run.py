@@ -8,18 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_manifests.dataset import find_dataset_json, read_dataset
-from data_manifests.evaluation import find_evaluation_configs
-from data_manifests.worklist import require_writable
-from eval.columns import ColumnSet
-from eval.methods import CARD_NAME, read_methods
-from eval.paper_table import PaperTable
 from lumirkit.ablation.jobs import Job, list_jobs
+from lumirkit.ablation.plan import Ablation
 from lumirkit.ablation.work import work_side_by_side
-from lumirkit.statistics import statistics_of
-from registration.atomic import write_text_atomically
-from submission.device import Place
-from train.ablation import Ablation
+from lumirkit.base.files import require_writable, write_text_atomically
+from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
+from lumirkit.data_manifests.evaluation import find_evaluation_configs
+from lumirkit.eval.statistics.tables import statistics_of
+from lumirkit.eval.tables.columns import ColumnSet
+from lumirkit.eval.tables.paper import PaperTable
+from lumirkit.eval.tables.rows import CARD_NAME, read_rows
+from lumirkit.registration.place import Place
 
 FORMS = ("md", "tex", "csv")
 
@@ -81,7 +80,7 @@ def _write_tables(out: Path, jobs: Sequence[Job], columns: ColumnSet) -> None:
     scored = [out / job.name for job in jobs if (out / job.name / CARD_NAME).exists() and job.is_done(out)]
     if not scored:
         return
-    methods = read_methods([folder / "metrics.json" for folder in scored])
+    methods = read_rows([folder / "metrics.json" for folder in scored])
     table = PaperTable.of(methods, columns_of=columns)
     for form in FORMS:
         table.write(out / f"table.{form}")

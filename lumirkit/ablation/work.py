@@ -15,14 +15,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from torch.multiprocessing.spawn import spawn
 
-from eval.cases import EvaluationError
 from lumirkit.ablation.jobs import Job, JobError, Workplace
-from registration.atomic import write_text_atomically
-from registration.volume import VolumeError
-from registration.weights import WeightsError
-from submission.device import Place
-from train.deadline import Deadline
-from train.step import TrainingError
+from lumirkit.base.errors import VolumeError
+from lumirkit.base.files import write_text_atomically
+from lumirkit.eval.cases import EvaluationError
+from lumirkit.registration.place import Place
+from lumirkit.registration.weights import WeightsError
+from lumirkit.train.deadline import Deadline
+from lumirkit.train.step import TrainingError
 
 _CLAIMS, _FAILURES = ".claims", "failures"
 _SECONDS_BETWEEN_LOOKS = 1.0

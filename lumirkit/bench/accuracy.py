@@ -12,16 +12,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from data_manifests.worklist import require_writable
-from registration.atomic import write_text_atomically
-from registration.convolution import Convolutions
-from registration.ensemble import Ensemble
-from registration.grid import DisplacementVox, Volume5d
-from registration.kernels.dispatch import plain_torch
-from registration.network import Registration, register
-from registration.volume import read_image, require_same_shape
-from registration.warp import compose
-from registration.weights import load_ensemble
+from lumirkit.base.files import require_writable, write_text_atomically
+from lumirkit.registration.ensemble import Ensemble
+from lumirkit.registration.kernels.dispatch import plain_torch
+from lumirkit.registration.network import Registration, register
+from lumirkit.registration.precision import Precision
+from lumirkit.registration.tensors import DisplacementVox, Volume5d
+from lumirkit.registration.volume import read_image, require_same_shape
+from lumirkit.registration.warp import compose
+from lumirkit.registration.weights import load_ensemble
 
 _HEADINGS = ("", "max", "mean", "swap, max", "inverse, mean", "inverse, max")
 
@@ -54,7 +53,7 @@ def measure_accuracy(weights: Sequence[Path], fixed: Path, moving: Path, out: Pa
     exact = _register(network, [image.double() for image in images], plain=True, double=True)
     network.float()
     rows = [_compare("plain torch, float32", exact, network, images, plain=True)]
-    for convolutions in Convolutions:
+    for convolutions in Precision:
         for member in network.members:
             member.convolutions = convolutions
         rows.append(_compare(f"kernels, {convolutions}", exact, network, images, plain=False))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import lumirkit
-from data_manifests.worklist import RequestError
+from lumirkit.base.errors import RequestError
 from lumirkit.bench.floor import Floor, measure_floor
 from lumirkit.bench.measure import measure
 from lumirkit.bench.reference import require_reference

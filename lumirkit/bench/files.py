@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lumirkit.base.files import write_atomically
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.scoring_pair import smooth_noise
 from lumirkit.bench.work import Kind, Shape, Work
-from registration.atomic import write_atomically
-from registration.volume import read_image, write_displacement, write_volume
+from lumirkit.registration.volume import read_image, write_displacement, write_volume
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from lumirkit.bench.work import Shape
-from registration.volume import Volume
+from lumirkit.registration.volume import Volume
 
 _BLOB_VOX = 6  # distance of the random values between which the intensities are interpolated
 

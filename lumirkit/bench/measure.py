@@ -22,7 +22,7 @@ from lumirkit.bench.networks import TrainingStep, registration_call, training_st
 from lumirkit.bench.reference import reference_call, reference_step
 from lumirkit.bench.sources import source_call
 from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, Kind, Measurement, Spread, Work
-from registration.kernels.dispatch import plain_torch
+from lumirkit.registration.kernels.dispatch import plain_torch
 
 
 @dataclass

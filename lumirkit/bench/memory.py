@@ -8,7 +8,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from registration.memory import peak_bytes_on, resident_memory_bytes
+from lumirkit.base.memory import peak_bytes_on, resident_memory_bytes
 
 
 class MemoryMeter:

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.work import Kind, Work
-from registration.architecture import make_network
-from registration.ensemble import make_ensemble
-from registration.network import Network
-from submission.predictor import register_pair
-from train.objective import Objective, pairwise_loss
-from train.stages import triplet_step, views_of
-from train.weighting import Losses
+from lumirkit.registration.architecture import make_network
+from lumirkit.registration.ensemble import make_ensemble
+from lumirkit.registration.network import Network
+from lumirkit.registration.predictor import register_pair
+from lumirkit.train.gradients import triplet_step, views_of
+from lumirkit.train.loss_settings import LossSettings
+from lumirkit.train.objective import Objective, pairwise_loss
 
 # The public code's fine-tuning without group consistency: the final registration alone, so that both do the same.
-STEP_LOSSES = Objective(Losses(ncc_window_vox=11, diffusion_weight=1.0, ndv_weight=1e-5, intermediate_weight=0.0))
+STEP_LOSSES = Objective(LossSettings(ncc_window_vox=11, diffusion_weight=1.0, ndv_weight=1e-5, intermediate_weight=0.0))
 _LEARNING_RATE = 1e-4
 _CYCLE_WEIGHT = 40.0
 

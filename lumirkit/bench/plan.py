@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import train
-from data_manifests.worklist import RequestError
+from lumirkit import train
+from lumirkit.base.errors import RequestError
 from lumirkit.bench.report import Row
 from lumirkit.bench.work import NETWORK_KINDS, Kind, Shape, Work
-from registration.architecture import NetworkConfig
-from registration.convolution import Convolutions
-from train.recipe import load_recipe
+from lumirkit.registration.architecture import NetworkConfig
+from lumirkit.registration.precision import Precision
+from lumirkit.train.recipe import load_recipe
 
 _SMALLEST_AXIS = 8
 _RECIPES = Path(train.__file__).parent / "recipes"
@@ -25,7 +25,7 @@ class Options:
     device: str = "cpu"
     network: str = "lumir25"
     """Name of a shipped recipe, or path of one; its `network` is measured."""
-    convolutions: Sequence[Convolutions] = (Convolutions.FLOAT32,)
+    convolutions: Sequence[Precision] = (Precision.FLOAT32,)
     members: int = 5
     repeats: int = 5
     plain: bool = False

@@ -20,11 +20,11 @@ from jaxtyping import Float32
 from numpy import ndarray
 from torch import Tensor
 
-from data_manifests.worklist import RequestError
+from lumirkit.base.errors import RequestError
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.networks import TrainingStep
 from lumirkit.bench.work import Shape, Work
-from registration.network import INTENSITY_MAX
+from lumirkit.registration.network import INTENSITY_MAX
 
 _CONFIG = Path("src/scripts/configs/sitreg/lumir/cc_grad_1.0_very_deep_heavy_group_consistency_ndv.json")
 

@@ -12,11 +12,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from lumirkit.base.files import write_text_atomically
 from lumirkit.bench.floor import Floor
 from lumirkit.bench.machine import Machine
 from lumirkit.bench.scoring import ScoringBench
 from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, Kind, Measurement, Spread, Work
-from registration.atomic import write_text_atomically
 
 _NONE = "-"
 _NOTES = (

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from data_manifests.worklist import RequestError
+from lumirkit.base.errors import RequestError
+from lumirkit.base.progress import Progress
 from lumirkit.bench.child import check_reference_in_child, floor_in_child, measure_in_child
 from lumirkit.bench.floor import Floor
 from lumirkit.bench.machine import describe_machine
@@ -16,7 +17,6 @@ from lumirkit.bench.plan import Options, load_network, plan_rows
 from lumirkit.bench.report import Report, Row
 from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
 from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, BenchError, Kind, Shape
-from registration.progress import Progress
 
 STEP_SIZE: Shape = (80, 112, 96)
 

@@ -16,21 +16,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_manifests.evaluation import find_evaluation_configs
-from eval.cache import result_key
-from eval.cases import Case, list_cases
-from eval.folding import measure_folding
-from eval.inputs import Inputs
-from eval.landmarks import landmark_errors
-from eval.overlap import confusion_matrix, dice_per_label, index_map, label_index
-from eval.scoring import score_case
-from eval.surface import find_surfaces, surface_scores_per_label
-from eval.warping import warp_labels
+from lumirkit.base.files import write_text_atomically
+from lumirkit.base.memory import peak_memory_bytes
+from lumirkit.base.progress import Progress
 from lumirkit.bench.machine import machine_name
 from lumirkit.bench.scoring_pair import make_pair
-from registration.atomic import write_text_atomically
-from registration.memory import peak_memory_bytes
-from registration.progress import Progress
+from lumirkit.data_manifests.evaluation import find_evaluation_configs
+from lumirkit.eval.cache import result_key
+from lumirkit.eval.cases import Case, list_cases
+from lumirkit.eval.inputs import Inputs
+from lumirkit.eval.metrics.folding import measure_folding
+from lumirkit.eval.metrics.landmarks import landmark_errors
+from lumirkit.eval.metrics.overlap import confusion_matrix, dice_per_label, index_map, label_index
+from lumirkit.eval.metrics.surface import find_surfaces, surface_scores_per_label
+from lumirkit.eval.metrics.warping import warp_labels
+from lumirkit.eval.scoring import score_case
 
 FULL_SIZE = (160, 224, 192)
 

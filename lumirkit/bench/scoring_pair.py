@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
-from data_manifests.structures import structures
-from registration.atomic import write_text_atomically
-from registration.volume import write_displacement, write_volume
+from lumirkit.base.files import write_text_atomically
+from lumirkit.data_manifests.structures import structures
+from lumirkit.registration.volume import write_displacement, write_volume
 
 _LANDMARKS = 16
 

@@ -9,9 +9,9 @@ import torch
 from lumirkit.bench.floor import synchronize
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.work import Kind, Work
-from registration.grid import coarse_shape
-from train.one_image import OneImage, pair_from_image
-from train.synthetic import Shapes, Synthetic, SyntheticPair, generate_pair
+from lumirkit.registration.resolution import coarse_shape
+from lumirkit.train.one_image import OneImage, pair_from_image
+from lumirkit.train.synthetic import Shapes, Synthetic, SyntheticPair, generate_pair
 
 _SHAPES = {Kind.NOISE_PAIR: Shapes.NOISE, Kind.PRIMITIVES_PAIR: Shapes.PRIMITIVES}
 

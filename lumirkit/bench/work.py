@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from registration.architecture import NetworkConfig
-from registration.convolution import Convolutions
+from lumirkit.registration.architecture import NetworkConfig
+from lumirkit.registration.precision import Precision
 
 Shape = tuple[int, int, int]
 
@@ -49,7 +49,7 @@ class Work(BaseModel):
     shape: Shape
     """(X, Y, Z) of the images."""
     network: NetworkConfig
-    convolutions: Convolutions = Convolutions.FLOAT32
+    convolutions: Precision = Precision.FLOAT32
     members: PositiveInt = 1
     """Models of the ensemble."""
     repeats: PositiveInt = 5

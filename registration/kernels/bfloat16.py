@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from registration.compiled import compiled_point
+from lumirkit.base.compiled import compiled_point
 
 
 @compiled_point

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registration.kernels import inversion, sampling
-from registration.kernels.interpolation import ticks_for
+from lumirkit.registration.kernels import inversion, sampling
+from lumirkit.registration.kernels.interpolation import ticks_for
 
 Array = np.ndarray[Any, Any]
 

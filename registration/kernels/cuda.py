@@ -18,10 +18,10 @@ from numba import cuda, types
 from numba.extending import overload
 from torch import Tensor
 
-from registration.compiled import compiled_point
-from registration.kernels.interpolation import axis_slopes, axis_weights, floored
-from registration.kernels.inversion import cross, dot, value_and_matrix
-from registration.kernels.sampling import corner_steps
+from lumirkit.base.compiled import compiled_point
+from lumirkit.registration.kernels.interpolation import axis_slopes, axis_weights, floored
+from lumirkit.registration.kernels.inversion import cross, dot, value_and_matrix
+from lumirkit.registration.kernels.sampling import corner_steps
 
 Array = np.ndarray[Any, Any]
 Real = Any

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from registration.kernels import cpu
+from lumirkit.registration.kernels import cpu
 
 _DTYPES = (torch.float32, torch.float64)
 _enabled = True
@@ -54,7 +54,9 @@ def geometry_serves(*tensors: Tensor) -> bool:
         return True
     if not _enabled or not _all_of_one_dtype_on("cuda", tensors) or len({tensor.device for tensor in tensors}) > 1:
         return False
-    from registration.kernels.trust import trusted  # it needs the plain versions, whose modules import this one
+    from lumirkit.registration.kernels.trust import (
+        trusted,  # it needs the plain versions, whose modules import this one
+    )
 
     return trusted(tensors[0].device, tensors[0].dtype)
 
@@ -63,7 +65,7 @@ def geometry_of(tensor: Tensor) -> Geometry:
     """The geometry kernels for a tensor that `geometry_serves`."""
     if tensor.device.type == "cpu":
         return cpu
-    from registration.kernels import cuda  # numba.cuda may be missing, and only a GPU needs it
+    from lumirkit.registration.kernels import cuda  # numba.cuda may be missing, and only a GPU needs it
 
     return cuda
 

@@ -11,9 +11,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from registration.compiled import compiled_loops, compiled_point
-from registration.kernels.bfloat16 import load, store
-from registration.kernels.sampling import corner_steps, row_slopes, row_weights
+from lumirkit.base.compiled import compiled_loops, compiled_point
+from lumirkit.registration.kernels.bfloat16 import load, store
+from lumirkit.registration.kernels.sampling import corner_steps, row_slopes, row_weights
 
 Array = np.ndarray[Any, Any]
 Real = Any

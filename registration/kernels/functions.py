@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from registration.kernels import features, group_norm, sampling, taps
-from registration.kernels.cpu import as_array, slabs
-from registration.kernels.dispatch import geometry_of
-from registration.kernels.interpolation import ticks_for
+from lumirkit.registration.kernels import features, group_norm, sampling, taps
+from lumirkit.registration.kernels.cpu import as_array, slabs
+from lumirkit.registration.kernels.dispatch import geometry_of
+from lumirkit.registration.kernels.interpolation import ticks_for
 
 Array = np.ndarray[Any, Any]
 Taps = tuple[Array, Array]

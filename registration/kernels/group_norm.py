@@ -12,8 +12,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from registration.compiled import compiled_loops, compiled_point
-from registration.kernels.bfloat16 import load, store
+from lumirkit.base.compiled import compiled_loops, compiled_point
+from lumirkit.registration.kernels.bfloat16 import load, store
 
 Array = np.ndarray[Any, Any]
 

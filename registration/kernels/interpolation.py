@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from registration.compiled import compiled_point
+from lumirkit.base.compiled import compiled_point
 
 Real = Any
 Array = np.ndarray[Any, Any]

@@ -7,9 +7,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from registration.compiled import compiled_loops, compiled_point
-from registration.kernels.interpolation import axis_weights
-from registration.kernels.sampling import corner_steps
+from lumirkit.base.compiled import compiled_loops, compiled_point
+from lumirkit.registration.kernels.interpolation import axis_weights
+from lumirkit.registration.kernels.sampling import corner_steps
 
 Array = np.ndarray[Any, Any]
 Real = Any

@@ -16,8 +16,8 @@ from numpy import ndarray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from registration.compiled import compiled, compiled_loops, compiled_point
-from registration.grid import DisplacementVox
+from lumirkit.base.compiled import compiled, compiled_loops, compiled_point
+from lumirkit.registration.tensors import DisplacementVox
 
 _SLAB = 4  # planes whose folded voxels are differentiated one after the other; at least 2, see _differentiate
 
@@ -37,7 +37,7 @@ def fused_negative_volume(
 
     Args:
         disp_vox: displacement in voxels, float32 or float64, on the CPU, at least 3 voxels an axis; any strides.
-        tetrahedra: `registration.jacobian.TETRAHEDRA`, whose determinants `_negative_row` writes out.
+        tetrahedra: `lumirkit.registration.jacobian.TETRAHEDRA`, whose determinants `_negative_row` writes out.
         divisor: what a sum is divided by.
     """
     return _NegativeVolume.apply(disp_vox, tetrahedra, divisor)  # type: ignore[no-untyped-call]

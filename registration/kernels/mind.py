@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
-from registration.compiled import compiled_loops, compiled_point
+from lumirkit.base.compiled import compiled_loops, compiled_point
 
 _CHANNELS = 6  # the neighbours at x - 1, x + 1, y - 1, y + 1, z - 1, z + 1
 
@@ -22,7 +22,7 @@ Rows = Float[ndarray, "6 z"]
 def fused_mind(
     image: Float[Tensor, "batch 1 x y z"], weights: Float64[Tensor, 3], variance_floor: float
 ) -> Float[Tensor, "batch 6 x y z"]:
-    """exp(-D / V) as `registration.mind.mind` defines it, in the memory format channels_last_3d; not differentiable.
+    """exp(-D / V) as `registration.mind` defines it, in the memory format channels_last_3d; not differentiable.
 
     Args:
         image: float32 or float64, on the CPU; any strides.

@@ -18,8 +18,8 @@ from numpy import ndarray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from registration.compiled import compiled_loops, compiled_point
-from registration.grid import Volume5d
+from lumirkit.base.compiled import compiled_loops, compiled_point
+from lumirkit.registration.tensors import Volume5d
 
 _SLABS = 16  # per volume, whatever the number of threads: the results are then the same to the last bit
 _MOMENTS = 5  # sums of a, b, aa, bb, ab

@@ -11,8 +11,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from registration.compiled import compiled_loops, compiled_point
-from registration.kernels.interpolation import axis_slopes, axis_weights, clamped
+from lumirkit.base.compiled import compiled_loops, compiled_point
+from lumirkit.registration.kernels.interpolation import axis_slopes, axis_weights, clamped
 
 Array = np.ndarray[Any, Any]
 

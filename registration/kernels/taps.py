@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from registration.compiled import compiled_loops
+from lumirkit.base.compiled import compiled_loops
 
 Array = np.ndarray[Any, Any]
 _PART = 4096  # numbers summed at a time: they stay in the first-level cache

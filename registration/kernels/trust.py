@@ -9,10 +9,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from registration.inverse import invert, inverted_by_kernels
-from registration.kernels.dispatch import plain_torch
-from registration.kernels.functions import Sample
-from registration.warp import compose, sample
+from lumirkit.registration.inverse import invert, inverted_by_kernels
+from lumirkit.registration.kernels.dispatch import plain_torch
+from lumirkit.registration.kernels.functions import Sample
+from lumirkit.registration.warp import compose, sample
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 _SHAPE = (4, 5, 6)
@@ -43,7 +43,7 @@ def trusted(device: torch.device, dtype: torch.dtype) -> bool:
 
 def _failure(device: torch.device, dtype: torch.dtype) -> str | None:
     try:
-        from registration.kernels import cuda
+        from lumirkit.registration.kernels import cuda
     except ImportError as error:
         return f"the CUDA kernels cannot be loaded ({error})"
     if not cuda.available():

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data_manifests.check import check_dataset
-from data_manifests.dataset import ManifestError
+from lumirkit.data_manifests.check import check_dataset
+from lumirkit.data_manifests.dataset import ManifestError
 
 DATASET = "LUMIR25_dataset.json"
 SEGMENTATION = "LUMIR25_VAL_LUMIR24_Segmentation_evaluation_config.json"

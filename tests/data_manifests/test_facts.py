@@ -3,9 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from data_manifests.dataset import ManifestError
-from data_manifests.evaluation import Split
-from data_manifests.facts import TASKS, TaskFacts, load_facts
+from lumirkit.data_manifests.dataset import ManifestError
+from lumirkit.data_manifests.evaluation import Split
+from lumirkit.data_manifests.facts import TASKS, TaskFacts, load_facts
 
 
 @pytest.mark.parametrize("task", TASKS)

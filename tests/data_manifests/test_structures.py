@@ -2,8 +2,8 @@
 
 import pytest
 
-from data_manifests.structures import structure_name, structures
-from lumirkit.phantom import STRUCTURES
+from lumirkit.data_manifests.structures import structure_name, structures
+from lumirkit.phantoms.brains import STRUCTURES
 
 
 def test_the_table_holds_the_133_scored_ids():

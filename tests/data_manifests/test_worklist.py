@@ -2,8 +2,9 @@
 
 import pytest
 
-from data_manifests.dataset import ManifestError, find_dataset_json
-from data_manifests.worklist import PairFiles, RequestError, Shard, validation_files
+from lumirkit.base.errors import RequestError
+from lumirkit.data_manifests.dataset import ManifestError, find_dataset_json
+from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 
 
 def test_each_pair_comes_with_its_files_and_the_promised_shape(phantom_root, tmp_path):

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from eval.cases import EvaluationError
-from eval.leaderboard import evaluate
+from lumirkit.eval.cases import EvaluationError
+from lumirkit.eval.leaderboard import evaluate
 
 IN_DOMAIN = "3455_0000<--3454_0000"
 IN_DOMAIN_FIELD = "disp_3455_3454.nii.gz"
@@ -32,7 +32,7 @@ def failure_of(ground_truth, fields, **options):
 
 
 def test_all_missing_files_are_listed_before_scoring(ground_truth, fields, monkeypatch):
-    monkeypatch.setattr("eval.leaderboard.score_case", lambda inputs: pytest.fail("scored before the checks"))
+    monkeypatch.setattr("lumirkit.eval.leaderboard.score_case", lambda inputs: pytest.fail("scored before the checks"))
     (fields / "disp_3485_3484.nii.gz").unlink()
     (fields / IN_DOMAIN_FIELD).unlink()
     (ground_truth / "labelsVal" / "LUMIRMRI_4033_0001.nii.gz").unlink()

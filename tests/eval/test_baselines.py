@@ -12,13 +12,13 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, shift
 
-from data_manifests.dataset import find_dataset_json, read_dataset
-from data_manifests.worklist import Shard
-from eval import baselines
-from eval.baselines import ConvexAdam, SyN, displacement_from_ants, record_path, run_baseline, to_ants
-from lumirkit.command import main
-from registration.volume import Volume, read_displacement, write_volume
-from registration.warp import sample
+from lumirkit.commands.main import main
+from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
+from lumirkit.data_manifests.worklist import Shard
+from lumirkit.eval import baselines
+from lumirkit.eval.baselines import ConvexAdam, SyN, displacement_from_ants, record_path, run_baseline, to_ants
+from lumirkit.registration.volume import Volume, read_displacement, write_volume
+from lumirkit.registration.warp import sample
 
 REASON = "needs the extra: pip install '.[baselines]'"
 SHAPE = (40, 34, 28)

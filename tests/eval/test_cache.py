@@ -4,9 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-import eval.leaderboard
-from eval.cases import MaskRule
-from eval.leaderboard import ScoringOptions, evaluate
+import lumirkit.eval.leaderboard
+from lumirkit.eval.cases import MaskRule
+from lumirkit.eval.leaderboard import ScoringOptions, evaluate
 
 CASES = 4
 
@@ -15,13 +15,13 @@ CASES = 4
 def scored(monkeypatch):
     """The names of the cases that are scored, as they are."""
     names = []
-    score_case = eval.leaderboard.score_case
+    score_case = lumirkit.eval.leaderboard.score_case
 
     def noting(inputs):
         names.append(inputs.case.name)
         return score_case(inputs)
 
-    monkeypatch.setattr("eval.leaderboard.score_case", noting)
+    monkeypatch.setattr("lumirkit.eval.leaderboard.score_case", noting)
     return names
 
 
@@ -66,17 +66,17 @@ def test_another_rule_is_scored_again(ground_truth, fields, tmp_path, scored):
 
 
 def test_interrupted_scoring_continues(ground_truth, fields, tmp_path, monkeypatch, scored):
-    noting = eval.leaderboard.score_case
+    noting = lumirkit.eval.leaderboard.score_case
 
     def interrupted(inputs):
         if len(scored) == 2:
             raise KeyboardInterrupt
         return noting(inputs)
 
-    monkeypatch.setattr("eval.leaderboard.score_case", interrupted)
+    monkeypatch.setattr("lumirkit.eval.leaderboard.score_case", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cached(ground_truth, fields, tmp_path / "kept")
-    monkeypatch.setattr("eval.leaderboard.score_case", noting)
+    monkeypatch.setattr("lumirkit.eval.leaderboard.score_case", noting)
     cached(ground_truth, fields, tmp_path / "kept")
     assert len(scored) == CASES == len(set(scored))
 

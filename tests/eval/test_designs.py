@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from eval.cases import EvaluationError
-from eval.columns import COLUMNS, DESIGN_COLUMNS, ColumnSet
-from eval.leaderboard import ScoringOptions, evaluate
-from eval.methods import Method, MethodCard
-from eval.paper_table import PaperTable
-from eval.statistics import compare_designs, compare_pairs
-from lumirkit.command import app
+from lumirkit.commands.main import app
+from lumirkit.eval.cases import EvaluationError
+from lumirkit.eval.leaderboard import ScoringOptions, evaluate
+from lumirkit.eval.statistics.tests import compare_designs, compare_pairs
+from lumirkit.eval.tables.columns import COLUMNS, DESIGN_COLUMNS, ColumnSet
+from lumirkit.eval.tables.paper import PaperTable
+from lumirkit.eval.tables.rows import RowCard, ScoredRow
 
 DESIGNS = ScoringOptions(designs=True)
 IN_DOMAIN, LANDMARKS = "3455_0000<--3454_0000", "3485_0000<--3484_0000"
@@ -166,7 +166,7 @@ def method(name, dsc=(0.5, 0.6), seconds=(1.0, 2.0), **measures):
     for measure, values in {"seconds": seconds, **measures}.items():
         for key, value in zip(cases, values, strict=False):
             cases[key][measure] = value
-    return Method(MethodCard(name=name), cases)
+    return ScoredRow(RowCard(name=name), cases)
 
 
 def test_columns_of_designs():
@@ -178,7 +178,7 @@ def test_columns_of_designs():
     assert r" & DSC $\uparrow$ & time s $\downarrow$" in table.as_text("tex")
     assert [column.heading for column in DESIGN_COLUMNS] == ["SSIM", "NCC", "DSC", "HD", "HD95", "TRE", "time"]
     with pytest.raises(EvaluationError, match=r"a: found no values .* columns SSIM, .* `lumirkit evaluate --designs`"):
-        PaperTable.of([Method(MethodCard(name="a"), {("in-domain", "c"): {"dice": 0.5}})], columns_of=ColumnSet.DESIGNS)
+        PaperTable.of([ScoredRow(RowCard(name="a"), {("in-domain", "c"): {"dice": 0.5}})], columns_of=ColumnSet.DESIGNS)
 
 
 def test_statistics_over_columns_of_designs():

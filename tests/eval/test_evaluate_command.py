@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from lumirkit.command import app
+from lumirkit.commands.main import app
 
 RUNNER = CliRunner()
 

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from eval.guarded import DEFINITIONS, measure_statistics
-from eval.leaderboard import ScoringOptions, evaluate
+from lumirkit.eval.guarded import DEFINITIONS, measure_statistics
+from lumirkit.eval.leaderboard import ScoringOptions, evaluate
 
 SHAPE = (14, 12, 10)
 LANDMARKS, IN_DOMAIN = "3485_0000<--3484_0000", "3455_0000<--3454_0000"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.leaderboard import evaluate
+from lumirkit.eval.leaderboard import evaluate
 
 BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2].parent / "shared" / "fixtures" / "scoring"
 FIXTURES = Path(os.environ.get("LUMIRKIT_SCORING_FIXTURES", BESIDE_THE_REPOSITORY))

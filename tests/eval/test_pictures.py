@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from eval.pictures import RegisteredPair, as_pixels, as_png, plane, registration_figure
+from lumirkit.eval.pictures import RegisteredPair, as_pixels, as_png, plane, registration_figure
 
 SHAPE = (20, 24, 28)
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.cases import EvaluationError
-from eval.leaderboard import evaluate
-from eval.methods import MethodCard
-from eval.pictures import PANELS, RegisteredPair, plane_stack
-from eval.report.charts import structure_charts
-from eval.report.pairs import named, worst_first
-from eval.report.scores import write_report
-from eval.report.training import write_training_report
-from eval.scoring import CaseResult
+from lumirkit.eval.cases import EvaluationError
+from lumirkit.eval.leaderboard import evaluate
+from lumirkit.eval.pictures import PANELS, RegisteredPair, plane_stack
+from lumirkit.eval.report.charts import structure_charts
+from lumirkit.eval.report.pairs import named, worst_first
+from lumirkit.eval.report.scores import write_report
+from lumirkit.eval.report.training import write_training_report
+from lumirkit.eval.scoring import CaseResult
+from lumirkit.eval.tables.rows import RowCard
 
 
 class Page(HTMLParser):
@@ -69,7 +69,7 @@ def replace_pair(pair, number):
     return pair.model_copy(update={"moving": f"./imagesVal/LUMIRMRI_{number:04d}_0000.nii.gz"})
 
 
-CARDS = {"mine": MethodCard(name="mine"), "zero field": MethodCard(name="zero field", is_reference=True)}
+CARDS = {"mine": RowCard(name="mine"), "zero field": RowCard(name="zero field", is_reference=True)}
 
 
 def test_one_file_without_scripts_or_links(results, tmp_path):
@@ -101,7 +101,7 @@ def test_what_a_report_holds(results, tmp_path):
 def test_methods_to_compare_are_compared_by_chance(results, tmp_path):
     write_report(tmp_path / "one.html", results, CARDS, pairs_per_split=0)
     assert "What chance" not in Page(tmp_path / "one.html").text
-    cards = CARDS | {"zero field": MethodCard(name="zero field")}
+    cards = CARDS | {"zero field": RowCard(name="zero field")}
     write_report(tmp_path / "two.html", results, cards, pairs_per_split=0)
     assert "zero field : mine" in Page(tmp_path / "two.html").text
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from data_manifests.dataset import ManifestError
-from eval.baselines import record_path
-from eval.run_times import read_run_times
-from submission.status import STATUS_NAME, PairState, PairStatus, RunStatus
+from lumirkit.data_manifests.dataset import ManifestError
+from lumirkit.eval.baselines import record_path
+from lumirkit.eval.run_times import read_run_times
+from lumirkit.submission.status import STATUS_NAME, PairState, PairStatus, RunStatus
 
 FIELDS = [f"disp_345{n}_3454.nii.gz" for n in range(5, 9)]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from data_manifests.worklist import RequestError
+from lumirkit.base.errors import RequestError
 from lumirkit.demo import run_demo
-from lumirkit.phantom import PhantomSpec
-from train.recipe import Recipe, recipe_yaml
+from lumirkit.phantoms.brains import PhantomSpec
+from lumirkit.train.recipe import Recipe, recipe_yaml
 
 RECIPE = Recipe.model_validate(
     {

@@ -3,9 +3,9 @@ import pytest
 import torch
 from scipy.interpolate import BSpline
 
-from registration.bspline import cubic_bspline, invertibility_bound, spline_displacement
-from registration.grid import coarse_shape
-from registration.jacobian import jacobian_determinants
+from lumirkit.registration.bspline import cubic_bspline, invertibility_bound, spline_displacement
+from lumirkit.registration.jacobian import jacobian_determinants
+from lumirkit.registration.resolution import coarse_shape
 
 # 1 / K_s of the published network, for strides 1, 2, 4, ...
 PUBLISHED = {1: 0.36, 2: 0.3854469526, 4: 0.3980311405, 8: 0.4007250761, 16: 0.4017532975, 32: 0.4025363302}

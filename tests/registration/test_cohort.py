@@ -6,8 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from registration.cohort import Failure, for_each_pair, register_files
-from registration.volume import VolumeError, write_volume
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.cohort import Failure, for_each_pair, register_files
+from lumirkit.registration.volume import write_volume
 
 SHAPE = (5, 6, 7)
 AFFINE = np.diag([2.0, -1, 1, 1])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from registration.convolution import Conv3d
+from lumirkit.registration.convolution import Conv3d
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 3), (2, 2, 2), (3, 2, 3), (5, 4, 2)])

@@ -7,10 +7,11 @@ from nibabel.affines import from_matvec
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from registration.ants_image import to_ants
-from registration.field import Convention, read_field, require_convention, write_field
-from registration.volume import VolumeError, write_vectors, write_volume
-from registration.world import Grid, to_voxels
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.ants_image import to_ants
+from lumirkit.registration.field import Convention, read_field, require_convention, write_field
+from lumirkit.registration.grid import Grid, to_voxels
+from lumirkit.registration.volume import write_vectors, write_volume
 
 OBLIQUE = Rotation.from_euler("xyz", [20, -10, 15], degrees=True).as_matrix()
 LPS = Grid((18, 20, 22), np.diag([-1.2, -1.0, 1.1, 1.0]))

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scipy.ndimage import binary_erosion
 
-from registration.architecture import make_network
-from registration.ensemble import make_ensemble
-from registration.harmonise import Harmonisation, _conditional_mean
-from registration.network import register
-from registration.sitreg import SITRegConfig
-from registration.weights import WeightsCard, load_weights, save_weights
+from lumirkit.registration.architecture import make_network
+from lumirkit.registration.ensemble import make_ensemble
+from lumirkit.registration.harmonise import Harmonisation, _conditional_mean
+from lumirkit.registration.network import register
+from lumirkit.registration.sitreg import SITRegConfig
+from lumirkit.registration.weights import WeightsCard, load_weights, save_weights
 
 SHAPE = (48, 56, 44)
 CONFIG = SITRegConfig(input_transform="harmonised", feature_channels=(4, 4), update_channels=(4, 4))

@@ -3,10 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registration.bspline import invertibility_bound, spline_displacement
-from registration.grid import coarse_shape
-from registration.inverse import invert
-from registration.warp import compose
+from lumirkit.registration.bspline import invertibility_bound, spline_displacement
+from lumirkit.registration.inverse import invert
+from lumirkit.registration.resolution import coarse_shape
+from lumirkit.registration.warp import compose
 
 
 def random_field(shape, stride, scale=1.0, seed=0, dtype=torch.float32):

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registration.jacobian import TETRAHEDRA, jacobian_determinants, non_diffeomorphic_volume
-from registration.kernels.dispatch import plain_torch
+from lumirkit.registration.jacobian import TETRAHEDRA, jacobian_determinants, non_diffeomorphic_volume
+from lumirkit.registration.kernels.dispatch import plain_torch
 
 UNITS = np.eye(3, dtype=int)
 

@@ -6,13 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registration.bspline import spline_displacement
-from registration.grid import coarse_shape, displacement_at_block_centres, refine_displacement
-from registration.group_norm import group_norm_relu
-from registration.inverse import invert
-from registration.kernels.dispatch import kernels_serve, plain_torch
-from registration.smoothing import gaussian_smooth
-from registration.warp import compose, sample
+from lumirkit.registration.bspline import spline_displacement
+from lumirkit.registration.group_norm import group_norm_relu
+from lumirkit.registration.inverse import invert
+from lumirkit.registration.kernels.dispatch import kernels_serve, plain_torch
+from lumirkit.registration.resolution import coarse_shape, displacement_at_block_centres, refine_displacement
+from lumirkit.registration.smoothing import gaussian_smooth
+from lumirkit.registration.warp import compose, sample
 
 shapes = st.tuples(st.integers(1, 13), st.integers(1, 9), st.integers(1, 17))
 cases = settings(max_examples=25, deadline=None)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from numba import types
 
-from registration.inverse import invert
-from registration.kernels import cuda, functions, trust
-from registration.kernels.dispatch import geometry_of, geometry_serves, kernels_serve, plain_torch
-from registration.warp import compose, sample
+from lumirkit.registration.inverse import invert
+from lumirkit.registration.kernels import cuda, functions, trust
+from lumirkit.registration.kernels.dispatch import geometry_of, geometry_serves, kernels_serve, plain_torch
+from lumirkit.registration.warp import compose, sample
 
 DTYPES = [torch.float32, torch.float64]
 GPU = torch.device("cuda")  # nothing is put there where the functions that compute are substituted

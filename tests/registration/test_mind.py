@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registration.kernels.dispatch import plain_torch
-from registration.mind import mind
+from lumirkit.registration.kernels.dispatch import plain_torch
+from lumirkit.registration.mind import mind
 
 
 def image(seed=0, shape=(8, 9, 10)):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registration.kernels.dispatch import plain_torch
-from registration.ncc import local_ncc
+from lumirkit.registration.kernels.dispatch import plain_torch
+from lumirkit.registration.ncc import local_ncc
 
 SHAPES = st.tuples(*[st.integers(1, 14)] * 3)
 

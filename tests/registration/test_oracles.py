@@ -12,10 +12,10 @@ from composable_mapping import (
 from deformation_inversion_layer import DeformationInversionArguments, fixed_point_invert_deformation
 from deformation_inversion_layer.fixed_point_iteration import AndersonSolver, MaxElementWiseAbsStopCriterion
 
-from registration.bspline import invertibility_bound, spline_displacement
-from registration.grid import coarse_shape
-from registration.inverse import invert
-from registration.warp import sample
+from lumirkit.registration.bspline import invertibility_bound, spline_displacement
+from lumirkit.registration.inverse import invert
+from lumirkit.registration.resolution import coarse_shape
+from lumirkit.registration.warp import sample
 
 SHAPE = (24, 16, 32)
 TOLERANCE_VOX = 1e-4

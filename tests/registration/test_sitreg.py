@@ -3,14 +3,14 @@ import torch
 from pydantic import ValidationError
 
 from lumirkit.bench.memory import SavedBytes
-from registration.convolution import Convolutions
-from registration.ensemble import SITRegEnsemble
-from registration.grid import coarse_shape
-from registration.jacobian import jacobian_determinants
-from registration.kernels.dispatch import plain_torch
-from registration.network import register
-from registration.sitreg import SITReg, SITRegConfig
-from registration.warp import compose
+from lumirkit.registration.ensemble import SITRegEnsemble
+from lumirkit.registration.jacobian import jacobian_determinants
+from lumirkit.registration.kernels.dispatch import plain_torch
+from lumirkit.registration.network import register
+from lumirkit.registration.precision import Precision
+from lumirkit.registration.resolution import coarse_shape
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.registration.warp import compose
 
 SMALL = {"feature_channels": (4, 6, 8), "update_channels": (4, 8, 8)}
 
@@ -146,7 +146,7 @@ def test_bfloat16_convolutions_stay_close_and_symmetric():
     network, pair = lively(SITRegConfig(**SMALL), strength=0.1), images((24, 20, 28))
     with torch.no_grad():
         exact = register(network, *pair)[-1]
-        network.convolutions = Convolutions.BFLOAT16
+        network.convolutions = Precision.BFLOAT16
         there, back = register(network, *pair)[-1], register(network, *pair[::-1])[-1]
         with plain_torch():
             plain = register(network, *pair)[-1]
@@ -156,7 +156,7 @@ def test_bfloat16_convolutions_stay_close_and_symmetric():
     assert torch.equal(there.forward_vox, back.inverse_vox)
 
 
-@pytest.mark.parametrize("convolutions", Convolutions)
+@pytest.mark.parametrize("convolutions", Precision)
 def test_recomputed_levels_give_the_same_gradients(convolutions):
     network = lively(SITRegConfig(**SMALL))
     network.convolutions = convolutions

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 
-from registration.kernels.dispatch import plain_torch
-from registration.ssim import local_ssim
+from lumirkit.registration.kernels.dispatch import plain_torch
+from lumirkit.registration.ssim import local_ssim
 
 C1, C2 = 0.01**2, 0.03**2  # for a range of 1
 

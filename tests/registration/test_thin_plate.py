@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.interpolate import RBFInterpolator
 
-from registration.thin_plate import thin_plate_displacement
+from lumirkit.registration.thin_plate import thin_plate_displacement
 
 LATTICE, SHAPE = (4, 5, 3), (25, 33, 21)  # control points lie on voxels, 8, 8 and 10 apart
 

@@ -5,9 +5,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from registration.atomic import write_atomically
-from registration.volume import (
-    VolumeError,
+from lumirkit.base.errors import VolumeError
+from lumirkit.base.files import write_atomically
+from lumirkit.registration.volume import (
     read_affine,
     read_displacement,
     read_image,

@@ -7,17 +7,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lumirkit.bench.memory import SavedBytes
-from registration.architecture import NetworkConfig, make_network
-from registration.convolution import Convolutions
-from registration.ensemble import VoxelMorphEnsemble, make_ensemble
-from registration.exponential import exponential
-from registration.jacobian import jacobian_determinants
-from registration.network import register
-from registration.sitreg import SITReg, SITRegConfig
-from registration.spline_noise import spline_noise
-from registration.voxelmorph import VoxelMorph, VoxelMorphConfig
-from registration.warp import compose, sample
-from registration.weights import WeightsError, load_ensemble, load_weights
+from lumirkit.registration.architecture import NetworkConfig, make_network
+from lumirkit.registration.ensemble import VoxelMorphEnsemble, make_ensemble
+from lumirkit.registration.exponential import exponential
+from lumirkit.registration.jacobian import jacobian_determinants
+from lumirkit.registration.network import register
+from lumirkit.registration.precision import Precision
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.registration.spline_noise import spline_noise
+from lumirkit.registration.voxelmorph import VoxelMorph, VoxelMorphConfig
+from lumirkit.registration.warp import compose, sample
+from lumirkit.registration.weights import WeightsError, load_ensemble, load_weights
 
 SMALL = {"encoder_channels": (4, 6, 8), "decoder_channels": (8, 6, 4), "head_channels": (4,)}
 BOTH_KINDS = pytest.mark.parametrize("diffeomorphic", [False, True])
@@ -150,7 +150,7 @@ def test_every_parameter_gets_a_gradient(diffeomorphic):
 
 
 @BOTH_KINDS
-@pytest.mark.parametrize("convolutions", Convolutions)
+@pytest.mark.parametrize("convolutions", Precision)
 def test_recomputed_levels_give_the_same_gradients_in_less_memory(diffeomorphic, convolutions):
     network, pair = lively(diffeomorphic=diffeomorphic), images((16, 20, 18))
     network.convolutions = convolutions
@@ -170,7 +170,7 @@ def test_bfloat16_convolutions_stay_close(diffeomorphic):
     network, pair = lively(diffeomorphic=diffeomorphic), images((16, 20, 18))
     with torch.no_grad():
         exact = of_both(register(network, *pair)[-1])
-        network.convolutions = Convolutions.BFLOAT16
+        network.convolutions = Precision.BFLOAT16
         close = of_both(register(network, *pair)[-1])
     assert close.dtype == torch.float32
     assert 0 < (close - exact).norm(dim=1).mean() < 0.05 * exact.norm(dim=1).mean()

@@ -3,8 +3,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from registration.sitreg import SITRegConfig
-from registration.weights import WeightsError, find_weights, load_ensemble, load_weights
+from lumirkit.registration.sitreg import SITRegConfig
+from lumirkit.registration.weights import WeightsError, find_weights, load_ensemble, load_weights
 
 
 def rewritten(path, tensors=None, metadata=None):

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from data_manifests.dataset import find_dataset_json
-from lumirkit.weights import show_weights
-from registration.volume import read_displacement
-from registration.voxelmorph import VoxelMorphConfig
-from submission.warm_up import warm_up
+from lumirkit.data_manifests.dataset import find_dataset_json
+from lumirkit.registration.packing import show_weights
+from lumirkit.registration.volume import read_displacement
+from lumirkit.registration.voxelmorph import VoxelMorphConfig
+from lumirkit.submission.warm_up import warm_up
 
 CHANNELS = {"encoder_channels": (4, 4), "decoder_channels": (4, 4), "head_channels": (4,)}
 
@@ -25,7 +25,7 @@ def test_the_entrypoint_takes_a_unet(phantom_root, make_weights, tmp_path, capsy
         (folder / path.name).write_bytes(path.read_bytes())
     warm_up(folder)
     options = ("--dataset-json", find_dataset_json(phantom_root), "--output", tmp_path / "out", "--weights", folder)
-    command = [sys.executable, "-m", "submission.entrypoint", *map(str, options)]
+    command = [sys.executable, "-m", "lumirkit.submission.entrypoint", *map(str, options)]
     for _ in range(2):  # the second time the fields are kept
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

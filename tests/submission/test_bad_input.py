@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from data_manifests.dataset import find_dataset_json
-from registration.sitreg import SITRegConfig
-from registration.volume import read_displacement, read_image, write_volume
-from submission import entrypoint
+from lumirkit.data_manifests.dataset import find_dataset_json
+from lumirkit.registration.sitreg import SITRegConfig
+from lumirkit.registration.volume import read_displacement, read_image, write_volume
+from lumirkit.submission import entrypoint
 
 SHAPE = (32, 40, 34)
 FIXED = "imagesVal/LUMIRMRI_3455_0000.nii.gz"

@@ -1,6 +1,6 @@
 import pytest
 
-from submission.contract import CONTRACTS, ContractError, find_contract
+from lumirkit.submission.contract import CONTRACTS, ContractError, find_contract
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.name)

@@ -10,25 +10,26 @@ import numpy as np
 import pytest
 import torch
 
-import train
-from data_manifests.dataset import find_dataset_json, read_dataset
-from data_manifests.worklist import RequestError, Shard
-from registration.ensemble import make_ensemble
-from registration.network import register
-from registration.sitreg import SITReg, SITRegConfig
-from registration.volume import Volume, read_displacement, write_volume
-from registration.warp import sample
-from registration.weights import load_ensemble
-from submission.device import Place
-from submission.predict import predict_dataset
-from submission.predictor import register_pair
+from lumirkit import train
+from lumirkit.base.errors import RequestError
+from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
+from lumirkit.data_manifests.worklist import Shard
+from lumirkit.registration.ensemble import make_ensemble
+from lumirkit.registration.network import register
+from lumirkit.registration.place import Place
+from lumirkit.registration.predictor import register_pair
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.registration.volume import Volume, read_displacement, write_volume
+from lumirkit.registration.warp import sample
+from lumirkit.registration.weights import load_ensemble
+from lumirkit.submission.predict import predict_dataset
 
 CPU = Place(torch.device("cpu"))
 
 
 def lumirkit(*arguments):
     """Run the command as a user would; returns the finished process."""
-    command = [sys.executable, "-m", "lumirkit.command", *map(str, arguments)]
+    command = [sys.executable, "-m", "lumirkit", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

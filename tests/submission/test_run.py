@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from data_manifests.dataset import find_dataset_json
-from data_manifests.worklist import PairFiles
-from registration.convolution import Convolutions
-from registration.volume import read_description, read_displacement, read_image, write_volume
-from registration.warp import sample
-from submission import predictor
-from submission.device import Place
-from submission.predict import predict_dataset, predict_pairs
-from submission.run import OnError
-from submission.stamp import ZERO_FIELD
-from submission.status import PairState, PairStatus, RunState, RunStatus
+from lumirkit.data_manifests.dataset import find_dataset_json
+from lumirkit.data_manifests.worklist import PairFiles
+from lumirkit.registration import predictor
+from lumirkit.registration.place import Place
+from lumirkit.registration.precision import Precision
+from lumirkit.registration.volume import read_description, read_displacement, read_image, write_volume
+from lumirkit.registration.warp import sample
+from lumirkit.submission.predict import predict_dataset, predict_pairs
+from lumirkit.submission.run import OnError
+from lumirkit.submission.stamp import ZERO_FIELD
+from lumirkit.submission.status import PairState, PairStatus, RunState, RunStatus
 
 CPU = Place(torch.device("cpu"))
 SHAPE = (32, 40, 34)
@@ -98,7 +98,7 @@ def test_a_restart_makes_only_what_is_not_there_whole_and_of_the_same_making(pre
     assert contents(out)[NAMES[0]] != first[NAMES[0]]
 
     assert set(states(predict(weights=make_weights(1))).values()) == {PairState.WRITTEN}
-    bfloat16 = Place(CPU.device, Convolutions.BFLOAT16)
+    bfloat16 = Place(CPU.device, Precision.BFLOAT16)
     assert set(states(predict(weights=make_weights(1), place=bfloat16)).values()) == {PairState.WRITTEN}
 
 
@@ -221,7 +221,7 @@ def long_run(dataset, make_weights, tmp_path):
 
     def start(out):
         options = ("--dataset-json", json_path, "--output", out, "--weights", weights)
-        command = [sys.executable, "-m", "submission.entrypoint", *map(str, options)]
+        command = [sys.executable, "-m", "lumirkit.submission.entrypoint", *map(str, options)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     return start, len(content["validation"])

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from data_manifests.dataset import find_dataset_json, read_dataset
-from registration.cohort import read_pair
-from registration.warp import sample
-from registration.weights import find_weights, load_ensemble
-from submission.device import Place
-from submission.predictor import Predictor
-from submission.shipped import SHIPPED_WEIGHTS, chosen_weights
+from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
+from lumirkit.registration.cohort import read_pair
+from lumirkit.registration.place import Place
+from lumirkit.registration.predictor import Predictor
+from lumirkit.registration.warp import sample
+from lumirkit.registration.weights import find_weights, load_ensemble
+from lumirkit.submission.shipped import SHIPPED_WEIGHTS, chosen_weights
 
 MOST_MEGABYTES = 40
 

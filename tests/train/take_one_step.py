@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from registration.sitreg import SITReg, SITRegConfig
-from train.data import GroupSampler, TrainingImages
-from train.processes import Processes
-from train.recipe import Stage
-from train.step import Stepper
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.train.data import GroupSampler, TrainingImages
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Stage
+from lumirkit.train.step import Stepper
 
 
 def main(data: Path, out: Path, stage: Stage) -> None:

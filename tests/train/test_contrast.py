@@ -2,11 +2,11 @@
 
 import torch
 
-from registration.network import register
-from registration.weights import load_weights
-from train.loop import train
-from train.processes import Processes
-from train.recipe import Recipe
+from lumirkit.registration.network import register
+from lumirkit.registration.weights import load_weights
+from lumirkit.train.loop import train
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Recipe
 
 CPU = Processes(torch.device("cpu"))
 NETWORK = {"input_transform": "harmonised", "resolution_vox": 2, "feature_channels": [4, 4], "update_channels": [4, 4]}

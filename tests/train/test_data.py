@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from data_manifests.dataset import ManifestError
-from registration.ahead import one_ahead
-from registration.volume import VolumeError, write_volume
-from train.augment import Augmentation
-from train.data import GroupSampler, TrainingImages
-from train.image_store import StoreError
+from lumirkit.base.ahead import one_ahead
+from lumirkit.base.errors import VolumeError
+from lumirkit.data_manifests.dataset import ManifestError
+from lumirkit.registration.volume import write_volume
+from lumirkit.train.augment import Augmentation
+from lumirkit.train.data import GroupSampler, TrainingImages
+from lumirkit.train.image_store import StoreError
 
 
 def small_dataset(root, count, shape=(4, 4, 4)):

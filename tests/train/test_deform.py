@@ -3,15 +3,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from registration.architecture import make_network
-from registration.jacobian import non_diffeomorphic_volume
-from registration.sitreg import SITRegConfig
-from registration.warp import sample, sample_nearest
-from train.batch import Batches
-from train.data import GroupSampler, TrainingImages
-from train.deform import Deformation, draw_deformation
-from train.recipe import Stage
-from train.weighting import Losses
+from lumirkit.registration.architecture import make_network
+from lumirkit.registration.jacobian import non_diffeomorphic_volume
+from lumirkit.registration.sitreg import SITRegConfig
+from lumirkit.registration.warp import sample, sample_nearest
+from lumirkit.train.batch import Batches
+from lumirkit.train.data import GroupSampler, TrainingImages
+from lumirkit.train.deform import Deformation, draw_deformation
+from lumirkit.train.loss_settings import LossSettings
+from lumirkit.train.recipe import Stage
 
 SHAPE = (48, 40, 32)
 RANGES = Deformation(std_vox=(2.0, 2.0), scale_vox=(16.0, 24.0))
@@ -38,7 +38,7 @@ def test_a_range_the_wrong_way_round_is_refused():
 
 def prepared(root, deformation):
     """Views and guidance of one pair of a dataset."""
-    losses = Losses(dice_weight=1.0, ncc_window_vox=5)
+    losses = LossSettings(dice_weight=1.0, ncc_window_vox=5)
     stage = Stage(epochs=1, items_per_epoch=1, learning_rate=1e-3, losses=losses, deformation=deformation)
     sampler = GroupSampler(TrainingImages(root, with_labels=True), seed=1, stage=0)
     batches = Batches(stage, sampler, [0], make_network(SITRegConfig(feature_channels=(4,), update_channels=(4,))))

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from registration.network import Registration, register
-from registration.sitreg import SITReg, SITRegConfig
-from train.augment import Appearance
-from train.group_consistency import CYCLE, cycle_loss
-from train.learning_rate import LearningRate
-from train.objective import Objective, pairwise_loss
-from train.recipe import Stage
-from train.stages import make_view, triplet_step, views_of
-from train.weighting import Losses
+from lumirkit.registration.network import Registration, register
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.train.augment import Appearance
+from lumirkit.train.gradients import make_view, triplet_step, views_of
+from lumirkit.train.group_consistency import CYCLE, cycle_loss
+from lumirkit.train.learning_rate import LearningRate
+from lumirkit.train.loss_settings import LossSettings
+from lumirkit.train.objective import Objective, pairwise_loss
+from lumirkit.train.recipe import Stage
 
 SHAPE = (10, 12, 14)
 
@@ -61,7 +61,7 @@ def triplet(seed=0):
 @pytest.mark.parametrize("appearances", [None, [Appearance(gamma=1.5, noise_std=0.02, noise_seed=3)]])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_gradients_are_those_of_the_whole_graph(network, appearances, recompute):
-    losses = Objective(Losses(ncc_window_vox=5, ndv_weight=1e-3, intermediate_weight=0.01))
+    losses = Objective(LossSettings(ncc_window_vox=5, ndv_weight=1e-3, intermediate_weight=0.01))
     views, weight = [make_view(image, network.config, appearances) for image in triplet()], 40.0
     network.recompute = recompute
     terms = triplet_step(network, views, losses, weight)
@@ -83,7 +83,7 @@ def test_gradients_are_those_of_the_whole_graph(network, appearances, recompute)
 def test_the_loss_sees_clean_images(network):
     fixed, moving, _ = triplet()
     views = [make_view(image, network.config, [Appearance(noise_std=0.2, noise_seed=1)]) for image in (fixed, moving)]
-    losses = Objective(Losses(ncc_window_vox=5, intermediate_weight=0))
+    losses = Objective(LossSettings(ncc_window_vox=5, intermediate_weight=0))
     _, _, registration = pairwise_loss(network, *views, losses)
     seen_as_they_are = register(network, fixed, moving)[-1]
     assert (registration.forward_vox - seen_as_they_are.forward_vox).abs().max() > 1e-3
@@ -101,7 +101,7 @@ def test_weights_grow_and_rates_fall():
         items_per_epoch=10,
         learning_rate=1e-3,
         schedule="cosine",
-        losses=Losses(group_consistency_weight=40, group_consistency_ramp_epochs=1),
+        losses=LossSettings(group_consistency_weight=40, group_consistency_ramp_epochs=1),
     )
     assert stage.images_per_item == 3
     assert stage.cycle_weight_at(0) == pytest.approx(4)

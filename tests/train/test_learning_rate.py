@@ -1,7 +1,7 @@
 import pytest
 
-from train.learning_rate import LearningRate
-from train.recipe import Stage
+from lumirkit.train.learning_rate import LearningRate
+from lumirkit.train.recipe import Stage
 
 
 def schedule(kind, epochs=20, patience=2):

@@ -6,18 +6,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eval.leaderboard import evaluate
-from registration.weights import WeightsError, load_weights
-from submission.device import Place
-from submission.predict import predict_dataset
-from train import step as step_module
-from train.deadline import Deadline
-from train.loop import train
-from train.members import train_members
-from train.processes import Processes
-from train.recipe import Recipe, RecipeError
-from train.run_folder import CheckpointError
-from train.step import Stepper, TrainingError
+from lumirkit.eval.leaderboard import evaluate
+from lumirkit.registration.place import Place
+from lumirkit.registration.weights import WeightsError, load_weights
+from lumirkit.submission.predict import predict_dataset
+from lumirkit.train import step as step_module
+from lumirkit.train.deadline import Deadline
+from lumirkit.train.loop import train
+from lumirkit.train.members import train_members
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Recipe, RecipeError
+from lumirkit.train.run_folder import CheckpointError
+from lumirkit.train.step import Stepper, TrainingError
 
 CPU = Processes(torch.device("cpu"))
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from train.losses import diffusion_loss, masked_ncc_loss, ndv_loss
+from lumirkit.train.losses import diffusion_loss, masked_ncc_loss, ndv_loss
 
 
 def images(seed=0, shape=(7, 8, 9)):

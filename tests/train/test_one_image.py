@@ -6,10 +6,10 @@ import torch
 from pydantic import ValidationError
 from scipy.spatial.transform import Rotation
 
-from registration.jacobian import jacobian_determinants, non_diffeomorphic_volume
-from registration.spline_noise import spline_noise
-from registration.warp import sample, sample_nearest
-from train.one_image import OneImage, pair_from_image
+from lumirkit.registration.jacobian import jacobian_determinants, non_diffeomorphic_volume
+from lumirkit.registration.spline_noise import spline_noise
+from lumirkit.registration.warp import sample, sample_nearest
+from lumirkit.train.one_image import OneImage, pair_from_image
 
 SHAPE = (32, 40, 36)
 OFF = {"gamma": (1, 1), "brightness": 0, "rotation_deg": 0, "translation_vox": 0, "bending_vox": 0}

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from train.processes import Processes, _announced
-from train.recipe import RecipeError, Stage
-from train.sharing import Share, share_of_batch
+from lumirkit.train.processes import Processes, _announced
+from lumirkit.train.recipe import RecipeError, Stage
+from lumirkit.train.sharing import Share, share_of_batch
 
 ONE_STEP = Path(__file__).parent / "take_one_step.py"
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def test_a_whole_run_of_three_processes_is_that_of_one(phantom_root, tmp_path):
     for count in (1, 3):
         out = tmp_path / f"run{count}"
         arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(out), "--device", "cpu"]
-        result = torchrun(count, "-m", "lumirkit.command", *arguments)
+        result = torchrun(count, "-m", "lumirkit", *arguments)
         assert result.returncode == 0, result.stderr
         processes = "3 processes" if count == 3 else "1 process"
         assert f"stage 1 of 2: 2 epochs of 3 pairs in batches of 3 shared by {processes} (cpu)" in result.stderr
@@ -157,7 +157,7 @@ def test_a_damaged_image_is_named_by_every_process(phantom_root, tmp_path):
     damaged = sorted((data / "imagesTr").iterdir())[1]
     damaged.write_bytes(damaged.read_bytes()[:500])
     arguments = ["train", str(recipe), "--data", str(data), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    result = torchrun(3, "-m", "lumirkit.command", *arguments)
+    result = torchrun(3, "-m", "lumirkit", *arguments)
     assert result.returncode != 0
     assert "1 training image cannot be used" in result.stderr and damaged.name in result.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
@@ -170,7 +170,7 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(phantom_root, tmp_pat
 
     def start(name):
         arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(tmp_path / name)]
-        command = [sys.executable, "-m", "lumirkit.command", *arguments, "--device", "cpu"]
+        command = [sys.executable, "-m", "lumirkit", *arguments, "--device", "cpu"]
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def kill_when(name, seen):
@@ -200,7 +200,7 @@ def test_termination_means_a_checkpoint(phantom_root, tmp_path):
     recipe.write_text(RECIPE.replace("epochs: 2, items_per_epoch: 3", "epochs: 1, items_per_epoch: 3000"))
     arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(tmp_path / "run"), "--device", "cpu"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "lumirkit.command", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "lumirkit", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
     next(line for line in process.stderr if line.startswith("stage 1 of 2 "))
     process.send_signal(signal.SIGTERM)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-import train
-from train.recipe import RecipeError, load_recipe, recipe_yaml
+from lumirkit import train
+from lumirkit.train.recipe import RecipeError, load_recipe, recipe_yaml
 
 RECIPES = sorted(
     path for path in (Path(train.__file__).parent / "recipes").glob("*.yaml") if not path.stem.startswith("ablation_")

@@ -10,21 +10,21 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from data_manifests.dataset import ManifestError
-from registration.sitreg import SITReg, SITRegConfig
-from registration.volume import VolumeError
-from registration.weights import load_weights
-from train import step as step_module
-from train.data import GroupSampler, Subset, TrainingImages
-from train.guidance import guidance_of, label_masks
-from train.loop import train
-from train.losses import displacement_loss, soft_dice_loss
-from train.objective import Objective, View, pairwise_loss
-from train.processes import Processes
-from train.recipe import Recipe, RecipeError, Stage
-from train.sharing import share_of_batch
-from train.synthetic import Synthetic, generate_pair
-from train.weighting import Losses
+from lumirkit.base.errors import VolumeError
+from lumirkit.data_manifests.dataset import ManifestError
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.registration.weights import load_weights
+from lumirkit.train import step as step_module
+from lumirkit.train.data import GroupSampler, Subset, TrainingImages
+from lumirkit.train.guidance import guidance_of, label_masks
+from lumirkit.train.loop import train
+from lumirkit.train.loss_settings import LossSettings
+from lumirkit.train.losses import displacement_loss, soft_dice_loss
+from lumirkit.train.objective import Objective, View, pairwise_loss
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Recipe, RecipeError, Stage
+from lumirkit.train.sharing import share_of_batch
+from lumirkit.train.synthetic import Synthetic, generate_pair
 
 CPU = Processes(torch.device("cpu"))
 FACTORS = {"labels": 6, "shape_scale_vox": [6, 6], "deformation_scale_vox": [8, 12], "deformation_vox": [1, 1]}
@@ -104,12 +104,12 @@ def test_terms_of_a_guided_pair_are_there_where_they_have_a_weight():
     every = as_views(pairs, 10)[1].fixed_masks[0]  # five ids without 0, each twice
     assert every.sum() == 2 * (pairs[0].fixed_labels > 0).sum()
     weights = {"ncc_window_vox": 5, "intermediate_weight": 0.0, "diffusion_weight": 0.5}
-    losses = Losses(ncc_weight=0, dice_weight=2, displacement_weight=0.25, **weights)
+    losses = LossSettings(ncc_weight=0, dice_weight=2, displacement_weight=0.25, **weights)
     total, terms, _ = pairwise_loss(network, *views, Objective(losses), guidance)
     assert set(terms) == {"loss", "diffusion", "dice", "displacement_error"}
     by_hand = 0.5 * terms["diffusion"] + 2 * (1 - terms["dice"]) + 0.25 * terms["displacement_error"]
     assert total.item() == pytest.approx(by_hand, rel=1e-5)
-    _, terms, _ = pairwise_loss(network, *views, Objective(Losses(**weights)), guidance)
+    _, terms, _ = pairwise_loss(network, *views, Objective(LossSettings(**weights)), guidance)
     assert set(terms) == {"loss", "ncc", "diffusion"}
 
 
@@ -129,7 +129,7 @@ def test_guidance_by_labels_alone_teaches_to_register(phantom_root, tmp_path):
         pairs = [generate_pair(Synthetic.model_validate(factors), [9, 9, number], (16, 20, 17)) for number in range(20)]
         views, guidance = as_views(pairs, 5)
         with torch.no_grad():
-            return pairwise_loss(network, *views, Objective(Losses.model_validate(losses)), guidance)[1]["dice"]
+            return pairwise_loss(network, *views, Objective(LossSettings.model_validate(losses)), guidance)[1]["dice"]
 
     assert dice_of_others(trained) > dice_of_others(untrained) + 0.008
 

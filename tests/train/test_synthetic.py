@@ -5,11 +5,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from registration.exponential import exponential
-from registration.jacobian import non_diffeomorphic_volume
-from registration.spline_noise import spline_noise
-from registration.warp import compose, sample, sample_nearest
-from train.synthetic import Shapes, Synthetic, generate_pair
+from lumirkit.registration.exponential import exponential
+from lumirkit.registration.jacobian import non_diffeomorphic_volume
+from lumirkit.registration.spline_noise import spline_noise
+from lumirkit.registration.warp import compose, sample, sample_nearest
+from lumirkit.train.synthetic import Shapes, Synthetic, generate_pair
 
 SHAPE = (40, 48, 44)
 OFF = {"blur_sigma_vox": (0, 0), "bias_log_std": (0, 0), "gamma_log_std": (0, 0), "noise_std": (0, 0)}

@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from registration.sitreg import SITReg, SITRegConfig
-from registration.weights import WeightsError
-from train.loop import train
-from train.processes import Processes
-from train.recipe import Recipe
-from train.transfer import start_from
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.registration.weights import WeightsError
+from lumirkit.train.loop import train
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Recipe
+from lumirkit.train.transfer import start_from
 
 CPU = Processes(torch.device("cpu"))
 NETWORK = {"resolution_vox": 2, "feature_channels": [4, 4], "update_channels": [4, 4]}

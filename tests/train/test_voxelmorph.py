@@ -7,22 +7,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data_manifests.dataset import find_dataset_json
-from registration.network import register
-from registration.volume import read_displacement
-from registration.voxelmorph import VoxelMorph
-from registration.weights import load_weights
-from submission.device import Place
-from submission.predict import predict_dataset
-from train.group_consistency import CYCLE, cycle_loss
-from train.loop import train
-from train.members import train_members
-from train.objective import Objective, pairwise_loss
-from train.processes import Processes
-from train.recipe import Recipe
-from train.stages import triplet_step, views_of
-from train.step import Stepper
-from train.weighting import Losses
+from lumirkit.data_manifests.dataset import find_dataset_json
+from lumirkit.registration.network import register
+from lumirkit.registration.place import Place
+from lumirkit.registration.volume import read_displacement
+from lumirkit.registration.voxelmorph import VoxelMorph
+from lumirkit.registration.weights import load_weights
+from lumirkit.submission.predict import predict_dataset
+from lumirkit.train.gradients import triplet_step, views_of
+from lumirkit.train.group_consistency import CYCLE, cycle_loss
+from lumirkit.train.loop import train
+from lumirkit.train.loss_settings import LossSettings
+from lumirkit.train.members import train_members
+from lumirkit.train.objective import Objective, pairwise_loss
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Recipe
+from lumirkit.train.step import Stepper
 
 CPU = Processes(torch.device("cpu"))
 NETWORK = {
@@ -124,7 +124,7 @@ def test_gradients_of_a_triplet_are_those_of_the_whole_graph(diffeomorphic):
     torch.manual_seed(0)
     network = VoxelMorph(recipe(network=NETWORK | {"diffeomorphic": diffeomorphic}).network).double()
     torch.nn.init.normal_(network.head[-1].weight, std=0.1)
-    losses = Objective(Losses(ncc_window_vox=5, ndv_weight=1e-3))
+    losses = Objective(LossSettings(ncc_window_vox=5, ndv_weight=1e-3))
     views = views_of([255 * torch.rand(1, 1, 10, 12, 14, dtype=torch.float64) for _ in range(3)], network.config)
     terms = triplet_step(network, views, losses, 40.0)
     found = [parameter.grad.clone() for parameter in network.parameters()]

@@ -7,14 +7,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from registration.sitreg import SITReg, SITRegConfig
-from train.loop import train
-from train.losses import diffusion_loss
-from train.objective import Objective, pairwise_loss
-from train.processes import Processes
-from train.recipe import Recipe, Stage
-from train.stages import views_of
-from train.weighting import LearnedWeights, Losses
+from lumirkit.registration.sitreg import SITReg, SITRegConfig
+from lumirkit.train.gradients import views_of
+from lumirkit.train.loop import train
+from lumirkit.train.loss_settings import LossSettings
+from lumirkit.train.losses import diffusion_loss
+from lumirkit.train.objective import Objective, pairwise_loss
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import Recipe, Stage
+from lumirkit.train.weighting import LearnedWeights
 
 CPU = Processes(torch.device("cpu"))
 
@@ -55,7 +56,7 @@ def test_regularisers_keep_the_weights_of_the_recipe():
     torch.manual_seed(0)
     network = SITReg(SITRegConfig(feature_channels=(4, 4), update_channels=(4, 4)))
     views = views_of((255 * torch.rand(2, 1, 1, 16, 18, 20)).unbind(), network.config)
-    losses = Losses(ncc_weight=0.5, ssim_weight=2, ncc_window_vox=5, diffusion_weight=3, intermediate_weight=0)
+    losses = LossSettings(ncc_weight=0.5, ssim_weight=2, ncc_window_vox=5, diffusion_weight=3, intermediate_weight=0)
     learned = LearnedWeights(losses.guiding)
     with torch.no_grad():
         learned.log_variances["ncc"].fill_(0.7)
@@ -92,7 +93,7 @@ def recipe():
 
 
 def test_weights_are_logged_change_and_continue_bit_for_bit(phantom_root, tmp_path):
-    from train.deadline import Deadline
+    from lumirkit.train.deadline import Deadline
 
     whole = train(recipe(), phantom_root, tmp_path / "whole", CPU)
     for _ in range(6):

@@ -1,0 +1,1 @@
+"""What chance has to do with a table: tests, intervals, ranks."""

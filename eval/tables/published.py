@@ -1,0 +1,30 @@
+"""Rows of published tables, as references beside one's own; read from `data_manifests/published.csv`."""
+
+from __future__ import annotations
+
+import csv
+from importlib import resources
+
+from lumirkit.eval.tables.columns import COLUMNS
+from lumirkit.eval.tables.paper import Cell, TableRow
+
+_MORE_THAN_ONE = 2  # papers print a standard deviation without the number of cases
+
+
+def published_rows() -> list[TableRow]:
+    """Table 1 of Honkamaa & Marttinen 2025: the LUMIR25 validation leaderboard."""
+    text = resources.files("lumirkit.data_manifests").joinpath("published.csv").read_text(encoding="utf-8")
+    return [
+        TableRow(
+            f"{row['row']} (published)",
+            tuple(row["ingredients"].split()),
+            {column.key: _cell(row[column.key]) for column in COLUMNS},
+        )
+        for row in csv.DictReader(text.splitlines())
+    ]
+
+
+def _cell(text: str) -> Cell:
+    """`77.7(1.5)` -> mean and standard deviation."""
+    mean, std = text.removesuffix(")").split("(")
+    return Cell(float(mean), float(std), _MORE_THAN_ONE)

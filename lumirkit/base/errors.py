@@ -1,0 +1,23 @@
+"""The errors that the kit raises on purpose, and the exit status that each ends a command with."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KitError(Exception):
+    """Something that a user can mend; the message says file, found, expected and what to do.
+
+    A command that ends with it prints the message without a traceback. `exit_status` is 2 where the request itself was
+    wrong and nothing was started, and 1 where work that was begun could not be finished.
+    """
+
+    exit_status: ClassVar[int] = 2
+
+
+class RequestError(KitError, ValueError):
+    """The request itself is wrong; nothing was started."""
+
+
+class VolumeError(KitError, ValueError):
+    """A volume file cannot be used as it is; the message says file, found, expected and what to do."""

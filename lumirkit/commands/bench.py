@@ -1,0 +1,181 @@
+"""The sub-commands of `lumirkit bench`: each parses its arguments and calls one function."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lumirkit.bench.accuracy import measure_accuracy
+from lumirkit.bench.plan import Options, parse_size
+from lumirkit.bench.run import STEP_SIZE, run_all, run_bench
+from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
+from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, Kind, Shape
+from lumirkit.registration.precision import Precision
+
+app = typer.Typer(no_args_is_help=True, help="Measure how long things take on this machine, and how much memory.")
+
+
+class BenchDevice(StrEnum):
+    """Where a work runs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+Size = Annotated[list[str] | None, typer.Option("--size", help="Size in voxels, such as 160x224x192; repeatable.")]
+Device = Annotated[BenchDevice, typer.Option(help="Where to run.")]
+Format = Annotated[list[Precision] | None, typer.Option(help="Number format of the convolutions; repeatable.")]
+Network = Annotated[str, typer.Option(help="Recipe whose network is measured: a file, or a shipped one's name.")]
+Members = Annotated[int, typer.Option(min=1, help="Models of the ensemble.")]
+Repeats = Annotated[int, typer.Option(min=1, help="How often each work is timed, after one call that warms up.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Also without the compiled kernels.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads; by default what torch takes.")]
+Reference = Annotated[
+    Path | None, typer.Option(help="Checkout of the public SITReg repository, to be timed in the same run.")
+]
+ReferenceRepeats = Annotated[int | None, typer.Option(min=1, help="How often the public code is timed.")]
+Out = Annotated[Path, typer.Option(help="Folder for bench.md and bench.json.")]
+
+_OUT = Path("runs/bench")
+
+
+def _shapes(size: list[str] | None, default: Shape) -> list[Shape]:
+    return [parse_size(text) for text in size] if size else [default]
+
+
+def _formats(convolutions: list[Precision] | None) -> list[Precision]:
+    return convolutions or [Precision.FLOAT32]
+
+
+@app.command()
+def forward(
+    size: Size = None,
+    device: Device = BenchDevice.CPU,
+    convolutions: Format = None,
+    network: Network = "lumir25",
+    repeats: Repeats = 5,
+    plain: Plain = False,
+    threads: Threads = None,
+    reference: Reference = None,
+    reference_repeats: ReferenceRepeats = None,
+    out: Out = _OUT,
+) -> None:
+    """Register one pair with one network."""
+    options = Options(device, network, _formats(convolutions), 1, repeats, plain, threads, reference, reference_repeats)
+    run_bench({Kind.FORWARD: _shapes(size, FULL_SIZE)}, options, out)
+
+
+@app.command()
+def step(
+    size: Size = None,
+    device: Device = BenchDevice.CPU,
+    convolutions: Format = None,
+    network: Network = "lumir25",
+    repeats: Repeats = 5,
+    plain: Plain = False,
+    threads: Threads = None,
+    reference: Reference = None,
+    reference_repeats: ReferenceRepeats = None,
+    out: Out = _OUT,
+) -> None:
+    """Train one step: forward, loss with folding, backward, optimizer."""
+    options = Options(device, network, _formats(convolutions), 1, repeats, plain, threads, reference, reference_repeats)
+    run_bench({Kind.STEP: _shapes(size, STEP_SIZE)}, options, out)
+
+
+@app.command()
+def triplet(
+    size: Size = None,
+    device: Device = BenchDevice.CPU,
+    convolutions: Format = None,
+    network: Network = "lumir25",
+    repeats: Repeats = 5,
+    plain: Plain = False,
+    threads: Threads = None,
+    out: Out = _OUT,
+) -> None:
+    """Train one step with group consistency, on three images."""
+    options = Options(device, network, _formats(convolutions), 1, repeats, plain, threads)
+    run_bench({Kind.TRIPLET: _shapes(size, STEP_SIZE)}, options, out)
+
+
+@app.command()
+def sources(
+    size: Size = None,
+    device: Device = BenchDevice.CPU,
+    convolutions: Format = None,
+    network: Network = "lite",
+    repeats: Repeats = 5,
+    threads: Threads = None,
+    out: Out = _OUT,
+) -> None:
+    """Make pairs to train on, of noise, of primitives and of one image, beside a training step."""
+    options = Options(device, network, _formats(convolutions), 1, repeats, False, threads)
+    run_bench(dict.fromkeys((Kind.STEP, *SOURCE_KINDS), _shapes(size, FULL_SIZE)), options, out)
+
+
+@app.command()
+def ensemble(
+    size: Size = None,
+    device: Device = BenchDevice.CPU,
+    convolutions: Format = None,
+    network: Network = "lumir25",
+    members: Members = 5,
+    repeats: Repeats = 5,
+    plain: Plain = False,
+    threads: Threads = None,
+    out: Out = _OUT,
+) -> None:
+    """Register one pair with several networks in lock-step."""
+    options = Options(device, network, _formats(convolutions), members, repeats, plain, threads)
+    run_bench({Kind.ENSEMBLE: _shapes(size, FULL_SIZE)}, options, out)
+
+
+@app.command()
+def io(size: Size = None, repeats: Repeats = 5, threads: Threads = None, out: Out = _OUT) -> None:
+    """Read images and write fields, packed and not."""
+    shapes = _shapes(size, FULL_SIZE)
+    run_bench(dict.fromkeys(IO_KINDS, shapes), Options(repeats=repeats, threads=threads), out)
+
+
+@app.command()
+def scoring(
+    out: Annotated[Path, typer.Option(help="Folder for scoring.md, scoring.json and the scored pair.")] = _OUT,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each stage is timed.")] = 5,
+) -> None:
+    """Score one full-size pair, stage by stage."""
+    print(bench_scoring(out, repeats).to_markdown(), end="")
+
+
+@app.command()
+def accuracy(
+    fixed: Annotated[Path, typer.Argument(help="Fixed image.")],
+    moving: Annotated[Path, typer.Argument(help="Moving image, on the same grid.")],
+    weights: Annotated[list[Path], typer.Option(help="Weight file, or folder of them; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Where to write the numbers (.json).")] = _OUT / "accuracy.json",
+) -> None:
+    """Compare the fields of the kernels, in float32 and bfloat16, with plain torch in float64."""
+    measure_accuracy(weights, fixed, moving, out)
+
+
+@app.command("all")
+def all_(
+    device: Device = BenchDevice.CPU,
+    convolutions: Format = None,
+    network: Network = "lumir25",
+    members: Members = 5,
+    repeats: Repeats = 5,
+    plain: Plain = False,
+    threads: Threads = None,
+    reference: Reference = None,
+    reference_repeats: ReferenceRepeats = None,
+    out: Out = _OUT,
+) -> None:
+    """Measure everything at its usual size: forward, ensemble, step, triplet and sources at half size, io, scoring."""
+    options = Options(
+        device, network, _formats(convolutions), members, repeats, plain, threads, reference, reference_repeats
+    )
+    run_all(options, out)

@@ -1,0 +1,1 @@
+"""Registering any two brains: of any orientation, spacing and intensities, from files or from memory."""

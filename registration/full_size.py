@@ -1,0 +1,36 @@
+"""Registering images of full size, whatever the grid of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lumirkit.registration.network import Image, Registering, Registration, register
+from lumirkit.registration.resolution import refine_displacement
+from lumirkit.registration.tensors import DisplacementVox
+
+
+@dataclass(frozen=True)
+class FullSizeRegistration:
+    """What a network found on its own grid, and its fields in voxels of the images, made when they are asked for."""
+
+    on_network_grid: Registration
+    stride: int
+    shape: Sequence[int]
+
+    @property
+    def forward_vox(self) -> DisplacementVox:
+        """The field on the fixed image: warped(p) = moving(p + forward(p))."""
+        return refine_displacement(self.on_network_grid.forward_vox, self.stride, self.shape)
+
+    @property
+    def inverse_vox(self) -> DisplacementVox:
+        """The field on the moving image, which points into the fixed one."""
+        return refine_displacement(self.on_network_grid.inverse_vox, self.stride, self.shape)
+
+
+def register_full_size(network: Registering, fixed: Image, moving: Image) -> FullSizeRegistration:
+    """Register images of full size, intensities 0…255, with one network or an ensemble."""
+    config = network.config
+    found = register(network, config.coarsened(fixed), config.coarsened(moving))[-1]
+    return FullSizeRegistration(found, config.resolution_vox, fixed.shape[2:])

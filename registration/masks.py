@@ -1,0 +1,28 @@
+"""Brain masks of a user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.volume import Volume, read_labels
+
+
+def masked(volume: Volume, mask: Path, content: bytes | None = None) -> Volume:
+    """The image with zero outside its mask, as the images that networks are trained on.
+
+    Args:
+        content: the bytes of the mask's file, where the caller has read them already.
+
+    Raises:
+        VolumeError: the mask cannot be used, has another shape than the image, or leaves nothing of it.
+    """
+    inside = read_labels(mask, content, single_volume=True) > 0
+    if inside.shape != volume.shape:
+        raise VolumeError(f"{mask}: found shape {inside.shape}; expected {volume.shape}, that of {volume.path}.")
+    data = np.where(inside, volume.data, np.float32(0))
+    if not data.any():
+        raise VolumeError(f"{mask}: leaves nothing of {volume.path}; expected a mask of the brain.")
+    return Volume(volume.path, data, volume.affine)

@@ -1,0 +1,12 @@
+"""The number format that a network computes in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Precision(StrEnum):
+    """Number format of convolutions and features; fields, statistics and weights stay in float32."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"

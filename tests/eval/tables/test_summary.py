@@ -1,0 +1,69 @@
+"""The summary table."""
+
+import math
+import re
+from io import StringIO
+
+from rich.console import Console
+
+from lumirkit.eval.leaderboard import LeaderboardResult
+from lumirkit.eval.tables.summary import summary_table
+
+METRICS = {"Non-diffeomorphic Volumes": "ndv", "TRE_lm": "tre", "DSC": "dice", "HD95": "hd95"}
+
+
+def result(**aggregates):
+    aggregates = {name.replace("NDV", "Non-diffeomorphic Volumes"): value for name, value in aggregates.items()}
+    full = {name: {"mean": mean, "std": std, "30": 0.0} for name, (mean, std) in aggregates.items()}
+    return LeaderboardResult("LUMIR", {}, full, METRICS)
+
+
+def rendered(rows, width=200):
+    text = StringIO()
+    Console(width=width, file=text).print(summary_table(rows))
+    return text.getvalue()
+
+
+def test_digits_of_a_published_row():
+    registered = result(
+        ID_dice=(0.7834, 0.0171),
+        OOD_dice=(0.7649, 0.0119),
+        MM_dice=(0.745, 0.0301),
+        TRE_lm=(2.2449, 0.268),
+        HD95=(2.95, 0.34),
+        NDV=(0.00151, 0.00033),
+    )
+    line = next(line for line in rendered({"registered": registered}).splitlines() if "registered" in line)
+    cells = [cell.strip() for cell in re.split(r"\s{2,}", line.strip())]
+    assert cells == [
+        "registered",
+        "78.3 (1.7)",
+        "76.5 (1.2)",
+        "74.5 (3.0)",
+        "2.24 (0.27)",
+        "2.95 (0.34)",
+        "0.0015 (0.00033)",
+    ]
+
+
+def test_missing_and_infinite_values():
+    text = rendered({"zero field": result(HD95=(math.inf, math.nan), NDV=(0.0, 0.0))})
+    assert "inf (nan)" in text
+    assert "0 (0)" in text
+    assert text.count("–") == 4
+
+
+def test_rows_keep_their_order():
+    text = rendered({"zero field": result(), "registered": result()})
+    assert text.index("zero field") < text.index("registered")
+    for heading in ("in-", "out-of-", "multi-", "TRE", "HdDist95", "NDV %"):
+        assert heading in text
+
+
+def test_fits_a_narrow_terminal():
+    row = result(
+        ID_dice=(0.5, 0.1), OOD_dice=(0.5, 0.1), MM_dice=(0.5, 0.1), TRE_lm=(2, 1), HD95=(3, 1), NDV=(0.1, 0.1)
+    )
+    text = rendered({"registered": row}, width=80)
+    assert "registered" in text
+    assert "…" not in text
