@@ -11,13 +11,18 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lumirkit.base.errors import KitError
+
 Model = TypeVar("Model", bound=BaseModel)
 
 _IMAGE_NAME = re.compile(r"(?P<subject>\d{4})_(?P<modality>\d{4})\.nii(\.gz)?$")
 
 
-class ManifestError(ValueError):
-    """A dataset or evaluation JSON cannot be used; the message says file, found, expected and what to do."""
+class ManifestError(KitError, ValueError):
+    """A dataset or evaluation JSON cannot be used; the message says file, found, expected and what to do.
+
+    It is a ValueError, too, so that a pydantic model may meet it while it checks a file.
+    """
 
 
 @dataclass(frozen=True)

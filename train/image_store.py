@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from lumirkit.base.errors import KitError
 from lumirkit.train.processes import Processes
 
 _IN_MEMORY = Path("/dev/shm")  # files there are memory; where there is no such folder, the disk serves
 _SHARE_OF_MEMORY = 0.5  # of what is free there, the images may take so much
 
 
-class StoreError(OSError):
+class StoreError(KitError, OSError):
     """There is no room for the decoded images; the message says how much is needed and where it was looked for."""
 
 
