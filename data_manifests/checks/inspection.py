@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,22 +10,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-# What nibabel and gzip raise on damaged files.
-_READ_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    OverflowError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-    WrapStructError,
-)
+from lumirkit.base.nifti import DAMAGE, read_nifti
+
 _MOST_VALUES = 4096  # far more than any label map has; a map with more distinct values is not one
 
 
@@ -79,20 +65,11 @@ class VolumeSummary:
 def inspect_volume(root: Path, path: Path, kind: Kind) -> VolumeSummary | Unreadable:
     """Read `root / path` to its last byte, checksum included, and summarise it."""
     try:
-        raw = (root / path).read_bytes()
-        # nibabel stops at the last voxel it needs and never sees the checksum, so a damaged file may pass it
-        raw = gzip.decompress(raw) if path.name.endswith(".gz") else raw
-        image = _parse(raw)
+        image = read_nifti(root / path)
         data = np.asanyarray(image.dataobj)
-    except _READ_ERRORS as problem:
+    except DAMAGE as problem:
         return Unreadable(path, kind, f"{type(problem).__name__}: {problem}")
     return _summarise(path, kind, image, data)
-
-
-def _parse(raw: bytes) -> nib.Nifti1Image:
-    # the first field of a header is its own size: 540 bytes in NIfTI-2
-    second = 540 in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big"))
-    return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(raw)
 
 
 def _summarise(path: Path, kind: Kind, image: nib.Nifti1Image, data: NDArray) -> VolumeSummary:
