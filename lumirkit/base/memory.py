@@ -1,13 +1,26 @@
-"""How much memory this process holds and has held."""
+"""How much memory this process holds and has held, and on pages of what size."""
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _STATUS = Path("/proc/self/status")
+
+
+def use_huge_pages() -> None:
+    """Let torch keep large tensors on huge pages; a command calls this first, before there are any.
+
+    Tensors of hundreds of megabytes come and go; on pages of 4 KB the system spends more time on handing them out than
+    the arithmetic takes. Torch looks at the variable at its first large allocation; a system without huge pages ignores
+    it, and a value that the user has set stays.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def peak_memory_bytes() -> int:
@@ -28,7 +41,11 @@ def resident_memory_bytes() -> int:
 
 def peak_bytes_on(device: torch.device) -> int:
     """The most memory held so far: what torch allocated on a GPU, or the process's own on the CPU."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory_bytes()
+    if device.type != "cuda":
+        return peak_memory_bytes()
+    import torch  # takes seconds, and the rest of the ground floor does without
+
+    return torch.cuda.max_memory_allocated(device)
 
 
 def _status_bytes(key: str) -> int:
