@@ -77,7 +77,7 @@ class Pair(BaseModel):
 
     @property
     def case_name(self) -> str:
-        """How the organisers' result names the pair, for example `3455_0000<--3454_0000`."""
+        """The organisers' name for the pair in their result, for example `3455_0000<--3454_0000`."""
         return f"{self.fixed_name}<--{self.moving_name}"
 
     @property
@@ -101,7 +101,7 @@ class Dataset(BaseModel):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(X, Y, Z) in voxels of every image of the set."""
+        """The shape (X, Y, Z) in voxels that every image of the set has."""
         return next(iter(self.tensor_image_shape.values()))
 
 

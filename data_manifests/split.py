@@ -21,7 +21,7 @@ _DEVELOPMENT, _TEST = "development", "test"
 
 
 class Part(StrEnum):
-    """What an image is for."""
+    """The use of an image."""
 
     TRAINING = "training"
     VALIDATION = "validation"
@@ -98,7 +98,7 @@ def _as_listed(images: Sequence[Path], listed: Path) -> Parts:
 
 
 def _common_labels(root: Path, images: Sequence[Path]) -> list[int]:
-    """The ids that every label map of a part has, in rising order."""
+    """Find the ids that every label map of a part has, in rising order."""
     return sorted(set.intersection(*(_label_ids(root, beside_image(image, "labels")) for image in images)))
 
 

@@ -18,7 +18,7 @@ from lumirkit.base.nifti import DAMAGE, open_nifti, read_nifti
 Float = TypeVar("Float", bound=np.floating)
 
 _VECTOR_INTENT = 1007
-_PACKING_LEVEL = 1  # of 0 to 3; a field gets hardly smaller beyond
+_PACKING_LEVEL = 1  # the levels are 0 to 3; a field gets hardly smaller beyond
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Voxels along (X, Y, Z)."""
+        """The numbers of voxels along (X, Y, Z)."""
         x, y, z = self.data.shape
         return x, y, z
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its voxels without being unpacked: their shape, and the dtype of their values."""
+    """The shape of a file's voxels and the dtype of their values, known without unpacking it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
@@ -58,7 +58,7 @@ def require_same_shape(fixed: Volume, moving: Volume) -> None:
 
 
 def _decode(path: Path, dtype: type[Float], content: bytes | None) -> NDArray[Float]:
-    """The voxels with the scale factor applied."""
+    """Read the voxels, with the scale factor applied."""
     try:
         return np.asarray(read_nifti(path, content).get_fdata(dtype=dtype, caching="unchanged"))
     except DAMAGE as error:
@@ -66,7 +66,7 @@ def _decode(path: Path, dtype: type[Float], content: bytes | None) -> NDArray[Fl
 
 
 def _decode_unscaled(path: Path, content: bytes | None) -> NDArray[np.generic]:
-    """The voxels in the dtype of the file, in the machine's byte order; only for images without scaling."""
+    """Read the voxels in the dtype of the file, in the machine's byte order; only for images without scaling."""
     try:
         voxels = np.asanyarray(read_nifti(path, content).dataobj)
     except DAMAGE as error:
@@ -148,7 +148,7 @@ def read_labels(path: Path, content: bytes | None = None, single_volume: bool = 
 
 
 def read_description(path: Path) -> str:
-    """What the header of a NIfTI file says of it; reads the header alone.
+    """Read the description of a NIfTI file; reads the header alone.
 
     Raises:
         VolumeError: the file is missing or not NIfTI.
@@ -157,7 +157,7 @@ def read_description(path: Path) -> str:
 
 
 def read_affine(path: Path) -> NDArray[np.float64]:
-    """The affine (4, 4) of a NIfTI file, from voxels to mm; reads the header alone.
+    """Read the affine (4, 4) of a NIfTI file, from voxels to mm; reads the header alone.
 
     Raises:
         VolumeError: the file is missing, unreadable or has no affine.
@@ -204,7 +204,7 @@ def read_vectors(path: Path) -> NDArray[np.floating]:
 
 
 def _decode_displacement(path: Path, image: nib.Nifti1Image, content: bytes | None) -> NDArray[np.floating]:
-    """The values of a field, in the shape and the precision of the file."""
+    """Read the values of a field, in the shape and the precision of the file."""
     stored = image.get_data_dtype()
     if stored.kind != "f":
         scaled = " with a scale factor" if _is_scaled(image) else ""
@@ -226,7 +226,7 @@ def _decode_displacement(path: Path, image: nib.Nifti1Image, content: bytes | No
 
 
 def _channels_first(path: Path, found: tuple[int, ...], shape: tuple[int, int, int]) -> bool:
-    """Whether the components of a field come first; the evaluator takes a first axis of 3 for the components."""
+    """Tell whether the components of a field come first; the evaluator takes a first axis of 3 for the components."""
     if found == (*shape, 3) and shape[0] == 3:
         raise VolumeError(
             f"{path}: found shape {found}, whose layout is ambiguous: the first axis and the last could both be the "

@@ -25,7 +25,7 @@ class StoreError(KitError, OSError):
 def open_store(
     count: int, shape: tuple[int, ...], dtype: DTypeLike, processes: Processes, folder: Path | None = None
 ) -> NDArray[np.generic]:
-    """An array (count, *shape) that the processes of a node share; its content is theirs to fill.
+    """Open an array (count, *shape) that the processes of a node share; its content is theirs to fill.
 
     The file has no name any more when this returns: its room is free again when the last process ends, however it ends.
 

@@ -18,7 +18,7 @@ _MOST_VALUES = 4096  # far more than any label map has; a map with more distinct
 
 
 class Kind(StrEnum):
-    """What a volume is used as."""
+    """The use of a volume."""
 
     IMAGE = "image"
     LABELS = "label map"
@@ -108,20 +108,20 @@ def _summarise(path: Path, kind: Kind, image: nib.Nifti1Image, data: NDArray) ->
 
 
 def _axes(affine: NDArray[np.float64]) -> str:
-    """Where the axes point, for example "RAS"; "???" where the affine does not say."""
+    """Name where the axes point, for example "RAS"; "???" where the affine does not say."""
     if not np.isfinite(affine).all():
         return "???"
     return "".join(code or "?" for code in nib.aff2axcodes(affine))
 
 
 def _label_numbers(data: NDArray) -> dict[str, Any]:
-    """How many voxels are no whole numbers, and the distinct whole numbers."""
+    """Count the voxels that are no whole numbers, and list the distinct whole numbers."""
     whole = data if data.dtype.kind in "iu" else np.rint(data)
     values = np.unique(whole)[:_MOST_VALUES]
     return {"fractional": int(np.count_nonzero(whole != data)), "values": tuple(int(value) for value in values)}
 
 
 def _content(data: NDArray) -> str:
-    """Hash of shape and voxel values: equal images have equal hashes however they were compressed or stored."""
+    """Hash shape and voxel values: equal images have equal hashes however they were compressed or stored."""
     plain = np.ascontiguousarray(data, dtype=np.float32)
     return hashlib.blake2b(plain.tobytes(), key=repr(data.shape).encode(), digest_size=16).hexdigest()

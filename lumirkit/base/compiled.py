@@ -58,7 +58,7 @@ def compiled_point(kernel: Kernel) -> Kernel:
 
 @cache
 def _content(folder: Path) -> str:
-    """Hash of the files that hold compiled functions."""
+    """Hash the files of a folder that hold compiled functions."""
     sources = (path.read_bytes() for path in sorted(folder.glob("*.py")))
     return hashlib.sha256(b"".join(source for source in sources if b"import compiled" in source)).hexdigest()
 
@@ -72,16 +72,16 @@ class _Place(InTreeCacheLocator):
 
     @classmethod
     def from_function(cls, kernel: Callable, file: str) -> _Place | None:
-        """The first place that serves; Numba asks here."""
+        """Find the first place that serves; Numba asks here."""
         places = (cls(kernel, file, folder) for folder in _folders(kernel, file))
         return next((place for place in places if place._serves()), None)
 
     def get_source_stamp(self) -> str:
-        """What code was made of; Numba takes no code with another stamp."""
+        """Hash what the code is made from; Numba takes no code with another stamp."""
         return _content(Path(self._file).parent)
 
     def _serves(self) -> bool:
-        """Whether code can be written here, or was left by somebody who could."""
+        """Tell whether code can be written here, or was left by somebody who could."""
         try:
             self.ensure_cache_path()  # type: ignore[no-untyped-call]
         except OSError:
@@ -90,7 +90,7 @@ class _Place(InTreeCacheLocator):
 
 
 def _folders(kernel: Callable, file: str) -> list[str]:
-    """The folders in which Numba keeps code, the preferred ones first."""
+    """List the folders in which Numba keeps code, the preferred ones first."""
     locators: list[Any] = [InTreeCacheLocator, UserWideCacheLocator]
     if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
         locators.insert(0, UserProvidedCacheLocator)

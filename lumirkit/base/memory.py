@@ -24,7 +24,7 @@ def use_huge_pages() -> None:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held so far, in bytes (resident; high-water mark)."""
+    """Read the most memory that this process has held so far, in bytes (resident; high-water mark)."""
     if _STATUS.exists():
         # Not ru_maxrss: Linux starts that with the mark of the process that started this one.
         return _status_bytes("VmHWM")
@@ -35,12 +35,12 @@ def peak_memory_bytes() -> int:
 
 
 def resident_memory_bytes() -> int:
-    """Memory that this process holds now, in bytes; where the system does not tell, the most it has held."""
+    """Read the memory that this process holds now, in bytes; where the system does not tell, the most it has held."""
     return _status_bytes("VmRSS") if _STATUS.exists() else peak_memory_bytes()
 
 
 def peak_bytes_on(device: torch.device) -> int:
-    """The most memory held so far: what torch allocated on a GPU, or the process's own on the CPU."""
+    """Read the most memory held so far: what torch allocated on a GPU, or the process's own on the CPU."""
     if device.type != "cuda":
         return peak_memory_bytes()
     import torch  # takes seconds, and the rest of the ground floor does without
