@@ -29,7 +29,7 @@ from lumirkit.data_manifests.dataset import Dataset, ManifestError, find_dataset
 from lumirkit.data_manifests.evaluation import EvaluationConfig, beside_image
 from lumirkit.data_manifests.facts import TaskFacts, load_facts
 
-_INTENSITIES = (0.0, 255.0)  # of every LUMIR year; recipes and networks divide by the upper one
+_INTENSITIES = (0.0, 255.0)  # every LUMIR year has these; recipes and networks divide by the upper one
 
 Watch = Callable[[int], AbstractContextManager[Callable[[], None]]]
 
@@ -78,7 +78,7 @@ def check_dataset(root: Path, task: str | None = None, workers: int = 1, watch: 
 
 
 def _wanted_files(root: Path, dataset: Dataset, configs: Sequence[EvaluationConfig]) -> dict[Path, Kind]:
-    """Every image, every map that a config needs, and label maps and landmarks that lie beside images unasked."""
+    """List every image, every map that a config needs, and maps and landmarks that lie beside images unasked."""
     pairs = [*dataset.validation, *(pair for config in configs for pair in config.eval_pairs)]
     images = [entry.image for entry in dataset.training]
     images += [image for pair in pairs for image in (pair.fixed, pair.moving)]
@@ -107,7 +107,7 @@ def _absent(root: Path, wanted: dict[Path, Kind], dataset_json: Path) -> list[Fi
 
 
 def _unlisted(root: Path, wanted: dict[Path, Kind], dataset_json: Path) -> list[Finding]:
-    """Volumes in the folders of the dataset that belong to no listed image."""
+    """Report volumes in the folders of the dataset that belong to no listed image."""
     folders = sorted({path.parent for path in wanted})
     found = [file.relative_to(root) for folder in folders for file in sorted((root / folder).glob("*.nii*"))]
     return [

@@ -11,13 +11,18 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lumirkit.base.errors import KitError
+
 Model = TypeVar("Model", bound=BaseModel)
 
 _IMAGE_NAME = re.compile(r"(?P<subject>\d{4})_(?P<modality>\d{4})\.nii(\.gz)?$")
 
 
-class ManifestError(ValueError):
-    """A dataset or evaluation JSON cannot be used; the message says file, found, expected and what to do."""
+class ManifestError(KitError, ValueError):
+    """A dataset or evaluation JSON cannot be used; the message says file, found, expected and what to do.
+
+    It is a ValueError, too, so that a pydantic model may meet it while it checks a file.
+    """
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Pair(BaseModel):
 
     @property
     def case_name(self) -> str:
-        """How the organisers' result names the pair, for example `3455_0000<--3454_0000`."""
+        """The organisers' name for the pair in their result, for example `3455_0000<--3454_0000`."""
         return f"{self.fixed_name}<--{self.moving_name}"
 
     @property
@@ -96,7 +101,7 @@ class Dataset(BaseModel):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(X, Y, Z) in voxels of every image of the set."""
+        """The shape (X, Y, Z) in voxels that every image of the set has."""
         return next(iter(self.tensor_image_shape.values()))
 
 

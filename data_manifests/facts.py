@@ -46,7 +46,7 @@ class SplitFacts(_Facts):
 
     @property
     def pairs(self) -> list[tuple[ImageName, ImageName]]:
-        """(fixed, moving) of every pair."""
+        """The fixed and the moving image of every pair."""
         return [
             (
                 ImageName(f"{number:04d}", self.fixed_modality),
@@ -69,7 +69,7 @@ class TaskFacts(_Facts):
 
     @property
     def pairs(self) -> list[tuple[ImageName, ImageName]]:
-        """(fixed, moving) of every validation pair of every split."""
+        """The fixed and the moving image of every validation pair of every split."""
         return [pair for split in self.splits for pair in split.pairs]
 
     @property

@@ -9,20 +9,19 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
-from lumirkit.base.errors import RequestError
+from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.files import require_writable
+from lumirkit.data_manifests.checks.inspection import Kind, Unreadable, inspect_volume
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
 from lumirkit.data_manifests.evaluation import beside_image
 from lumirkit.data_manifests.writer import write_dataset_json, write_evaluation_config
-from lumirkit.registration.volume import read_labels
 
 _DEVELOPMENT, _TEST = "development", "test"
 
 
 class Part(StrEnum):
-    """What an image is for."""
+    """The use of an image."""
 
     TRAINING = "training"
     VALIDATION = "validation"
@@ -32,15 +31,15 @@ class Part(StrEnum):
 Parts = Mapping[Part, Sequence[Path]]
 
 
-def split_dataset(root: Path, out: Path, shares: str, seed: int, listed: Path | None) -> None:
-    """Divide the training images of a dataset folder; the parts share no image.
+def split_dataset(root: Path, out: Path, shares: str, seed: int, listed: Path | None) -> dict[Part, int]:
+    """Divide the training images of a dataset folder; the parts share no image. Returns how many images each part has.
 
     `out/development` trains on the first part and validates on pairs of the second; `out/test` holds pairs of the last.
     Both are dataset folders with an evaluation config; images and label maps are links to those of `root`. A pair is an
     image and the one before it in its part, the first one's being the last.
 
     Args:
-        shares: of training/validation/test, such as 60/20/20; the order of the images is drawn by `seed`.
+        shares: how much training/validation/test get, such as 60/20/20; `seed` draws the order of the images.
         listed: CSV file with the columns image (a file name) and part (training, validation or test) instead.
 
     Raises:
@@ -58,12 +57,11 @@ def split_dataset(root: Path, out: Path, shares: str, seed: int, listed: Path | 
                 "2 for a pair. Give it a larger share."
             )
     shape = dataset.image_shape
-    labels = {part: _labels_of(root, parts[part]) for part in (Part.VALIDATION, Part.TEST)}
+    labels = {part: _common_labels(root, parts[part]) for part in (Part.VALIDATION, Part.TEST)}
     require_writable(out)
     _write(out / _DEVELOPMENT, root, shape, parts[Part.TRAINING], parts[Part.VALIDATION], labels[Part.VALIDATION])
     _write(out / _TEST, root, shape, [], parts[Part.TEST], labels[Part.TEST])
-    counts = ", ".join(f"{len(parts[part])} {part}" for part in Part)
-    Console().print(f"{out}: {counts}", markup=False, highlight=False, soft_wrap=True)
+    return {part: len(parts[part]) for part in Part}
 
 
 def _shared_out(images: Sequence[Path], shares: str, seed: int) -> Parts:
@@ -99,19 +97,35 @@ def _as_listed(images: Sequence[Path], listed: Path) -> Parts:
     return parts
 
 
-def _labels_of(root: Path, images: Sequence[Path]) -> list[int]:
-    """The ids that every label map of a part has, in rising order."""
-    return sorted(
-        set.intersection(
-            *(set(np.unique(read_labels(root / beside_image(image, "labels"))).tolist()) for image in images)
+def _common_labels(root: Path, images: Sequence[Path]) -> list[int]:
+    """Find the ids that every label map of a part has, in rising order."""
+    return sorted(set.intersection(*(_label_ids(root, beside_image(image, "labels")) for image in images)))
+
+
+def _label_ids(root: Path, labels: Path) -> set[int]:
+    volume = inspect_volume(root, labels, Kind.LABELS)
+    if isinstance(volume, Unreadable):
+        raise VolumeError(
+            f"{root / labels}: not readable ({volume.reason}); expected a whole NIfTI {volume.kind}. "
+            "Copy or download it again."
         )
-    )
+    if not volume.content:
+        raise VolumeError(
+            f"{root / labels}: found shape {volume.shape} and dtype {volume.dtype}; expected a label map of shape "
+            "(X, Y, Z). Save the one volume that is meant on its own, as integers."
+        )
+    if volume.non_finite or volume.fractional:
+        raise VolumeError(
+            f"{root / labels}: found values that are not whole numbers; expected a label map of integer ids. "
+            "Export it again; resample label maps with nearest neighbour."
+        )
+    return set(volume.values)
 
 
 def _write(
     out: Path, root: Path, shape: Sequence[int], training: Sequence[Path], paired: Sequence[Path], labels: list[int]
 ) -> None:
-    """One dataset folder; the dataset JSON, without which it is none, comes last."""
+    """Write one dataset folder; the dataset JSON, without which it is none, comes last."""
     for folder in sorted(
         {path.parent for image in (*training, *paired) for path in (image, beside_image(image, "labels"))}
     ):
@@ -126,7 +140,7 @@ def _write(
 
 
 def _link(link: Path, target: Path) -> None:
-    """A relative link, so that both folders can be moved together."""
+    """Make a relative link, so that both folders can be moved together."""
     link.parent.mkdir(parents=True, exist_ok=True)
     if link.is_symlink():
         link.unlink()

@@ -36,13 +36,13 @@ class LabelledStructure(BaseModel):
 
 @cache
 def structures() -> dict[int, LabelledStructure]:
-    """All structures by label id, background (0) included, in ascending order of their ids."""
+    """Read all structures by label id, background (0) included, in ascending order of their ids."""
     table = resources.files("lumirkit.data_manifests").joinpath("structures.csv").read_text(encoding="utf-8")
     rows = [LabelledStructure.model_validate(row) for row in csv.DictReader(table.splitlines())]
     return {row.label: row for row in rows}
 
 
 def structure_name(label: int) -> str:
-    """Name of a label id, for example "Right Hippocampus" for 47; "label 999" for an id that is not in the table."""
+    """Name a label id, for example "Right Hippocampus" for 47; "label 999" for an id that is not in the table."""
     structure = structures().get(label)
     return f"label {label}" if structure is None else structure.name

@@ -32,8 +32,8 @@ class Shard:
             raise RequestError(f"--shard {text}: expected i/n with 1 <= i <= n, such as 2/4")
         return cls(int(match[1]), int(match[2]))
 
-    def of(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """Every count-th pair, from the index-th on."""
+    def select(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
+        """Take every count-th pair, from the index-th on."""
         return pairs[self.index - 1 :: self.count]
 
 
@@ -46,9 +46,9 @@ class PairFiles:
     moving: Path
     field: Path
     shape: tuple[int, int, int] | None = None
-    """(X, Y, Z) that the dataset JSON promises; None where nothing does."""
+    """The shape (X, Y, Z) that the dataset JSON promises; None where nothing does."""
     masks: tuple[Path, Path] | None = None
-    """Of the fixed and of the moving image: what lies outside is not brain."""
+    """The masks of the fixed and of the moving image; what lies outside is not brain."""
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -57,7 +57,7 @@ class PairFiles:
 
 
 def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard | None = None) -> list[PairFiles]:
-    """The validation pairs of a dataset JSON with their files; the fields get the evaluator's names.
+    """List the validation pairs of a dataset JSON with their files; the fields get the evaluator's names.
 
     Args:
         images: folder that the JSON's paths are relative to.
@@ -68,7 +68,7 @@ def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard |
         RequestError: the shard is empty or `out` is not writable.
     """
     dataset = read_dataset(dataset_json)
-    pairs = (shard or Shard()).of(dataset.validation)
+    pairs = (shard or Shard()).select(dataset.validation)
     if not pairs:
         raise RequestError(f"{dataset_json}: found no validation pairs for this shard; expected at least one.")
     require_files(images, [path for pair in pairs for path in (pair.fixed, pair.moving)], dataset_json)

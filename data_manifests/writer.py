@@ -10,13 +10,13 @@ from typing import Any
 from lumirkit.base.files import write_text_atomically
 
 PairPaths = dict[str, str]
-"""`fixed` and `moving`, relative to the dataset's folder."""
+"""The paths `fixed` and `moving` of a pair, relative to the dataset's folder."""
 
 
 def write_evaluation_config(
     path: Path, name: str, shape: Sequence[int], pairs: Sequence[PairPaths], labels: Sequence[int] | None
 ) -> None:
-    """Write the evaluation config of a split; labels None means that it is scored on landmarks."""
+    """Write the evaluation config of a split, which is scored on its labels, or on landmarks where these are None."""
     methods: list[dict[str, Any]] = [{"name": "Non-diffeomorphic Volumes", "metric": "ndv"}]
     if labels is None:
         methods.append({"name": "TRE_lm", "metric": "tre", "dest": "landmarks"})

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from lumirkit.base.errors import KitError
 from lumirkit.data_manifests.dataset import Pair
 from lumirkit.data_manifests.evaluation import EvaluationConfig, MetricEntry, Split, beside_image
 from lumirkit.eval.run_times import read_run_times
 
 
-class EvaluationError(ValueError):
+class EvaluationError(KitError):
     """Nothing can be scored as requested; the message has one line a problem: file, found, expected and what to do."""
 
 

@@ -1,4 +1,4 @@
-"""Brain masks of a user's own."""
+"""Brain masks that a user gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lumirkit.registration.volume import Volume, read_labels
 
 
 def masked(volume: Volume, mask: Path, content: bytes | None = None) -> Volume:
-    """The image with zero outside its mask, as the images that networks are trained on.
+    """Set an image to zero outside its mask, as it is in the images that networks are trained on.
 
     Args:
         content: the bytes of the mask's file, where the caller has read them already.

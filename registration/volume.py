@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import nibabel as nib
 import numpy as np
-from isal import igzip, isal_zlib
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from isal import igzip
 from numpy.typing import NDArray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.files import write_bytes_atomically
+from lumirkit.base.nifti import DAMAGE, open_nifti, read_nifti
 
 Float = TypeVar("Float", bound=np.floating)
 
-# What nibabel and gzip raise on damaged files.
-_UNPACKING_ERRORS = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error))
-_READ_ERRORS = (OSError, ValueError, OverflowError, ImageFileError, HeaderDataError, *_UNPACKING_ERRORS)
-_GZIP_MAGIC = b"\x1f\x8b"
 _VECTOR_INTENT = 1007
-_PACKING_LEVEL = 1  # of 0 to 3; a field gets hardly smaller beyond
+_PACKING_LEVEL = 1  # the levels are 0 to 3; a field gets hardly smaller beyond
 
 
 @dataclass(frozen=True)
@@ -37,14 +31,14 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Voxels along (X, Y, Z)."""
+        """The numbers of voxels along (X, Y, Z)."""
         x, y, z = self.data.shape
         return x, y, z
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its voxels without being unpacked: their shape, and the dtype of their values."""
+    """The shape of a file's voxels and the dtype of their values, known without unpacking it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
@@ -63,38 +57,19 @@ def require_same_shape(fixed: Volume, moving: Volume) -> None:
         )
 
 
-def _load(path: Path) -> nib.Nifti1Image:
-    if not path.is_file():
-        raise VolumeError(f"{path}: no such file; expected a NIfTI image (.nii or .nii.gz). Check the path.")
+def _decode(path: Path, dtype: type[Float], content: bytes | None) -> NDArray[Float]:
+    """Read the voxels, with the scale factor applied."""
     try:
-        image = nib.load(path)
-    except _READ_ERRORS as error:
-        raise VolumeError(
-            f"{path}: not a readable NIfTI image ({error}); expected .nii or .nii.gz. Convert or download it again."
-        ) from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise VolumeError(f"{path}: found a {type(image).__name__}; expected a NIfTI image. Convert it to .nii.gz.")
-    return image
-
-
-def _whole(path: Path, image: nib.Nifti1Image, content: bytes | None) -> nib.Nifti1Image:
-    """The image with its voxels in memory: a file read and unpacked in one piece takes half the time of a stream."""
-    raw = path.read_bytes() if content is None else content
-    return type(image).from_bytes(igzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw)
-
-
-def _decode(path: Path, image: nib.Nifti1Image, dtype: type[Float], content: bytes | None = None) -> NDArray[Float]:
-    try:
-        return np.asarray(_whole(path, image, content).get_fdata(dtype=dtype, caching="unchanged"))
-    except _READ_ERRORS as error:
+        return np.asarray(read_nifti(path, content).get_fdata(dtype=dtype, caching="unchanged"))
+    except DAMAGE as error:
         raise _damaged(path, error) from error
 
 
-def _decode_unscaled(path: Path, image: nib.Nifti1Image, content: bytes | None) -> NDArray[np.generic]:
-    """The voxels in the dtype of the file, in the machine's byte order; only for images without scaling."""
+def _decode_unscaled(path: Path, content: bytes | None) -> NDArray[np.generic]:
+    """Read the voxels in the dtype of the file, in the machine's byte order; only for images without scaling."""
     try:
-        voxels = np.asanyarray(_whole(path, image, content).dataobj)
-    except _READ_ERRORS as error:
+        voxels = np.asanyarray(read_nifti(path, content).dataobj)
+    except DAMAGE as error:
         raise _damaged(path, error) from error
     return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
 
@@ -126,9 +101,9 @@ def read_image(path: Path, content: bytes | None = None, single_volume: bool = F
     Raises:
         VolumeError: the file is missing, unreadable, truncated, not 3-D, holds NaN or inf, or is constant zero.
     """
-    image = _load(path)
+    image = open_nifti(path)
     shape = _spatial_shape(path, image.shape, single_volume)
-    data = _decode(path, image, np.float32, content).reshape(shape)
+    data = _decode(path, np.float32, content).reshape(shape)
     broken = int(data.size - np.isfinite(data).sum())
     if broken:
         raise VolumeError(f"{path}: {broken} voxels are NaN or inf; expected finite intensities. Repair the image.")
@@ -146,7 +121,7 @@ def read_header(path: Path) -> Header:
     Raises:
         VolumeError: the file is missing or not NIfTI.
     """
-    image = _load(path)
+    image = open_nifti(path)
     return Header(tuple(image.shape), np.dtype(np.float64) if _is_scaled(image) else image.get_data_dtype())
 
 
@@ -160,12 +135,12 @@ def read_labels(path: Path, content: bytes | None = None, single_volume: bool = 
     Raises:
         VolumeError: the file is missing, unreadable, not 3-D, or holds values that are not whole numbers.
     """
-    image = _load(path)
+    image = open_nifti(path)
     shape = _spatial_shape(path, image.shape, single_volume)
     stored = image.get_data_dtype()
     if not _is_scaled(image) and stored.kind in "ui" and stored.itemsize < 4:  # a sixth of the time: not over float64
-        return _decode_unscaled(path, image, content).reshape(shape).astype(np.int32)
-    data = _decode(path, image, np.float64, content).reshape(shape)
+        return _decode_unscaled(path, content).reshape(shape).astype(np.int32)
+    data = _decode(path, np.float64, content).reshape(shape)
     labels = np.rint(np.nan_to_num(data, nan=0.5)).astype(np.int32)
     if not np.array_equal(labels, data):
         raise VolumeError(f"{path}: found values that are not whole numbers; expected a label map of integer ids.")
@@ -173,21 +148,21 @@ def read_labels(path: Path, content: bytes | None = None, single_volume: bool = 
 
 
 def read_description(path: Path) -> str:
-    """What the header of a NIfTI file says of it; reads the header alone.
+    """Read the description of a NIfTI file; reads the header alone.
 
     Raises:
         VolumeError: the file is missing or not NIfTI.
     """
-    return bytes(_load(path).header["descrip"]).rstrip(b"\0").decode(errors="replace")
+    return bytes(open_nifti(path).header["descrip"]).rstrip(b"\0").decode(errors="replace")
 
 
 def read_affine(path: Path) -> NDArray[np.float64]:
-    """The affine (4, 4) of a NIfTI file, from voxels to mm; reads the header alone.
+    """Read the affine (4, 4) of a NIfTI file, from voxels to mm; reads the header alone.
 
     Raises:
         VolumeError: the file is missing, unreadable or has no affine.
     """
-    affine = _load(path).affine
+    affine = open_nifti(path).affine
     if affine is None:
         raise VolumeError(f"{path}: the header has no affine; expected a NIfTI sform or qform. Rewrite the header.")
     return np.asarray(affine, dtype=np.float64)
@@ -206,7 +181,7 @@ def read_displacement(path: Path, shape: tuple[int, int, int], content: bytes | 
     Raises:
         VolumeError: the file is missing, unreadable, of another shape, stored as integers, or holds NaN or inf.
     """
-    image = _load(path)
+    image = open_nifti(path)
     channels_first = _channels_first(path, image.shape, shape)
     disp_vox = _decode_displacement(path, image, content)
     return np.moveaxis(disp_vox, 0, -1) if channels_first else disp_vox
@@ -218,7 +193,7 @@ def read_vectors(path: Path) -> NDArray[np.floating]:
     Raises:
         VolumeError: the file is missing, unreadable, no such image, stored as integers, or holds NaN or inf.
     """
-    image = _load(path)
+    image = open_nifti(path)
     intent = int(image.header["intent_code"])
     if len(image.shape) != 5 or image.shape[3:] != (1, 3) or intent != _VECTOR_INTENT:
         raise VolumeError(
@@ -229,7 +204,7 @@ def read_vectors(path: Path) -> NDArray[np.floating]:
 
 
 def _decode_displacement(path: Path, image: nib.Nifti1Image, content: bytes | None) -> NDArray[np.floating]:
-    """The values of a field, in the shape and the precision of the file."""
+    """Read the values of a field, in the shape and the precision of the file."""
     stored = image.get_data_dtype()
     if stored.kind != "f":
         scaled = " with a scale factor" if _is_scaled(image) else ""
@@ -239,9 +214,9 @@ def _decode_displacement(path: Path, image: nib.Nifti1Image, content: bytes | No
         )
     values: NDArray[np.floating]
     if _is_scaled(image) or stored.itemsize not in (4, 8):
-        values = _decode(path, image, np.float64, content)
+        values = _decode(path, np.float64, content)
     else:
-        values = _decode_unscaled(path, image, content)  # type: ignore[assignment]
+        values = _decode_unscaled(path, content)  # type: ignore[assignment]
     broken = int(values.size - np.isfinite(values).sum())
     if broken:
         raise VolumeError(
@@ -251,7 +226,7 @@ def _decode_displacement(path: Path, image: nib.Nifti1Image, content: bytes | No
 
 
 def _channels_first(path: Path, found: tuple[int, ...], shape: tuple[int, int, int]) -> bool:
-    """Whether the components of a field come first; the evaluator takes a first axis of 3 for the components."""
+    """Tell whether the components of a field come first; the evaluator takes a first axis of 3 for the components."""
     if found == (*shape, 3) and shape[0] == 3:
         raise VolumeError(
             f"{path}: found shape {found}, whose layout is ambiguous: the first axis and the last could both be the "

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lumirkit.base.errors import KitError
 from lumirkit.base.files import write_atomically
 from lumirkit.registration.architecture import NetworkConfig, make_network
 from lumirkit.registration.ensemble import Ensemble, make_ensemble
@@ -22,7 +23,7 @@ from lumirkit.registration.precision import Precision
 _CARD_KEY = "lumirkit"
 
 
-class WeightsError(ValueError):
+class WeightsError(KitError):
     """A weight file cannot be used; the message says file, found, expected and what to do."""
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from lumirkit.base.errors import RequestError
+from lumirkit.base.errors import KitError, RequestError
 from lumirkit.base.nifti import require_output
 from lumirkit.data_manifests.worklist import PairFiles
 
 _PAIR_PATHS = ("fixed image", "moving image", "mask of the fixed image", "mask of the moving image", "output")
 
 
-class ContractError(ValueError):
+class ContractError(KitError):
     """The container was started with other mounts or paths than a task gives; the message says what was expected."""
 
 

@@ -10,6 +10,7 @@ import torch
 import typer
 
 from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.base.memory import use_huge_pages
 from lumirkit.data_manifests.dataset import ManifestError
 from lumirkit.data_manifests.worklist import Shard
 from lumirkit.registration.place import Place, choose_device
@@ -79,6 +80,7 @@ def _end(status: RunStatus) -> None:
 def main() -> None:
     """Run it; a wrong request ends with one message and exit status 2."""
     end_on_sigterm()
+    use_huge_pages()
     try:
         app()
     except _REQUEST_ERRORS as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lumirkit.base.memory import use_huge_pages
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.predictor import register_pair
 from lumirkit.registration.volume import Volume
@@ -35,6 +36,7 @@ def warm_up(weights: Path) -> None:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     try:
         warm_up(Path(sys.argv[1]))
     except WeightsError as error:

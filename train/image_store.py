@@ -11,20 +11,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from lumirkit.base.errors import KitError
 from lumirkit.train.processes import Processes
 
 _IN_MEMORY = Path("/dev/shm")  # files there are memory; where there is no such folder, the disk serves
 _SHARE_OF_MEMORY = 0.5  # of what is free there, the images may take so much
 
 
-class StoreError(OSError):
+class StoreError(KitError, OSError):
     """There is no room for the decoded images; the message says how much is needed and where it was looked for."""
 
 
 def open_store(
     count: int, shape: tuple[int, ...], dtype: DTypeLike, processes: Processes, folder: Path | None = None
 ) -> NDArray[np.generic]:
-    """An array (count, *shape) that the processes of a node share; its content is theirs to fill.
+    """Open an array (count, *shape) that the processes of a node share; its content is theirs to fill.
 
     The file has no name any more when this returns: its room is free again when the last process ends, however it ends.
 

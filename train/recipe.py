@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from lumirkit.base.errors import KitError
 from lumirkit.registration.architecture import NetworkConfig
 from lumirkit.registration.precision import Precision
 from lumirkit.train.augment import Augmentation
@@ -32,7 +33,7 @@ Change = tuple[str, Any]
 _ALL_STAGES = "stages.*."
 
 
-class RecipeError(ValueError):
+class RecipeError(KitError):
     """A recipe cannot be used; the message says file, key, found and expected."""
 
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lumirkit.base.errors import KitError
 from lumirkit.base.files import require_writable, write_atomically, write_bytes_atomically, write_text_atomically
 from lumirkit.registration.weights import WeightsCard, save_weights
 from lumirkit.train.model import Model
@@ -25,8 +26,10 @@ _LOG, _VALIDATION = "log.jsonl", "validation.jsonl"
 Entry = Mapping[str, float | int | str]
 
 
-class CheckpointError(OSError):
+class CheckpointError(KitError, OSError):
     """A checkpoint could not be written; the message says why and from where the run continues."""
+
+    exit_status = 1
 
 
 class RunFolder:

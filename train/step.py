@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
+from lumirkit.base.errors import KitError
 from lumirkit.registration.network import Network
 from lumirkit.train.batch import Batch, Batches
 from lumirkit.train.data import GroupSampler
@@ -26,8 +27,10 @@ _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 _MOMENTS, _WEIGHTS, _SCHEDULE = "optimizer/", "weights/", "schedule"
 
 
-class TrainingError(RuntimeError):
+class TrainingError(KitError):
     """Training cannot go on; the message says where it stopped and what is left."""
+
+    exit_status = 1
 
 
 class Stepper:

@@ -50,15 +50,15 @@ class CheckReport(BaseModel):
 
 
 def error(file: str | Path, found: str, expected: str, remedy: str) -> Finding:
-    """A finding that makes a run fail or a score wrong."""
+    """Make a finding that lets a run fail or a score be wrong."""
     return Finding(severity=Severity.ERROR, file=str(file), found=found, expected=expected, remedy=remedy)
 
 
 def warning(file: str | Path, found: str, expected: str, remedy: str) -> Finding:
-    """A finding that a person should know of."""
+    """Make a finding that a person should know of."""
     return Finding(severity=Severity.WARNING, file=str(file), found=found, expected=expected, remedy=remedy)
 
 
 def listed(items: Iterable[object]) -> str:
-    """Items as text, for example "3455_0000<--3454_0000, 3456_0000<--3455_0000"."""
+    """Join items to a text, for example "3455_0000<--3454_0000, 3456_0000<--3455_0000"."""
     return ", ".join(map(str, items))

@@ -20,7 +20,7 @@ MOST_BORDER = 0.05  # a brain that touches the grid's faces covers less of them 
 
 
 def check_readable(volumes: Sequence[VolumeSummary | Unreadable]) -> list[Finding]:
-    """A finding for each file that cannot be read to its end."""
+    """Report each file that cannot be read to its end."""
     return [
         error(
             volume.path,
@@ -36,7 +36,7 @@ def check_readable(volumes: Sequence[VolumeSummary | Unreadable]) -> list[Findin
 def check_grid(
     volumes: Sequence[VolumeSummary], shape: tuple[int, int, int], spacing_mm: tuple[float, float, float] | None
 ) -> list[Finding]:
-    """Shapes as the dataset JSON says; spacing, orientation and affine alike in all files.
+    """Report shapes other than the dataset JSON says, and spacing, orientation or affine unlike those of other files.
 
     Args:
         volumes: images, label and landmark maps.
@@ -75,7 +75,7 @@ def check_grid(
 
 
 def check_dtypes(volumes: Sequence[VolumeSummary]) -> list[Finding]:
-    """Data types that cannot be used, images stored unlike the others, label maps stored as floating point."""
+    """Report unusable data types, images stored unlike the others, and label maps stored as floating point."""
     findings = []
     images = [v.dtype for v in volumes if v.kind is Kind.IMAGE]
     usual = _most_common(images) if images else ""
@@ -93,7 +93,7 @@ def check_dtypes(volumes: Sequence[VolumeSummary]) -> list[Finding]:
 
 
 def check_intensities(image: VolumeSummary, low: float, high: float) -> list[Finding]:
-    """NaN and inf, all zero, outside [low, high], and a background that is not 0."""
+    """Report NaN and inf, an image of zeros, values outside [low, high], and a background that is not 0."""
     findings = []
     if image.non_finite:
         found = f"{image.non_finite} voxels are NaN or inf"
@@ -122,7 +122,7 @@ def check_intensities(image: VolumeSummary, low: float, high: float) -> list[Fin
 def check_overlap(
     images: Sequence[VolumeSummary], training: Collection[Path], validation: Collection[Path]
 ) -> list[Finding]:
-    """Subjects or image contents that are in training and in validation, and contents that repeat within one."""
+    """Report subjects and image contents that are in training and in validation, and contents that repeat in one."""
     findings = []
     trained = {name.subject: path for path in training if (name := image_name(path))}
     for path in validation:

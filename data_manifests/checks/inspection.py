@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,27 +10,15 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-# What nibabel and gzip raise on damaged files.
-_READ_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    OverflowError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-    WrapStructError,
-)
+from lumirkit.base.nifti import DAMAGE, read_nifti
+
 _MOST_VALUES = 4096  # far more than any label map has; a map with more distinct values is not one
 
 
 class Kind(StrEnum):
-    """What a volume is used as."""
+    """The use of a volume."""
 
     IMAGE = "image"
     LABELS = "label map"
@@ -79,20 +65,11 @@ class VolumeSummary:
 def inspect_volume(root: Path, path: Path, kind: Kind) -> VolumeSummary | Unreadable:
     """Read `root / path` to its last byte, checksum included, and summarise it."""
     try:
-        raw = (root / path).read_bytes()
-        # nibabel stops at the last voxel it needs and never sees the checksum, so a damaged file may pass it
-        raw = gzip.decompress(raw) if path.name.endswith(".gz") else raw
-        image = _parse(raw)
+        image = read_nifti(root / path)
         data = np.asanyarray(image.dataobj)
-    except _READ_ERRORS as problem:
+    except DAMAGE as problem:
         return Unreadable(path, kind, f"{type(problem).__name__}: {problem}")
     return _summarise(path, kind, image, data)
-
-
-def _parse(raw: bytes) -> nib.Nifti1Image:
-    # the first field of a header is its own size: 540 bytes in NIfTI-2
-    second = 540 in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big"))
-    return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(raw)
 
 
 def _summarise(path: Path, kind: Kind, image: nib.Nifti1Image, data: NDArray) -> VolumeSummary:
@@ -131,20 +108,20 @@ def _summarise(path: Path, kind: Kind, image: nib.Nifti1Image, data: NDArray) ->
 
 
 def _axes(affine: NDArray[np.float64]) -> str:
-    """Where the axes point, for example "RAS"; "???" where the affine does not say."""
+    """Name where the axes point, for example "RAS"; "???" where the affine does not say."""
     if not np.isfinite(affine).all():
         return "???"
     return "".join(code or "?" for code in nib.aff2axcodes(affine))
 
 
 def _label_numbers(data: NDArray) -> dict[str, Any]:
-    """How many voxels are no whole numbers, and the distinct whole numbers."""
+    """Count the voxels that are no whole numbers, and list the distinct whole numbers."""
     whole = data if data.dtype.kind in "iu" else np.rint(data)
     values = np.unique(whole)[:_MOST_VALUES]
     return {"fractional": int(np.count_nonzero(whole != data)), "values": tuple(int(value) for value in values)}
 
 
 def _content(data: NDArray) -> str:
-    """Hash of shape and voxel values: equal images have equal hashes however they were compressed or stored."""
+    """Hash shape and voxel values: equal images have equal hashes however they were compressed or stored."""
     plain = np.ascontiguousarray(data, dtype=np.float32)
     return hashlib.blake2b(plain.tobytes(), key=repr(data.shape).encode(), digest_size=16).hexdigest()

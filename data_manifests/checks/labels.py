@@ -14,7 +14,7 @@ Volumes = Mapping[Path, VolumeSummary]
 
 
 def required_maps(configs: Sequence[EvaluationConfig]) -> dict[Path, Kind]:
-    """Label and landmark maps without which a config cannot be scored, relative to the dataset folder."""
+    """List the maps without which a config cannot be scored, relative to the dataset folder."""
     maps: dict[Path, Kind] = {}
     for config in configs:
         for method in _on_maps(config):
@@ -25,7 +25,7 @@ def required_maps(configs: Sequence[EvaluationConfig]) -> dict[Path, Kind]:
 
 
 def check_whole_numbers(volume: VolumeSummary) -> list[Finding]:
-    """A label or landmark map holds whole numbers, and at least one that is not 0."""
+    """Report a label or landmark map with other values than whole numbers, or with nothing but 0."""
     if volume.kind is Kind.IMAGE or not volume.content:
         return []
     findings = []
@@ -40,7 +40,7 @@ def check_whole_numbers(volume: VolumeSummary) -> list[Finding]:
 
 
 def check_label_ids(configs: Sequence[EvaluationConfig], volumes: Volumes) -> list[Finding]:
-    """Ids in label maps that no list knows, known ids that are not scored, and scored ids that a map lacks.
+    """Report ids that no list knows, known ids that are not scored, and scored ids that a map lacks.
 
     Args:
         configs: the evaluation configs.
@@ -80,7 +80,7 @@ def _label_ids(volume: VolumeSummary, scored: set[int] | None, known: set[int]) 
 
 
 def check_landmark_pairs(configs: Sequence[EvaluationConfig], volumes: Volumes) -> list[Finding]:
-    """Both images of a pair need the same landmarks: one that the moving image lacks makes the pair's TRE NaN."""
+    """Report pairs with unlike landmarks: one that the moving image lacks makes the pair's TRE NaN."""
     findings = []
     for config in configs:
         for method in _on_maps(config):
@@ -95,7 +95,7 @@ def check_landmark_pairs(configs: Sequence[EvaluationConfig], volumes: Volumes) 
 
 
 def _has_landmarks(volume: VolumeSummary) -> bool:
-    """Whether the values can be compared; where they cannot, `check_whole_numbers` says why."""
+    """Tell whether the values can be compared; where they cannot, `check_whole_numbers` says why."""
     return any(volume.values) and not volume.fractional
 
 

@@ -12,7 +12,7 @@ from lumirkit.data_manifests.evaluation import EvaluationConfig, find_evaluation
 
 
 def read_configs(root: Path) -> tuple[list[EvaluationConfig], list[Finding]]:
-    """Read every evaluation config under root that can be read, and a finding for each that cannot."""
+    """Read every evaluation config under root that can be read, and report each that cannot."""
     configs: list[EvaluationConfig] = []
     findings: list[Finding] = []
     files = find_evaluation_files(root)
@@ -39,7 +39,7 @@ def read_configs(root: Path) -> tuple[list[EvaluationConfig], list[Finding]]:
 
 
 def check_names(dataset_json: Path, dataset: Dataset) -> list[Finding]:
-    """Every image name must tell subject and modality, and the counts in the JSON must be those of its lists."""
+    """Report image names without subject and modality, counts unlike those of the lists, and images listed twice."""
     findings = []
     images = [entry.image for entry in dataset.training]
     images += [image for pair in dataset.validation for image in (pair.fixed, pair.moving)]
@@ -65,7 +65,7 @@ def check_names(dataset_json: Path, dataset: Dataset) -> list[Finding]:
 
 
 def check_pairs(dataset_json: Path, dataset: Dataset, configs: Sequence[EvaluationConfig]) -> list[Finding]:
-    """Pairs that repeat, pair an image with itself, are scored but not predicted, or predicted but not scored."""
+    """Report pairs that repeat, pair an image with itself, are scored but not predicted, or the other way round."""
     findings = _odd_pairs(dataset_json.name, dataset.validation)
     predicted = set(dataset.validation)
     for config in configs:
@@ -111,7 +111,7 @@ def _odd_pairs(file: str, pairs: Sequence[Pair]) -> list[Finding]:
 
 
 def _scored_twice(configs: Sequence[EvaluationConfig]) -> list[Finding]:
-    """The organisers' script gathers results by pair name: of a pair in two configs only the last result remains."""
+    """Report pairs in two configs: the organisers' script gathers results by pair name, and only the last remains."""
     owners: dict[Pair, list[str]] = {}
     for config in configs:
         for pair in dict.fromkeys(config.eval_pairs):
@@ -125,7 +125,7 @@ def _scored_twice(configs: Sequence[EvaluationConfig]) -> list[Finding]:
 
 
 def image_name(image: Path) -> ImageName | None:
-    """Subject and modality of an image, None where its name does not tell."""
+    """Read subject and modality off an image's name; None where it does not tell."""
     try:
         return ImageName.parse(image)
     except ManifestError:

@@ -18,7 +18,7 @@ _REMEDY = "Use the organisers' file, or check without --task."
 def check_task(
     dataset_json: Path, dataset: Dataset, configs: Sequence[EvaluationConfig], facts: TaskFacts
 ) -> list[Finding]:
-    """Counts, id ranges, pairs, shape and label lists that are not those of the task."""
+    """Report counts, id ranges, pairs, shape and label lists that are not those of the task."""
     file = dataset_json.name
     findings = []
     if dataset.image_shape != facts.image_shape:
@@ -43,7 +43,7 @@ def check_task(
 
 
 def _compare(file: str, what: str, found: Collection[object], expected: Collection[object], task: str) -> list[Finding]:
-    """One finding for everything that is missing or extra in a list."""
+    """Report in one finding everything that is missing or extra in a list."""
     found_set, expected_set = set(found), set(expected)
     missing = [item for item in expected if item not in found_set]
     extra = [item for item in dict.fromkeys(found) if item not in expected_set]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lumirkit.ablation.plan import Ablation, PlannedRow, Run
-from lumirkit.base.errors import RequestError
+from lumirkit.base.errors import KitError, RequestError
 from lumirkit.base.files import write_text_atomically
 from lumirkit.data_manifests.dataset import find_dataset_json
 from lumirkit.eval.baselines import BASELINES, run_baseline
@@ -28,8 +28,10 @@ from lumirkit.train.run_folder import RunFolder
 REFERENCE_NAMES = {"zero": "zero field", "syn": "SyN", "convexadam": "ConvexAdam"}
 
 
-class JobError(Exception):
+class JobError(KitError):
     """A piece of work failed; the message says why. The others go on."""
+
+    exit_status = 1
 
 
 @dataclass(frozen=True)

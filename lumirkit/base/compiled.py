@@ -1,7 +1,7 @@
 """Numba's compiler, with machine code kept between processes wherever it can be written or was left before.
 
-Numba keeps a function's code under the content of the function's own file. Kernels call functions of other files, and
-a container runs from a file system that can only be read; both need the changes made here.
+Numba's own `cache=True` knows a function by its own file alone, although kernels call functions of other files. It also
+uses no code from a folder that cannot be written, as in a container, and fails where no folder or no room is left.
 """
 
 from __future__ import annotations
@@ -58,43 +58,51 @@ def compiled_point(kernel: Kernel) -> Kernel:
 
 @cache
 def _content(folder: Path) -> str:
-    """Hash of the files that hold compiled functions."""
+    """Hash the files of a folder that hold compiled functions."""
     sources = (path.read_bytes() for path in sorted(folder.glob("*.py")))
     return hashlib.sha256(b"".join(source for source in sources if b"import compiled" in source)).hexdigest()
 
 
-class _OfAllFiles:
-    """Code is fresh as long as no file beside the function's changes."""
+class _Place(InTreeCacheLocator):
+    """The folder of a kernel's code, which is fresh as long as no file beside the kernel's changes."""
 
-    _py_file: str
+    def __init__(self, kernel: Callable, file: str, folder: str) -> None:
+        super().__init__(kernel, file)  # type: ignore[no-untyped-call]
+        self._file, self._cache_path = file, folder
+
+    @classmethod
+    def from_function(cls, kernel: Callable, file: str) -> _Place | None:
+        """Find the first place that serves; Numba asks here."""
+        places = (cls(kernel, file, folder) for folder in _folders(kernel, file))
+        return next((place for place in places if place._serves()), None)
 
     def get_source_stamp(self) -> str:
-        return _content(Path(self._py_file).parent)
+        """Hash what the code is made from; Numba takes no code with another stamp."""
+        return _content(Path(self._file).parent)
+
+    def _serves(self) -> bool:
+        """Tell whether code can be written here, or was left by somebody who could."""
+        try:
+            self.ensure_cache_path()  # type: ignore[no-untyped-call]
+        except OSError:
+            return any(Path(self._cache_path).glob("*.nbi"))
+        return True
 
 
-class _UserProvided(_OfAllFiles, UserProvidedCacheLocator):
-    pass
+def _folders(kernel: Callable, file: str) -> list[str]:
+    """List the folders in which Numba keeps code, the preferred ones first."""
+    locators: list[Any] = [InTreeCacheLocator, UserWideCacheLocator]
+    if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
+        locators.insert(0, UserProvidedCacheLocator)
+    return [locator(kernel, file).get_cache_path() for locator in locators]
 
 
-class _InTree(_OfAllFiles, InTreeCacheLocator):
-    @classmethod
-    def from_function(cls, py_func: Callable, py_file: str) -> _InTree | None:
-        locator: _InTree | None = super().from_function(py_func, py_file)  # type: ignore[no-untyped-call]
-        if locator is None and any((Path(py_file).parent / "__pycache__").glob("*.nbi")):
-            return cls(py_func, py_file)  # left by who could write here
-        return locator
-
-
-class _UserWide(_OfAllFiles, UserWideCacheLocator):
-    pass
-
-
-class _Places(CompileResultCacheImpl):
-    _locator_classes = [_UserProvided, _InTree, _UserWide]  # noqa: RUF012
+class _Code(CompileResultCacheImpl):
+    _locator_classes = [_Place]  # type: ignore[list-item]  # noqa: RUF012
 
 
 class _KeptCode(FunctionCache):
-    _impl_class = _Places
+    _impl_class = _Code
 
     def save_overload(self, *arguments: Any) -> None:
         with suppress(OSError):  # a full disk or one that can only be read must not stop a registration

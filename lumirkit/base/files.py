@@ -28,10 +28,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def remove_partial_files(folder: Path, name: str = "") -> None:
-    """Remove what killed processes left of files in a folder; for a folder, or a name, with no other writer now.
+    """Remove what killed processes left of files in a folder; no other process may be writing there, or that file.
 
     Args:
-        name: what is left of this file only; of every file if empty.
+        name: the only file whose leftovers are removed; every file's if empty.
     """
     for leftover in folder.glob(f"{_PARTIAL}{glob.escape(name)}*"):
         leftover.unlink(missing_ok=True)

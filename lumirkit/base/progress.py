@@ -12,9 +12,10 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Counts steps of a known total; `note` is a short text such as a running mean.
+    """A display that counts steps of a known total.
 
-    Use as a context manager and call `advance` once a step; `silent` shows nothing, for all processes of a run but one.
+    Use it as a context manager and call `advance` once a step. A silent one shows nothing; all processes of a run but
+    one have a silent one.
     """
 
     def __init__(self, total: int, description: str, initial: int = 0, silent: bool = False) -> None:
@@ -34,7 +35,7 @@ class Progress:
         self._bar.close()
 
     def advance(self, note: str = "") -> None:
-        """One step is done."""
+        """Count one step that is done; `note` is a short text such as a running mean."""
         self._done += 1
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update()

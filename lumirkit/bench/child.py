@@ -12,6 +12,7 @@ import torch
 
 import lumirkit
 from lumirkit.base.errors import RequestError
+from lumirkit.base.memory import use_huge_pages
 from lumirkit.bench.floor import Floor, measure_floor
 from lumirkit.bench.measure import measure
 from lumirkit.bench.reference import require_reference
@@ -79,6 +80,7 @@ def _answer(task: str, argument: str) -> str:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     try:
         print(_answer(*sys.argv[1:]))
     except RequestError as error:

@@ -9,14 +9,17 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from lumirkit.base.errors import KitError
 from lumirkit.registration.architecture import NetworkConfig
 from lumirkit.registration.precision import Precision
 
 Shape = tuple[int, int, int]
 
 
-class BenchError(RuntimeError):
+class BenchError(KitError):
     """Some works could not be measured; everything else was, and is written."""
+
+    exit_status = 1
 
 
 class Kind(StrEnum):

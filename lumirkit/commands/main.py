@@ -363,7 +363,8 @@ def manifest_split(
     ] = None,
 ) -> None:
     """Divide the training images of a dataset into a part to train on, one to validate on and one to test on."""
-    split_dataset(root, out, shares, seed, listed)
+    counts = split_dataset(root, out, shares, seed, listed)
+    print(f"{out}: {', '.join(f'{count} {part}' for part, count in counts.items())}")
 
 
 @app.command()

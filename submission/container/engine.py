@@ -14,11 +14,15 @@ from docker.models.containers import Container
 from docker.models.images import Image
 from docker.types import DeviceRequest
 
+from lumirkit.base.errors import KitError
+
 GIGABYTE = 2**30
 
 
-class ContainerError(RuntimeError):
+class ContainerError(KitError):
     """The engine, an image or a container did not do what was asked; the message says what and why."""
+
+    exit_status = 1
 
 
 @dataclass(frozen=True)

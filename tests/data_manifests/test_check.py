@@ -159,7 +159,7 @@ def test_a_sound_dataset_is_clean(phantom_root):
     assert report.files_read == 12 * 2 + 2  # images with label maps, and landmarks
 
 
-def of_type(finding):
+def says_dtype(finding):
     return finding.found.startswith("dtype") or "stored as float" in finding.found
 
 
@@ -168,7 +168,7 @@ def test_one_damaged_file(root, case):
     file, damage, severity, found = VOLUME_CASES[case]
     damage(root / file)
     # a damaged value often needs another data type, which is a remark of its own
-    findings = [f for f in check_dataset(root).findings if "dtype" in found or "stored" in found or not of_type(f)]
+    findings = [f for f in check_dataset(root).findings if "dtype" in found or "stored" in found or not says_dtype(f)]
     assert [(f.severity, f.file) for f in findings] == [(severity, file)]
     assert re.search(found, findings[0].found)
     assert findings[0].expected
@@ -282,7 +282,7 @@ def test_everything_is_listed_at_once_errors_first(root):
         file, damage, _, _ = VOLUME_CASES[case]
         damage(root / file)
     report = check_dataset(root)
-    findings = [f for f in report.findings if not of_type(f)]
+    findings = [f for f in report.findings if not says_dtype(f)]
     assert [f.severity for f in findings] == ["error"] * 2 + ["warning"] * 2
     assert {f.file for f in findings} == {FIXED, TRAIN, LABELS, LANDMARKS_FIXED}
 

@@ -24,20 +24,20 @@ def root(tmp_path_factory):
 
 def parts_of(out):
     development, test = (read_dataset(find_dataset_json(out / name)) for name in ("development", "test"))
-    of_pairs = [
+    paired = [
         {path.name for pair in dataset.validation for path in (pair.fixed, pair.moving)}
         for dataset in (development, test)
     ]
-    return [{entry.image.name for entry in development.training}, *of_pairs], (development, test)
+    return [{entry.image.name for entry in development.training}, *paired], (development, test)
 
 
 @pytest.mark.parametrize(
     ("shares", "sizes"), [("60/20/20", [6, 2, 2]), ("0.5/0.3/0.2", [5, 3, 2]), ("4/3/3", [4, 3, 3])]
 )
 def test_parts_have_their_shares_and_no_image_in_common(root, tmp_path, shares, sizes):
-    split_dataset(root, tmp_path, shares, 0, None)
+    counts = split_dataset(root, tmp_path, shares, 0, None)
     parts, (development, test) = parts_of(tmp_path)
-    assert [len(part) for part in parts] == sizes
+    assert [len(part) for part in parts] == list(counts.values()) == sizes
     assert set.union(*parts) == set(NAMES)
     assert len(test.training) == 0
     assert all(pair.fixed != pair.moving for pair in (*development.validation, *test.validation))

@@ -1,5 +1,6 @@
 """When machine code is kept, when it is not, and when it is made again."""
 
+import errno
 import importlib
 import os
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import numba
 import numpy as np
 import pytest
-from numba.core.caching import InTreeCacheLocator
+from numba.core.caching import IndexDataCacheFile, InTreeCacheLocator
 
 from lumirkit.base.compiled import compiled, compiled_loops
 
@@ -95,6 +96,18 @@ def test_code_left_in_a_folder_that_cannot_be_written_is_used(tmp_path, monkeypa
     assert again() == 2
     assert sum(again.stats.cache_hits.values()) == 1
     assert calls
+
+
+def test_a_full_disk_costs_the_code_and_not_the_call(tmp_path, monkeypatch):
+    def fill(self, name, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "unsaved.py").write_text(
+        "from lumirkit.base.compiled import compiled\n@compiled\ndef two():\n    return 2\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(IndexDataCacheFile, "_save_data", fill)
+    assert importlib.import_module("unsaved").two() == 2
 
 
 @compiled
