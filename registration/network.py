@@ -18,6 +18,7 @@ from lumirkit.registration.harmonise import Harmonisation
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.resolution import coarsen_image
 from lumirkit.registration.tensors import DisplacementVox
+from lumirkit.registration.trust import try_kernels
 
 INTENSITY_MAX = 255.0
 
@@ -116,6 +117,7 @@ def register(network: Registering, fixed: Image, moving: Image, every_level: boo
     Raises:
         ValueError: images are to be harmonised, and the network has no reference.
     """
+    try_kernels(fixed.device, fixed.dtype)
     if network.harmonisation is not None:
         fixed, moving = (INTENSITY_MAX * network.harmonisation(image) for image in (fixed, moving))
     return network.registrations(fixed, moving, every_level)

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lumirkit.base.errors import VolumeError
 from lumirkit.registration.architecture import make_network
 from lumirkit.registration.network import Network
+from lumirkit.registration.trust import try_kernels
 from lumirkit.train.data import TrainingImages
 from lumirkit.train.recipe import Recipe
 from lumirkit.train.transfer import start_from
@@ -30,6 +31,7 @@ class Model:
         """
         torch.manual_seed(recipe.seed)
         self.network = make_network(recipe.network).to(device)
+        try_kernels(device, torch.float32)  # the first batch is already warped on that device
         self.remark = "started from random numbers"
         """What the network was made from."""
         if recipe.initial_weights is not None:

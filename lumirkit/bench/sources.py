@@ -10,6 +10,7 @@ from lumirkit.bench.floor import synchronize
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.work import Kind, Work
 from lumirkit.registration.resolution import coarse_shape
+from lumirkit.registration.trust import try_kernels
 from lumirkit.train.one_image import OneImage, pair_from_image
 from lumirkit.train.synthetic import Shapes, Synthetic, SyntheticPair, generate_pair
 
@@ -19,6 +20,7 @@ _SHAPES = {Kind.NOISE_PAIR: Shapes.NOISE, Kind.PRIMITIVES_PAIR: Shapes.PRIMITIVE
 def source_call(work: Work) -> Callable[[], None]:
     """Make one pair with its label maps on the network's grid, every time another one, all factors as by default."""
     device = torch.device(work.device)
+    try_kernels(device, torch.float32)
     make = _of_one_image(work, device) if work.kind is Kind.ONE_IMAGE_PAIR else _generated(work, device)
     made = 0
 

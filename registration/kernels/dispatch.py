@@ -14,6 +14,9 @@ from lumirkit.registration.kernels import cpu
 _DTYPES = (torch.float32, torch.float64)
 _enabled = True
 
+gpu_verdicts: dict[tuple[torch.device, torch.dtype], bool] = {}
+"""Whether the kernels reproduced plain torch on a GPU in a dtype, where that has been tried (`registration.trust`)."""
+
 
 class Geometry(Protocol):
     """The geometry kernels of one kind of device.
@@ -46,23 +49,19 @@ def kernels_serve(*tensors: Tensor) -> bool:
 
 
 def geometry_serves(*tensors: Tensor) -> bool:
-    """Whether sampling, composition and inversion have kernels here: as `kernels_serve`, or on one NVIDIA GPU.
+    """Whether the kernels of `Geometry` compute on these tensors: on the CPU as `kernels_serve`, or on one NVIDIA GPU.
 
-    A GPU's kernels serve once they have reproduced plain torch on it, which is tried at their first use (`trust`).
+    On a GPU they serve once `registration.trust.try_kernels` has found that they reproduce plain torch there.
     """
     if kernels_serve(*tensors):
         return True
     if not _enabled or not _all_of_one_dtype_on("cuda", tensors) or len({tensor.device for tensor in tensors}) > 1:
         return False
-    from lumirkit.registration.kernels.trust import (
-        trusted,  # it needs the plain versions, whose modules import this one
-    )
-
-    return trusted(tensors[0].device, tensors[0].dtype)
+    return gpu_verdicts.get((tensors[0].device, tensors[0].dtype), False)
 
 
 def geometry_of(tensor: Tensor) -> Geometry:
-    """The geometry kernels for a tensor that `geometry_serves`."""
+    """The geometry kernels of a tensor's device, which the caller has found to serve (`geometry_serves`)."""
     if tensor.device.type == "cpu":
         return cpu
     from lumirkit.registration.kernels import cuda  # numba.cuda may be missing, and only a GPU needs it
