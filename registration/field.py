@@ -85,7 +85,7 @@ def read_field(path: Path) -> Field:
     """
     shape = read_header(path).shape
     if len(shape) == 5:
-        return Field(path, Convention.ITK, Grid.of_file(path), read_vectors(path))
+        return Field(path, Convention.ITK, Grid.from_file(path), read_vectors(path))
     if len(shape) != 4 or 3 not in (shape[0], shape[-1]):
         raise VolumeError(
             f"{path}: found shape {shape}; expected a field, (X, Y, Z, 3) in voxels or (X, Y, Z, 1, 3) in ITK's "
@@ -93,7 +93,7 @@ def read_field(path: Path) -> Field:
         )
     x, y, z = shape[:3] if shape[-1] == 3 else shape[1:]
     values = read_displacement(path, (x, y, z))
-    return Field(path, Convention.CHALLENGE, replace(Grid.of_file(path), shape=(x, y, z)), values)
+    return Field(path, Convention.CHALLENGE, replace(Grid.from_file(path), shape=(x, y, z)), values)
 
 
 def require_convention(convention: Convention, fixed: Grid, moving: Grid, origin: Path) -> None:

@@ -39,7 +39,7 @@ class Grid:
     affine: Float64[ndarray, "4 4"]
 
     @classmethod
-    def of(cls, image: Volume) -> Self:
+    def from_image(cls, image: Volume) -> Self:
         """The grid of an image.
 
         Raises:
@@ -48,7 +48,7 @@ class Grid:
         return cls._checked(image.path, image.shape, image.affine)
 
     @classmethod
-    def of_file(cls, path: Path) -> Self:
+    def from_file(cls, path: Path) -> Self:
         """The grid of a NIfTI file, by its header alone; axes beyond the third do not matter.
 
         Raises:

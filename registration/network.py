@@ -81,11 +81,11 @@ class Network(Registering):
         super().__init__()
         self.config = config
         self.harmonisation = Harmonisation() if config.input_transform == "harmonised" else None
-        self.convolutions = Precision.FLOAT32
+        self.precision = Precision.FLOAT32
         self.recompute = False
         """Keep for the backward pass only what goes from level to level, and compute the rest again."""
 
-    def know_contrast(self, images: Iterable[Image]) -> None:
+    def fit_harmonisation(self, images: Iterable[Image]) -> None:
         """Fit the reference that other images are harmonised with, where that is asked for and there is none yet.
 
         Args:
@@ -100,7 +100,7 @@ class Network(Registering):
     def inputs(self, images: BothHalves) -> BothHalves:
         """What the first convolution sees of images with intensities 0…255, harmonised where that is asked for."""
         inputs = mind.mind(images) if self.config.input_transform == "mind" else images / INTENSITY_MAX
-        dtype = torch.bfloat16 if self.convolutions is Precision.BFLOAT16 else inputs.dtype
+        dtype = torch.bfloat16 if self.precision is Precision.BFLOAT16 else inputs.dtype
         return inputs.to(dtype, memory_format=torch.channels_last_3d)
 
 

@@ -16,19 +16,19 @@ class Place:
     """A device, and the number format of the convolutions on it."""
 
     device: torch.device
-    convolutions: Precision = Precision.FLOAT32
+    precision: Precision = Precision.FLOAT32
 
     @property
     def with_less_memory(self) -> Self | None:
         """Half the memory for features on the same GPU, then the CPU's memory; None where that is all."""
         if self.device.type == "cpu":
             return None
-        if self.convolutions is Precision.FLOAT32:
+        if self.precision is Precision.FLOAT32:
             return type(self)(self.device, Precision.BFLOAT16)
         return type(self)(torch.device("cpu"))
 
     def __str__(self) -> str:
-        return f"{self.device} in {self.convolutions}"
+        return f"{self.device} in {self.precision}"
 
 
 def choose_device(name: str) -> torch.device:

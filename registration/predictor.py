@@ -50,7 +50,7 @@ class Predictor:
         """
         self._weights = weights
         self.place = place
-        self._network, cards = load_ensemble(weights, place.device, place.convolutions)
+        self._network, cards = load_ensemble(weights, place.device, place.precision)
         self.weights_sha256 = hash_of_members(cards)
         self.members = len(cards)
         self.warnings: list[str] = []
@@ -78,4 +78,4 @@ class Predictor:
         del self._network  # before the other one is loaded
         torch.cuda.empty_cache()
         self.place = place
-        self._network, _ = load_ensemble(self._weights, place.device, place.convolutions)
+        self._network, _ = load_ensemble(self._weights, place.device, place.precision)

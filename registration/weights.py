@@ -67,7 +67,7 @@ def save_weights(path: Path, network: Network, card: WeightsCard, dtype: torch.d
 
 
 def load_weights(
-    path: Path, device: torch.device | str = "cpu", convolutions: Precision = Precision.FLOAT32
+    path: Path, device: torch.device | str = "cpu", precision: Precision = Precision.FLOAT32
 ) -> tuple[Network, WeightsCard]:
     """Read a network, ready for inference, and its card.
 
@@ -99,7 +99,7 @@ def load_weights(
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise WeightsError(f"{path}: the tensors do not fit the network in the card: {error}") from error
-    network.convolutions = convolutions
+    network.precision = precision
     return network.to(device).eval().requires_grad_(False), card
 
 
@@ -119,7 +119,7 @@ def find_weights(paths: Sequence[Path]) -> list[Path]:
 
 
 def load_ensemble(
-    paths: Sequence[Path], device: torch.device | str = "cpu", convolutions: Precision = Precision.FLOAT32
+    paths: Sequence[Path], device: torch.device | str = "cpu", precision: Precision = Precision.FLOAT32
 ) -> tuple[Ensemble, list[WeightsCard]]:
     """Read one to K weight files (or folders of them) as one ensemble.
 
@@ -127,7 +127,7 @@ def load_ensemble(
         WeightsError: as `load_weights`, or the members' networks or recipes differ, or a model is there twice.
     """
     files = find_weights(paths)
-    loaded = [load_weights(file, device, convolutions) for file in files]
+    loaded = [load_weights(file, device, precision) for file in files]
     cards = [card for _, card in loaded]
     for number, (file, card) in enumerate(zip(files, cards, strict=True)):
         _require_same(file, dict(card.network), files[0], dict(cards[0].network), "network")

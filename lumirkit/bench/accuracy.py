@@ -53,10 +53,10 @@ def measure_accuracy(weights: Sequence[Path], fixed: Path, moving: Path, out: Pa
     exact = _register(network, [image.double() for image in images], plain=True, double=True)
     network.float()
     rows = [_compare("plain torch, float32", exact, network, images, plain=True)]
-    for convolutions in Precision:
+    for precision in Precision:
         for member in network.members:
-            member.convolutions = convolutions
-        rows.append(_compare(f"kernels, {convolutions}", exact, network, images, plain=False))
+            member.precision = precision
+        rows.append(_compare(f"kernels, {precision}", exact, network, images, plain=False))
     write_text_atomically(out, TypeAdapter(list[Accuracy]).dump_json(rows, indent=1).decode())
     _show(rows, network.config.resolution_vox)
     return rows

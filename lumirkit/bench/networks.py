@@ -42,8 +42,8 @@ def _network(work: Work, seed: int) -> Network:
     """A network as training starts it; its first weights move things about as far as those of the public code."""
     torch.manual_seed(seed)
     network = make_network(work.network).to(work.device)
-    network.convolutions, network.recompute = work.convolutions, work.recompute
-    network.know_contrast(work.network.coarsened(image) for image in _images(work))
+    network.precision, network.recompute = work.convolutions, work.recompute
+    network.fit_harmonisation(work.network.coarsened(image) for image in _images(work))
     return network
 
 

@@ -25,7 +25,7 @@ class Options:
     device: str = "cpu"
     network: str = "lumir25"
     """Name of a shipped recipe, or path of one; its `network` is measured."""
-    convolutions: Sequence[Precision] = (Precision.FLOAT32,)
+    precisions: Sequence[Precision] = (Precision.FLOAT32,)
     members: int = 5
     repeats: int = 5
     plain: bool = False
@@ -77,15 +77,15 @@ def plan_rows(kind: Kind, shape: Shape, network: NetworkConfig, options: Options
         yield Row(what=kind, work=work)
         return
     name = f"{options.members} members" if kind is Kind.ENSEMBLE else Path(options.network).stem
-    for convolutions in options.convolutions:
-        ours = work.model_copy(update={"convolutions": convolutions})
-        yield Row(what=f"{name}, {convolutions}", work=ours)
+    for precision in options.precisions:
+        ours = work.model_copy(update={"convolutions": precision})
+        yield Row(what=f"{name}, {precision}", work=ours)
         if kind in (Kind.STEP, Kind.TRIPLET):
             recomputed = ours.model_copy(update={"recompute": True})
-            yield Row(what=f"{name}, {convolutions}, recomputed", work=recomputed)
+            yield Row(what=f"{name}, {precision}, recomputed", work=recomputed)
         if options.plain:
             plain = ours.model_copy(update={"plain_torch": True})
-            yield Row(what=f"{name}, {convolutions}, plain torch", work=plain)
+            yield Row(what=f"{name}, {precision}, plain torch", work=plain)
     if options.reference and kind in (Kind.FORWARD, Kind.STEP):
         repeats = options.reference_repeats or options.repeats
         theirs = work.model_copy(update={"reference": options.reference, "repeats": repeats})
