@@ -1,4 +1,4 @@
-"""Where a pair is registered, and where next if memory is short there."""
+"""The place where a pair is registered, and the next one to try if memory is short there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Place:
 
     @property
     def with_less_memory(self) -> Self | None:
-        """Half the memory for features on the same GPU, then the CPU's memory; None where that is all."""
+        """The next place to try: bfloat16 on the same GPU, then the CPU; None where nothing is left."""
         if self.device.type == "cpu":
             return None
         if self.precision is Precision.FLOAT32:
@@ -32,7 +32,7 @@ class Place:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of an option's value: auto, which takes a GPU where there is one, cpu, cuda or cuda:<n>.
+    """Turn an option's value into a device: auto, which takes a GPU where there is one, cpu, cuda or cuda:<n>.
 
     Raises:
         RequestError: the name is none of these, or no such GPU answers.

@@ -26,21 +26,22 @@ class Geometry(Protocol):
     """
 
     def sample(self, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> Tensor:
-        """volume(x + disp(x)), beyond the grid 0 if `zeros`, else the border; plus disp(x) if `add_disp`."""
+        """Compute volume(x + disp(x)), and add disp(x) if `add_disp`.
 
-    def gradient_of_volume(self, gradient: Tensor, disp_vox: Tensor, zeros: bool) -> Tensor:
-        """The gradient of a sampled volume, put back to where its values were read."""
+        Beyond the grid lies 0 if `zeros`, else the nearest border voxel.
+        """
 
-    def gradient_of_disp(
-        self, gradient: Tensor, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool
-    ) -> Tensor:
-        """The gradient of `sample` with respect to the field."""
+    def grad_volume(self, grad_output: Tensor, disp_vox: Tensor, zeros: bool) -> Tensor:
+        """Compute the gradient of `sample` with respect to the volume: each voxel's goes back to where it was read."""
+
+    def grad_disp(self, grad_output: Tensor, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> Tensor:
+        """Compute the gradient of `sample` with respect to the field."""
 
     def invert(self, disp_vox: Tensor, tolerance: float, most_steps: int, smallest_determinant: float) -> Tensor:
-        """The field v that solves v + u(x + v) = 0, to a residual of `tolerance` voxels."""
+        """Find the field v that solves v + u(x + v) = 0, to a residual of `tolerance` voxels."""
 
-    def transposed_solve(self, disp_vox: Tensor, inverse_vox: Tensor, gradient: Tensor) -> Tensor:
-        """-(I + J(x + v))^-T g for every voxel, with v the inverse of the field and J the slopes of the field."""
+    def transposed_solve(self, disp_vox: Tensor, inverse_vox: Tensor, grad_output: Tensor) -> Tensor:
+        """Compute -(I + J(x + v))^-T g at every voxel: v is the inverse of the field, J its slopes, g `grad_output`."""
 
 
 def kernels_serve(*tensors: Tensor) -> bool:
@@ -76,7 +77,7 @@ def _all_of_one_dtype_on(device_type: str, tensors: tuple[Tensor, ...]) -> bool:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Compute with the plain torch versions inside this block (of the whole process, not of one thread)."""
+    """Compute with the plain torch versions inside this block, in every thread of the process."""
     global _enabled
     before, _enabled = _enabled, False
     try:

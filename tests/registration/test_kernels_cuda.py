@@ -30,8 +30,8 @@ GPU = torch.device("cuda", 0)  # nothing is put there where the functions that c
 # What each kernel takes after shape and ticks: arrays, bools, ints and reals.
 ARGUMENTS = {
     "_sample": "aabba",
-    "_gradient_of_volume": "aaba",
-    "_gradient_of_disp": "aaabba",
+    "_grad_volume": "aaba",
+    "_grad_disp": "aaabba",
     "_invert": "arira",
     "_transposed_solve": "aaaa",
 }
@@ -79,8 +79,8 @@ def test_simulated_kernels_reproduce_plain_torch(in_simulator, dtype):
     ("kernel", "of"),
     [
         ("sample", "sampling"),
-        ("gradient_of_volume", "sampling"),
-        ("gradient_of_disp", "sampling"),
+        ("grad_volume", "sampling"),
+        ("grad_disp", "sampling"),
         ("invert", "inversion"),
         ("transposed_solve", "inversion"),
     ],
