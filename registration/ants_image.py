@@ -11,7 +11,7 @@ from lumirkit.registration.grid import LPS_FROM_RAS
 
 
 def to_ants(data: NDArray[np.float32], affine: NDArray[np.float64]) -> Any:
-    """An ANTs image of an array (X, Y, Z) with the geometry of a NIfTI affine (4, 4), voxels to RAS mm."""
+    """Make an ANTs image of an array (X, Y, Z) with the geometry of a NIfTI affine (4, 4), voxels to RAS mm."""
     import ants
 
     lps_from_voxel = LPS_FROM_RAS @ affine

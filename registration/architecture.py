@@ -1,4 +1,4 @@
-"""The architectures to choose from: which one a configuration names, and the network that it describes."""
+"""The architectures to choose from: a configuration names one and describes the network."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lumirkit.registration.voxelmorph import VoxelMorph, VoxelMorphConfig
 _CONFIGS: dict[str, type[CommonConfig]] = {"sitreg": SITRegConfig, "voxelmorph": VoxelMorphConfig}
 
 
-def _of_its_architecture(settings: Any) -> Any:
-    """Check settings as those of the architecture they name.
+def _validate_architecture(settings: Any) -> Any:
+    """Check settings against the configuration of the architecture that they name.
 
-    Without a name they are SITReg's, as in recipes and weights from before there was another one.
+    Settings without a name are SITReg's: older recipes and weights were made when there was no other architecture.
     """
     if not isinstance(settings, Mapping):
         return settings
@@ -28,9 +28,9 @@ def _of_its_architecture(settings: Any) -> Any:
     return config.model_validate(settings)
 
 
-NetworkConfig = Annotated[SITRegConfig | VoxelMorphConfig, BeforeValidator(_of_its_architecture)]
+NetworkConfig = Annotated[SITRegConfig | VoxelMorphConfig, BeforeValidator(_validate_architecture)]
 
 
 def make_network(config: NetworkConfig) -> Network:
-    """A network with random weights, drawn from torch's global generator."""
+    """Make the network that a configuration describes, with random weights from torch's global generator."""
     return SITReg(config) if isinstance(config, SITRegConfig) else VoxelMorph(config)

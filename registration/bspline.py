@@ -20,7 +20,7 @@ _SAFETY = 0.99  # strictly below 1, so that id + u stays a contraction away from
 
 
 def cubic_bspline(t: Tensor) -> Tensor:
-    """The cubic B-spline beta3 at distance t (in control-point spacings); zero for |t| >= 2."""
+    """Evaluate the cubic B-spline beta3 at distance t (in control-point spacings); it is zero for |t| >= 2."""
     t = t.abs()
     near = 2 / 3 - t**2 + t**3 / 2
     far = (2 - t).clamp(min=0) ** 3 / 6
@@ -52,7 +52,7 @@ def spline_displacement(
 
 @lru_cache(maxsize=32)
 def invertibility_bound(stride: int) -> float:
-    """Largest |control point| (coarse voxels, any component) for which the sampled field is surely invertible.
+    """The largest |control point| (coarse voxels, any component) for which the sampled field is surely invertible.
 
     It is 0.99 / K, with K the largest infinity-norm Lipschitz constant, over the sub-voxel offsets o, that control
     points of at most 1 can give the linearly interpolated field: max_o sum_k |sum_d stride * D_d phi_k(o)|, where

@@ -1,4 +1,4 @@
-"""From image files to field files: one pair with its checks, and many pairs with their failures collected.
+"""Registration from image files to field files: one pair with its checks, or many with their failures collected.
 
 Whatever registers two images, a network or a reference method, is a `RegisterPair` here.
 """
@@ -23,11 +23,11 @@ RegisterPair = Callable[[Volume, Volume], Float32[ndarray, "x y z 3"]]
 
 
 class Named(Protocol):
-    """Anything that knows how its pair is called."""
+    """Anything that has the name of its pair."""
 
     @property
     def case_name(self) -> str:
-        """How the organisers' result names the pair."""
+        """The name of the pair in the organisers' result."""
 
 
 NamedT = TypeVar("NamedT", bound=Named)

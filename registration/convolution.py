@@ -15,12 +15,19 @@ class Conv3d(nn.Conv3d):
     """A convolution in the dtype of its input, whatever the dtype its weights are kept in."""
 
     def forward(self, volume: Volume5d) -> Volume5d:
-        """Convolve."""
+        """Convolve a volume in its own dtype."""
         return convolve(volume, self.weight, self.bias, stride=self.stride, padding=self.padding)
 
 
 def convolve(volume: Volume5d, weight: Tensor, bias: Tensor | None, **geometry: Any) -> Volume5d:
-    """`torch.nn.functional.conv3d` in the dtype of the volume."""
+    """Convolve as `torch.nn.functional.conv3d` does, in the dtype of the volume.
+
+    Args:
+        volume: the features, in channels_last_3d memory for speed.
+        weight: kernels of any floating dtype; they are converted to that of the volume.
+        bias: one number for each output channel, or None.
+        geometry: `stride` and `padding`.
+    """
     if _has_undefined_gradient(volume):
         return convolve(volume.float(), weight, bias, **geometry).to(volume.dtype)
     weight = weight.to(volume.dtype, memory_format=torch.channels_last_3d)
@@ -28,6 +35,6 @@ def convolve(volume: Volume5d, weight: Tensor, bias: Tensor | None, **geometry: 
 
 
 def _has_undefined_gradient(volume: Volume5d) -> bool:
-    """Whether the weights' gradient would be what lay in memory: oneDNN 3.12, bfloat16, two voxels along x."""
+    """Whether oneDNN 3.12 would leave the weights' gradient unset: in bfloat16 with two voxels along x it does."""
     on_cpu = volume.device.type == "cpu" and torch.is_grad_enabled()
     return on_cpu and volume.dtype is torch.bfloat16 and volume.shape[2] == 2

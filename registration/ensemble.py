@@ -1,6 +1,6 @@
-"""K models in lock-step: what they predict is averaged, everything after the convolutions is done once.
+"""Ensembles: K models predict side by side, their predictions are averaged, and the rest is computed once.
 
-Of SITReg it is the control points, level by level; of U-Nets the velocity or the displacement.
+SITReg's models average their control points, level by level; U-Nets average their velocities or displacements.
 
 Source: Honkamaa & Marttinen 2025. The invertibility bound is convex, so the average obeys it too.
 """
@@ -20,12 +20,16 @@ from lumirkit.registration.voxelmorph import VoxelMorph, VoxelMorphConfig, regis
 
 
 class Ensemble(Registering):
-    """Offers the interface of one model; with one member it computes exactly what the member computes."""
+    """An ensemble has the interface of one model; with one member it computes exactly what the member computes."""
 
     members: Sequence[Network]
 
     def __init__(self, members: Sequence[Network]) -> None:
-        """Raises ValueError if there are no members, or members of different configurations or training images."""
+        """Take the members.
+
+        Raises:
+            ValueError: there are no members, or their configurations or training images differ.
+        """
         super().__init__()
         if not members:
             raise ValueError("an ensemble needs at least one model")
@@ -39,20 +43,20 @@ class Ensemble(Registering):
 
 
 class SITRegEnsemble(Ensemble):
-    """The control points are averaged, level by level."""
+    """An ensemble that averages the members' control points, level by level."""
 
     config: SITRegConfig
     members: Sequence[SITReg]
 
     def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
-        """Level by level; see `register_by_levels`."""
+        """Register level by level; see `register_by_levels`."""
         return register_by_levels(self, fixed, moving, every_level)
 
     def extract(self, images: BothHalves) -> list[MemberFeatures]:
-        """Features of every level, finest first, one volume a member.
+        """Extract the features of every level, finest first, with one volume for each member.
 
-        Of several members the finest features, which are most of an ensemble's memory, are made again when they are
-        used; the images that they are made from stand in their place.
+        The finest features take most of an ensemble's memory. Several members therefore do not keep them but make them
+        again when they are used; until then the images that they are made from stand in their place.
         """
         if self._is_single:
             return self.members[0].extract(images)
@@ -60,7 +64,7 @@ class SITRegEnsemble(Ensemble):
         return [[images], *([volume for own in level for volume in own] for level in zip(*by_member, strict=True))]
 
     def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
-        """The members' mean control points, in voxels of the level."""
+        """Predict the members' mean control points, in voxels of the level."""
         make = self._finest_features(features) if level == 0 and not self._is_single else self._kept(features)
         predictions = (member.control_points(level, [make(member)], disp_level_vox) for member in self.members)
         return _mean(predictions, len(self.members))
@@ -81,28 +85,29 @@ class SITRegEnsemble(Ensemble):
 
 
 class VoxelMorphEnsemble(Ensemble):
-    """The displacements are averaged, or the velocities, whose mean is that of a diffeomorphism too."""
+    """An ensemble that averages the members' displacements, or velocities, whose mean is a diffeomorphism's too."""
 
     config: VoxelMorphConfig
     members: Sequence[VoxelMorph]
 
     def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
-        """All at once; see `register_at_once`."""
+        """Register all at once; see `register_at_once`."""
         return register_at_once(self, fixed, moving)
 
     def predict(self, images: BothHalves) -> BothHalves:
-        """The members' mean displacements or velocities, in voxels, one member after the other."""
+        """Predict the members' mean displacements or velocities, in voxels, one member after the other."""
         return _mean((member.predict(images) for member in self.members), len(self.members))
 
 
 def make_ensemble(members: Sequence[Network]) -> Ensemble:
-    """An ensemble of models of one architecture.
+    """Make an ensemble of models of one architecture.
 
     Raises:
-        ValueError: there are no members, or members of different configurations or training images.
+        ValueError: there are no members, or their configurations or training images differ.
     """
-    of_unets = any(isinstance(member, VoxelMorph) for member in members)
-    return VoxelMorphEnsemble(members) if of_unets else SITRegEnsemble(members)
+    if any(isinstance(member, VoxelMorph) for member in members):
+        return VoxelMorphEnsemble(members)
+    return SITRegEnsemble(members)
 
 
 def _same_reference(first: Harmonisation | None, second: Harmonisation | None) -> bool:
@@ -112,5 +117,5 @@ def _same_reference(first: Harmonisation | None, second: Harmonisation | None) -
 
 
 def _mean(predictions: Iterable[BothHalves], count: int) -> BothHalves:
-    """The mean of so many, made one after the other; the first one's memory takes it."""
+    """Average `count` predictions, made one after the other, in the memory of the first."""
     return reduce(Tensor.add_, predictions).div_(count)

@@ -8,11 +8,15 @@ from __future__ import annotations
 from lumirkit.registration.tensors import DisplacementVox
 from lumirkit.registration.warp import compose
 
-SQUARINGS = 6  # the velocity is divided by 64 first: steps of a tenth of a voxel for displacements of six
+SQUARINGS = 6  # the velocity is divided by 64 first, so a displacement of six voxels takes steps of a tenth
 
 
 def exponential(velocity_vox: DisplacementVox, squarings: int = SQUARINGS) -> DisplacementVox:
-    """Displacement at time 1 of following `velocity_vox` (voxels a unit of time), by scaling and squaring."""
+    """Follow `velocity_vox` (voxels a unit of time) up to time 1, by scaling and squaring; differentiable.
+
+    Returns:
+        The displacement in voxels.
+    """
     disp_vox = velocity_vox / 2**squarings
     for _ in range(squarings):
         disp_vox = compose(disp_vox, disp_vox)

@@ -1,4 +1,4 @@
-"""Displacement fields in files: in the challenge's convention, or in that of ITK and ANTs."""
+"""Displacement fields in files, in the challenge's convention or in that of ITK and ANTs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lumirkit.registration.volume import read_displacement, read_header, read_ve
 
 
 class Convention(StrEnum):
-    """What the numbers of a field file mean."""
+    """The meaning of the numbers in a field file."""
 
     CHALLENGE = "challenge"
     """(X, Y, Z, 3): voxels of the one grid that both images share, in array-axis order; headers play no part."""
@@ -33,10 +33,10 @@ class Field:
     values: Float[ndarray, "x y z 3"]
 
     def on(self, fixed: Grid, origin: Path) -> Field:
-        """The same field on the grid of a fixed image.
+        """Put the field on the grid of a fixed image.
 
-        The challenge's convention counts voxels, so its fields take the place of any image of their shape; ITK's know
-        their own place.
+        The challenge's convention counts voxels, so its fields fit any image of their shape; ITK's have a place in the
+        world.
 
         Args:
             origin: the file of the fixed image.
@@ -65,13 +65,13 @@ class Field:
             )
 
     def disp_vox(self, moving: Grid) -> Float[ndarray, "x y z 3"]:
-        """Position in moving voxels minus position in fixed voxels, at every fixed voxel."""
+        """The position in moving voxels minus the position in fixed voxels, at every fixed voxel."""
         if self.convention is Convention.CHALLENGE:
             return self.values
         return to_voxels(flip_lps(self.values), self.grid, moving)
 
     def disp_ras_mm(self, moving: Grid) -> Float64[ndarray, "x y z 3"]:
-        """Moving position minus fixed position in RAS mm, at every fixed voxel."""
+        """The moving position minus the fixed position, in RAS mm, at every fixed voxel."""
         if self.convention is Convention.CHALLENGE:
             return to_mm(self.values, self.grid, moving)
         return flip_lps(self.values)
@@ -81,11 +81,11 @@ def read_field(path: Path) -> Field:
     """Read a field of either convention; the number of axes tells which.
 
     Raises:
-        VolumeError: the file is missing, damaged, no field of either convention, or holds NaN or inf.
+        VolumeError: the file is missing or damaged, is a field of neither convention, or holds NaN or inf.
     """
     shape = read_header(path).shape
     if len(shape) == 5:
-        return Field(path, Convention.ITK, Grid.of_file(path), read_vectors(path))
+        return Field(path, Convention.ITK, Grid.from_file(path), read_vectors(path))
     if len(shape) != 4 or 3 not in (shape[0], shape[-1]):
         raise VolumeError(
             f"{path}: found shape {shape}; expected a field, (X, Y, Z, 3) in voxels or (X, Y, Z, 1, 3) in ITK's "
@@ -93,7 +93,7 @@ def read_field(path: Path) -> Field:
         )
     x, y, z = shape[:3] if shape[-1] == 3 else shape[1:]
     values = read_displacement(path, (x, y, z))
-    return Field(path, Convention.CHALLENGE, replace(Grid.of_file(path), shape=(x, y, z)), values)
+    return Field(path, Convention.CHALLENGE, replace(Grid.from_file(path), shape=(x, y, z)), values)
 
 
 def require_convention(convention: Convention, fixed: Grid, moving: Grid, origin: Path) -> None:

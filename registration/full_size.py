@@ -1,4 +1,4 @@
-"""Registering images of full size, whatever the grid of the network."""
+"""Registration of full-size images, whatever the grid of the network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lumirkit.registration.tensors import DisplacementVox
 
 @dataclass(frozen=True)
 class FullSizeRegistration:
-    """What a network found on its own grid, and its fields in voxels of the images, made when they are asked for."""
+    """The registration on the network's own grid, which gives the fields in voxels of the images on request."""
 
     on_network_grid: Registration
     stride: int
@@ -30,7 +30,11 @@ class FullSizeRegistration:
 
 
 def register_full_size(network: Registering, fixed: Image, moving: Image) -> FullSizeRegistration:
-    """Register images of full size, intensities 0…255, with one network or an ensemble."""
+    """Register full-size images, intensities 0…255, with one network or an ensemble.
+
+    Raises:
+        ValueError: the network harmonises images and has not been fitted to any.
+    """
     config = network.config
     found = register(network, config.coarsened(fixed), config.coarsened(moving))[-1]
     return FullSizeRegistration(found, config.resolution_vox, fixed.shape[2:])

@@ -1,9 +1,9 @@
-"""Where voxels lie in the world, and displacements between grids: in voxels, in RAS mm, and in ITK's LPS mm.
+"""Grids in the world, and displacements between them: in voxels, in RAS mm, and in ITK's LPS mm.
 
 World coordinates are NIfTI's, millimetres along right, anterior, superior (RAS); ITK and ANTs count left and posterior
 instead (LPS). A displacement between two grids is `disp_vox`, the position in moving voxels minus the position in fixed
 voxels, so that warped(p) = moving(p + disp_vox(p)) holds for any two arrays; where both share one grid it is the
-challenge's field. In the world it is `disp_ras_mm`, the moving position minus the fixed one. All in float64.
+challenge's field. In the world it is `disp_ras_mm`, the moving position minus the fixed one. Everything is float64.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from lumirkit.base.errors import VolumeError
 from lumirkit.registration.volume import Volume, read_affine, read_header
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""From NIfTI's world axes to ITK's, and back."""
+"""The matrix (4, 4) that takes NIfTI's world axes to ITK's, and back."""
 
 _SAME_PLACE_MM = 0.01  # headers keep float32, and quaternions in one form and matrices in the other
-_NO_VOLUME = 1e-6  # of the product of the spacings: voxels so flat have no inverse worth the name
+_NO_VOLUME = 1e-6  # a voxel's volume over the product of its spacings; flatter voxels have no useful inverse
 _SQUARE = 1e-3  # largest cosine between axes that ITK takes for orthogonal
 
 
@@ -39,8 +39,8 @@ class Grid:
     affine: Float64[ndarray, "4 4"]
 
     @classmethod
-    def of(cls, image: Volume) -> Self:
-        """The grid of an image.
+    def from_image(cls, image: Volume) -> Self:
+        """Take the grid of an image.
 
         Raises:
             VolumeError: its affine has no inverse.
@@ -48,8 +48,8 @@ class Grid:
         return cls._checked(image.path, image.shape, image.affine)
 
     @classmethod
-    def of_file(cls, path: Path) -> Self:
-        """The grid of a NIfTI file, by its header alone; axes beyond the third do not matter.
+    def from_file(cls, path: Path) -> Self:
+        """Take the grid of a NIfTI file from its header alone; axes beyond the third do not matter.
 
         Raises:
             VolumeError: the file is missing or not NIfTI, or its affine has no inverse.
@@ -69,12 +69,12 @@ class Grid:
 
     @property
     def spacing_mm(self) -> Float64[ndarray, " 3"]:
-        """Edges of a voxel."""
+        """The lengths of a voxel's edges along X, Y, Z."""
         return voxel_sizes(self.affine)
 
     @property
     def voxel_from_mm(self) -> Float64[ndarray, "4 4"]:
-        """The inverse of the affine."""
+        """The inverse of the affine: RAS mm to voxels."""
         return np.linalg.inv(self.affine)
 
     @property
@@ -104,7 +104,7 @@ class Grid:
 
 
 def flip_lps(vectors: Float[ndarray, "*n 3"]) -> Float64[ndarray, "*n 3"]:
-    """Vectors or points in RAS mm as LPS mm, or the other way round."""
+    """Turn vectors or points from RAS mm to LPS mm, or the other way round."""
     return vectors * np.diag(LPS_FROM_RAS)[:3]
 
 
@@ -114,13 +114,13 @@ def voxels_of(grid: Grid) -> Float64[ndarray, "x y z 3"]:
 
 
 def to_mm(disp_vox: Float[ndarray, "x y z 3"], fixed: Grid, moving: Grid) -> Float64[ndarray, "x y z 3"]:
-    """A displacement between two grids as `disp_ras_mm`."""
+    """Turn `disp_vox` between two grids into `disp_ras_mm`."""
     at = voxels_of(fixed)
     return apply_affine(moving.affine, at + disp_vox) - apply_affine(fixed.affine, at)
 
 
 def to_voxels(disp_ras_mm: Float[ndarray, "x y z 3"], fixed: Grid, moving: Grid) -> Float64[ndarray, "x y z 3"]:
-    """A displacement in the world as `disp_vox` between two grids."""
+    """Turn `disp_ras_mm` into `disp_vox` between two grids."""
     at = voxels_of(fixed)
     return apply_affine(moving.voxel_from_mm, apply_affine(fixed.affine, at) + disp_ras_mm) - at
 
@@ -129,10 +129,13 @@ def between(disp_vox: Float[ndarray, "i j k 3"], frame: Grid, fixed: Grid, movin
     """Read a field of one grid, `frame`, as the displacement from a second grid to a third.
 
     Args:
-        disp_vox: in voxels of `frame`; linear between its voxels, and beyond them as at its border.
+        disp_vox: displacements in voxels of `frame`; linear between its voxels, and beyond them as at its border.
+        frame: the grid that the field is known on.
+        fixed: the grid of the result.
+        moving: the grid that the result points into.
 
     Returns:
-        `disp_vox` between `fixed` and `moving`: the same motion in the world.
+        The same motion in the world as `disp_vox` between `fixed` and `moving`.
     """
     frame_from_fixed = frame.voxel_from_mm @ fixed.affine
     read = [

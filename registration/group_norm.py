@@ -15,10 +15,14 @@ from lumirkit.registration.tensors import Volume5d
 def group_norm_relu(
     volume: Volume5d, groups: int, weight: Float[Tensor, " channel"], bias: Float[Tensor, " channel"], epsilon: float
 ) -> Volume5d:
-    """relu(group_norm(volume)), its statistics in the dtype of `weight`.
+    """Compute relu(group_norm(volume)), with statistics in the dtype of `weight`.
 
     Args:
-        volume: of the dtype of `weight`, or bfloat16. Without gradients the result may overwrite it.
+        volume: features of the dtype of `weight`, or in bfloat16. Without gradients the result may overwrite them.
+        groups: the number of groups that the channels are normalised in.
+        weight: the factor of each channel.
+        bias: the summand of each channel.
+        epsilon: what is added to the variances.
     """
     if _kernels_serve(volume, weight, bias):
         if torch.is_grad_enabled():

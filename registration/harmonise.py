@@ -1,14 +1,14 @@
-"""Contrast harmonisation: any contrast of a brain carried to that of a reference, as T2w to T1w.
+"""Contrast harmonisation: an image of any contrast gets the contrast of a reference, T2w that of T1w for example.
 
-Anatomy tells what an intensity means. Along the axes of their own boxes, brains of one orientation lie on each other
-well enough to ask how bright the reference is, on average, where an image has a given intensity. This curve, which may
-fall or turn, is applied to the image, and the result is given the reference's mean and spread. It is each image's own
-affair, whatever it is registered with, so it leaves a registration's symmetry and inverse consistency untouched, and
-no increasing or decreasing change of an image's intensities is seen behind it. The curve is a conditional mean as in
-the correlation ratio of Roche et al., MICCAI 1998; that a network sees its result is ours.
+Anatomy tells what an intensity means. Scaled to their bounding boxes, brains of one orientation overlap well enough to
+ask how bright the reference is, on average, where an image has a given intensity. This curve need not be monotonic. It
+is applied to the image, and the result gets the reference's mean and standard deviation. Each image is harmonised
+without regard to the other one, so a registration keeps its symmetry and inverse consistency, and monotonic changes of
+an image's intensities leave the result as it is. The curve is a conditional mean as in the correlation ratio of Roche
+et al., MICCAI 1998; to use it as a network's input is new here.
 
-The brain's rim, its outermost layer of voxels, is harmonised apart from the rest: what skull-stripping left there of
-dura and sinuses is as dark in T2w images as white matter is, and would be taken for it.
+The brain's rim, its outermost layer of voxels, is harmonised apart from the rest. Skull-stripping leaves parts of dura
+and sinuses there, which are as dark in T2w images as white matter and would be taken for it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from lumirkit.registration.smoothing import gaussian_weights
 from lumirkit.registration.tensors import Volume5d
 
 _EDGE = 40  # points of the reference along each axis of the box
-_OUTSIDE = 0.01  # part of the brain's voxels beyond either end of the box, along each axis
-_BINS = 64  # of the curve, each for as many voxels of the image
+_OUTSIDE = 0.01  # share of the brain's voxels beyond either end of the box, along each axis
+_BINS = 64  # bins of the curve; each holds equally many voxels of the image
 _SMOOTHING_BINS = 1.0
-_PRIOR_POINTS = 1e-3  # as bright as the reference is overall, in every bin
-_DARKEST = 1 / 255  # of a brain's voxels, which are not background
+_PRIOR_POINTS = 1e-3  # every bin counts so many points of the reference's overall brightness
+_DARKEST = 1 / 255  # the least intensity of a brain's voxel, so that it does not become background
 _FEWEST_POINTS = 1000
 
 Box = Float[Tensor, "x y z"]
@@ -36,12 +36,12 @@ Mask = Bool[Tensor, "x y z"]
 
 
 class Harmonisation(nn.Module):
-    """A reference, fitted to brains of one contrast, and images carried to it."""
+    """The reference of one contrast, to which images of other contrasts are harmonised."""
 
     anatomy: Box
-    """Mean intensity of the reference brains, 0…1, at places of their boxes; 0 where half or fewer show brain."""
+    """The reference brains' mean intensity, 0…1, at points of their boxes; 0 where at most half of them have brain."""
     moments: Float[Tensor, "2 2"]
-    """Mean and standard deviation of the reference brains' intensities 0…1: those of the rim, then of the rest."""
+    """The mean and the standard deviation of the reference brains' intensities 0…1: of the rim, then of the rest."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class Harmonisation(nn.Module):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether there is a reference."""
+        """Whether the reference has been made."""
         return bool((self.moments > 0).any())
 
     def fit(self, brains: Iterable[Volume5d]) -> None:
-        """Make the reference of brains (1, 1, X, Y, Z) of one contrast, intensities 0…1 and background 0.
+        """Make the reference from brains (1, 1, X, Y, Z) of one contrast, intensities 0…1 and background 0.
 
         Raises:
-            ValueError: an image shows no brain that has an inside, or the brains share no place.
+            ValueError: an image shows no brain that has an inside, or the brains do not overlap.
         """
         total, showing = torch.zeros_like(self.anatomy), torch.zeros_like(self.anatomy)
         moments, count = torch.zeros_like(self.moments), 0
@@ -77,12 +77,12 @@ class Harmonisation(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Volume5d) -> Volume5d:
-        """Images (batch, 1, X, Y, Z) of any contrast, 0 outside the brain, with the reference's; 0…1.
+        """Give images (batch, 1, X, Y, Z) the reference's contrast; intensities 0…1, and 0 outside the brain.
 
         An image that shows nothing stays as it is.
 
         Raises:
-            ValueError: there is no reference.
+            ValueError: the reference has not been made.
         """
         if not self.is_fitted:
             raise ValueError("the network has no reference to harmonise images with; train it, or load its weights")
@@ -102,14 +102,14 @@ class Harmonisation(nn.Module):
 
 
 def _rim_and_rest(inside: Mask) -> tuple[Mask, Mask]:
-    """The outermost layer of a brain's voxels, and all others."""
+    """Split a brain's voxels into the outermost layer and all others."""
     outside = F.pad((~inside)[None, None].float(), (1,) * 6, value=1)
     beside_outside = F.max_pool3d(outside, 3, stride=1)[0, 0] > 0
     return inside & beside_outside, inside & ~beside_outside
 
 
 def _places(inside: Mask) -> list[Int64[Tensor, " place"]]:
-    """The indices along each axis of the voxels nearest to the reference's places in a brain's box."""
+    """Find the voxels nearest to the reference's points in a brain's box, as indices along each axis."""
     places = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -120,7 +120,7 @@ def _places(inside: Mask) -> list[Int64[Tensor, " place"]]:
 
 
 def _at(places: Sequence[Int64[Tensor, " place"]], volume: Tensor) -> Tensor:
-    """A volume (X, Y, Z) at places: indices along each axis."""
+    """Read a volume (X, Y, Z) at places, which are indices along each axis."""
     for axis, indices in enumerate(places):
         volume = volume.index_select(axis, indices)
     return volume
@@ -132,7 +132,14 @@ def _carried(
     reference: Float[Tensor, " point"],
     moments: Float[Tensor, " 2"],
 ) -> Float[Tensor, " voxel"]:
-    """A part's intensities as bright as the reference is where they are known to lie, with its mean and spread."""
+    """Map a part's intensities to those of the reference.
+
+    Args:
+        values: the intensities of the part's voxels.
+        known: the image's intensities at points where image and reference both show the part.
+        reference: the reference's intensities at these points.
+        moments: the mean and the standard deviation that the result gets.
+    """
     ordered = values.sort().values
     curve = _conditional_mean(_ranks(known, ordered), reference)
     meant = read_curve(curve, _ranks(values, ordered) * _BINS - 0.5)
@@ -146,13 +153,13 @@ def _moments(values: Float[Tensor, " voxel"]) -> Float[Tensor, " 2"]:
 
 
 def _ranks(values: Float[Tensor, " voxel"], ordered: Float[Tensor, " other"]) -> Float[Tensor, " voxel"]:
-    """The part, 0…1, of the ordered values that is smaller; of equal ones half counts."""
+    """The share, 0…1, of the ordered values that is smaller than each value; equal ones count half."""
     smaller, not_larger = (torch.searchsorted(ordered, values.contiguous(), right=right) for right in (False, True))
     return (smaller + not_larger) / (2 * len(ordered))
 
 
 def _conditional_mean(ranks: Float[Tensor, " point"], reference: Float[Tensor, " point"]) -> Float[Tensor, " {_BINS}"]:
-    """How bright the reference is on average in each bin of ranks, smoothed over the bins; where none is, overall."""
+    """The reference's mean intensity in each bin of ranks, smoothed over the bins; empty bins get its overall mean."""
     bins = (ranks * _BINS).long().clamp(max=_BINS - 1)
     counts = torch.bincount(bins, minlength=_BINS).to(reference)
     sums = torch.zeros_like(counts).index_add_(0, bins, reference)
@@ -164,7 +171,7 @@ def _conditional_mean(ranks: Float[Tensor, " point"], reference: Float[Tensor, "
 
 
 def read_curve(curve: Float[Tensor, " knot"], position: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """A curve at positions in steps of its knots, linear between them; beyond them its ends."""
+    """Read a curve at positions counted in knots: linear between the knots, constant beyond the first and the last."""
     position = position.clamp(0, len(curve) - 1)
     below = position.long().clamp(max=len(curve) - 2)
     return torch.lerp(curve[below], curve[below + 1], position - below)

@@ -28,10 +28,10 @@ Points = Float[Tensor, "3 n"]
 
 
 def invert(disp_vox: DisplacementVox) -> DisplacementVox:
-    """Displacement of the inverse of id + u, in voxels, on the same grid.
+    """Find the displacement v of the inverse of id + u, in voxels on the same grid; differentiable.
 
     The residual |v + u(x + v)| is at rounding level where u is a contraction. The field continues beyond the grid
-    with its border values. Every axis must have at least 2 voxels.
+    with its border values.
 
     Raises:
         ValueError: an axis has fewer than 2 voxels.
@@ -44,7 +44,10 @@ def invert(disp_vox: DisplacementVox) -> DisplacementVox:
 
 
 def inverted_by_kernels(disp_vox: DisplacementVox) -> DisplacementVox:
-    """`invert` by the kernels of the field's device, whether or not they serve; the field is not checked."""
+    """Do what `invert` does with the kernels of the field's device, without asking whether they serve.
+
+    The field is not checked.
+    """
     settings = _tolerance(disp_vox), _MAX_STEPS, _SMALLEST_DETERMINANT
     return Invert.apply(disp_vox, *settings)  # type: ignore[no-untyped-call]
 
@@ -55,7 +58,7 @@ def _tolerance(disp_vox: DisplacementVox) -> float:
 
 
 class _PointwiseInverse(torch.autograd.Function):
-    """Forward solves; backward is w = (I + J(x + v))^-T g, scattered with the weights of the interpolation."""
+    """The forward pass solves; the backward pass scatters -(I + J(x + v))^-T g with the interpolation's weights."""
 
     @staticmethod
     def forward(ctx: Any, disp_vox: Tensor) -> Tensor:
@@ -65,16 +68,16 @@ class _PointwiseInverse(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
         disp_vox, inverse_vox = ctx.saved_tensors
         at_solution = torch.stack(
-            [_transposed_solve(*fields) for fields in zip(disp_vox, inverse_vox, gradient, strict=True)]
+            [_transposed_solve(*fields) for fields in zip(disp_vox, inverse_vox, grad_output, strict=True)]
         )
         with torch.enable_grad():
             leaf = disp_vox.detach().requires_grad_()
             sampled = sample(leaf, inverse_vox)
-        (result,) = torch.autograd.grad(sampled, leaf, -at_solution)
-        return result
+        (grad_disp,) = torch.autograd.grad(sampled, leaf, -at_solution)
+        return grad_disp
 
 
 class _Interpolant:
@@ -91,13 +94,13 @@ class _Interpolant:
         return self.values.shape[1]
 
     def voxel_positions(self, part: slice) -> Points:
-        """Array coordinates of a range of flat voxel indices."""
+        """The array coordinates of a range of flat voxel indices."""
         y, z = self.shape[1:]
         indices = torch.arange(part.start, min(part.stop, len(self)), device=self.values.device)
         return torch.stack([indices // (y * z), indices // z % y, indices % z]).to(self.values)
 
     def value_and_jacobian(self, points: Points) -> tuple[Points, list[Points]]:
-        """u at `points`, and the three columns du/dx, du/dy, du/dz; clamped (zero slope) beyond the grid."""
+        """The value of u at `points` and the columns du/dx, du/dy, du/dz; beyond the grid u is constant."""
         inside = torch.minimum(points.clamp(min=0), self._last)
         cell = torch.minimum(inside.floor(), self._last - 1)
         fx, fy, fz = inside - cell
@@ -182,16 +185,16 @@ def _solve_voxels(interpolant: _Interpolant, positions: Points, guess: Points, t
 
 
 def _newton_step(v: Points, residual: Points, columns: list[Points], otherwise: Points) -> Points:
-    """v - (I + J)^-1 residual; `otherwise` where the interpolant folds and the step means nothing."""
+    """Compute v - (I + J)^-1 residual, or `otherwise` where the interpolant folds and the step means nothing."""
     rows, determinant = _cofactors(columns)
     step = torch.stack([(row * residual).sum(dim=0) for row in rows]) / determinant
     return torch.where(determinant > _SMALLEST_DETERMINANT, v - step, otherwise)
 
 
-def _transposed_solve(disp_vox: Tensor, inverse_vox: Tensor, gradient: Tensor) -> Float[Tensor, "3 x y z"]:
-    """(I + J(x + v))^-T g for every voxel."""
+def _transposed_solve(disp_vox: Tensor, inverse_vox: Tensor, grad_output: Tensor) -> Float[Tensor, "3 x y z"]:
+    """Compute (I + J(x + v))^-T g for every voxel, with g the gradient with respect to v."""
     interpolant = _Interpolant(disp_vox)
-    v, g = inverse_vox.flatten(1), gradient.flatten(1)
+    v, g = inverse_vox.flatten(1), grad_output.flatten(1)
     result = torch.empty_like(interpolant.values)
     for part in _chunks(len(interpolant)):
         _, columns = interpolant.value_and_jacobian(interpolant.voxel_positions(part) + v[:, part])

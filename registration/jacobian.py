@@ -1,4 +1,4 @@
-"""Folding of a displacement field: ten tetrahedra a voxel and the volume they turn inside out.
+"""Folding of a displacement field, measured by the tetrahedra around each voxel that it turns inside out.
 
 Around every interior voxel the grid is cut in two ways into five tetrahedra; a field is a digital diffeomorphism where
 all ten keep their orientation. Source: Liu et al. 2024, "On Finite Difference Jacobian Computation in Deformable
@@ -55,10 +55,10 @@ def jacobian_determinants(disp_vox: Float[Tensor, "batch 3 x y z"]) -> Iterator[
 
 
 def non_diffeomorphic_volume(disp_vox: Float[Tensor, "batch 3 x y z"]) -> Float[Tensor, "batch x-2 y-2 z-2"]:
-    """Volume, in voxels, that id + disp_vox turns inside out around each interior voxel [1:-1, 1:-1, 1:-1].
+    """Measure the volume, in voxels, that id + disp_vox turns inside out around each interior voxel [1:-1, 1:-1, 1:-1].
 
-    Differentiable, and exactly 0 where nothing folds. The backward pass computes the determinants again instead of
-    keeping them.
+    It is differentiable, and exactly 0 where nothing folds. The backward pass computes the determinants again instead
+    of keeping them.
 
     Args:
         disp_vox: displacement in voxels, array-axis order; any floating dtype, which is the dtype of the result.
@@ -73,7 +73,7 @@ def non_diffeomorphic_volume(disp_vox: Float[Tensor, "batch 3 x y z"]) -> Float[
 
 
 def _plain_volume(disp_vox: Float[Tensor, "batch 3 x y z"]) -> Float[Tensor, "batch x-2 y-2 z-2"]:
-    """One determinant is held at a time; with gradients it is computed again in the backward pass."""
+    """Add up one determinant at a time; with gradients each is computed again in the backward pass."""
     recompute = torch.is_grad_enabled() and disp_vox.requires_grad
     volume = torch.zeros_like(_neighbour(disp_vox, (0, 0, 0))[:, 0])
     for tetrahedron in TETRAHEDRA:
@@ -90,13 +90,13 @@ def _negative_part(disp_vox: Tensor, tetrahedron: Tetrahedron) -> Tensor:
 
 
 def _determinant(disp_vox: Tensor, tetrahedron: Tetrahedron) -> Tensor:
-    """Six times the signed volume of the transformed tetrahedron: the triple product of its three edges."""
+    """The triple product of the transformed tetrahedron's three edges, six times its signed volume."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (_edge(disp_vox, offset) for offset in tetrahedron)
     return ax * (by * cz - bz * cy) - ay * (bx * cz - bz * cx) + az * (bx * cy - by * cx)
 
 
 def _edge(disp_vox: Tensor, offset: Offset) -> tuple[Tensor, Tensor, Tensor]:
-    """Components of the vector from the transformed voxel to its transformed neighbour."""
+    """The components of the vector from the transformed voxel to its transformed neighbour."""
     # The step of the identity is added to the difference of displacements: coordinates never enter, nor their rounding.
     difference = _neighbour(disp_vox, offset) - _neighbour(disp_vox, (0, 0, 0))
     x, y, z = (difference[:, axis] + step if step else difference[:, axis] for axis, step in enumerate(offset))

@@ -18,22 +18,22 @@ from lumirkit.registration.tensors import Volume5d
 CHANNELS = 6
 SIGMA_VOX = 0.5
 _RADIUS = 1  # a Gaussian of sigma 0.5 has 99.9 % of its mass within one voxel per axis
-_VARIANCE_FLOOR = 1e-3  # of the mean variance of the image, as in the public MIND code: keeps every affine invariance
+_VARIANCE_FLOOR = 1e-3  # share of the image's mean variance, as in the public MIND code, so that scaling cancels
 
 
 def mind(image: Float[Tensor, "batch 1 x y z"], sigma_vox: float = SIGMA_VOX) -> Float[Tensor, "batch 6 x y z"]:
-    """MIND_r = exp(-D_r / V), with D_r the Gaussian-weighted patch distance to the neighbour r, V the mean of the six.
+    """Compute MIND_r = exp(-D_r / V): D_r is the Gaussian-weighted patch distance to the neighbour r, V the six's mean.
 
     V is kept above a thousandth of its mean over the image, so that regions without contrast give 1 in all channels
     instead of amplified noise. The result, in (0, 1], does not change under a * image + b for any a != 0.
 
     Args:
-        image: any floating dtype, which is the dtype of the result; any intensities.
+        image: intensities of any range, in any floating dtype, which is the dtype of the result.
         sigma_vox: standard deviation of the patch weights in voxels; the patch has an edge of 3 voxels.
 
     Returns:
-        The neighbours in the order x - 1, x + 1, y - 1, y + 1, z - 1, z + 1; the memory format is that of channels
-        last where no gradient is asked for.
+        One channel for each neighbour, in the order x - 1, x + 1, y - 1, y + 1, z - 1, z + 1. Where no gradient is
+        asked for, the kernels give it the memory format channels_last_3d.
 
     Raises:
         ValueError: the image has more than one channel.
@@ -55,7 +55,7 @@ def _plain_mind(image: Float[Tensor, "batch 1 x y z"], sigma_vox: float) -> Floa
 
 
 def _squared_differences(image: Volume5d) -> Float[Tensor, "batch 6 x y z"]:
-    """(I(x) - I(x + r))^2 for the six neighbours r, the image continued with its border values."""
+    """Compute (I(x) - I(x + r))^2 for the six neighbours r; the image continues with its border values."""
     padded = F.pad(image, [1] * 6, mode="replicate")
     inner = slice(1, -1)
     channels = []

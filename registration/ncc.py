@@ -21,11 +21,11 @@ _EPSILON = 1e-5
 
 
 def local_ncc(a: Volume5d, b: Volume5d, window: int) -> Float[Tensor, ""]:
-    """Mean of the squared local correlation coefficient over all windows and channels, in [0, 1]; differentiable.
+    """The mean of the squared local correlation coefficient over all windows and channels, in [0, 1]; differentiable.
 
     Args:
         a: intensities of the order of 1 (the stabilising constant 1e-5 is absolute), any floating dtype.
-        b: as `a`, of its shape and dtype.
+        b: intensities of the shape and dtype of `a`.
         window: edge of the cubic window in voxels, odd; zero beyond the volume.
 
     Raises:

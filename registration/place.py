@@ -1,4 +1,4 @@
-"""Where a pair is registered, and where next if memory is short there."""
+"""The place where a pair is registered, and the next one to try if memory is short there."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class Place:
     """A device, and the number format of the convolutions on it."""
 
     device: torch.device
-    convolutions: Precision = Precision.FLOAT32
+    precision: Precision = Precision.FLOAT32
 
     @property
     def with_less_memory(self) -> Self | None:
-        """Half the memory for features on the same GPU, then the CPU's memory; None where that is all."""
+        """The next place to try: bfloat16 on the same GPU, then the CPU; None where nothing is left."""
         if self.device.type == "cpu":
             return None
-        if self.convolutions is Precision.FLOAT32:
+        if self.precision is Precision.FLOAT32:
             return type(self)(self.device, Precision.BFLOAT16)
         return type(self)(torch.device("cpu"))
 
     def __str__(self) -> str:
-        return f"{self.device} in {self.convolutions}"
+        return f"{self.device} in {self.precision}"
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of an option's value: auto, which takes a GPU where there is one, cpu, cuda or cuda:<n>.
+    """Turn an option's value into a device: auto, which takes a GPU where there is one, cpu, cuda or cuda:<n>.
 
     Raises:
         RequestError: the name is none of these, or no such GPU answers.

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Precision(StrEnum):
-    """Number format of convolutions and features; fields, statistics and weights stay in float32."""
+    """The number format of convolutions and features; fields, statistics and weights stay in float32."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"

@@ -19,7 +19,10 @@ from lumirkit.registration.weights import hash_of_members, load_ensemble
 
 
 def register_pair(network: Ensemble, fixed: Volume, moving: Volume) -> Float32[ndarray, "x y z 3"]:
-    """Register two images of one shape; returns the pull-back displacement on the fixed grid in voxels.
+    """Register two images of one shape on the network's device.
+
+    Returns:
+        The pull-back displacement (X, Y, Z, 3) on the fixed grid, in voxels: warped(p) = moving(p + field(p)).
 
     Raises:
         VolumeError: the shapes differ or are too small for the network.
@@ -50,11 +53,11 @@ class Predictor:
         """
         self._weights = weights
         self.place = place
-        self._network, cards = load_ensemble(weights, place.device, place.convolutions)
+        self._network, cards = load_ensemble(weights, place.device, place.precision)
         self.weights_sha256 = hash_of_members(cards)
         self.members = len(cards)
         self.warnings: list[str] = []
-        """What the caller of the last pair should know."""
+        """Remarks about the last pair that its caller should see."""
 
     def __call__(self, fixed: Volume, moving: Volume) -> Float32[ndarray, "x y z 3"]:
         """Register a pair; see `register_pair`.
@@ -78,4 +81,4 @@ class Predictor:
         del self._network  # before the other one is loaded
         torch.cuda.empty_cache()
         self.place = place
-        self._network, _ = load_ensemble(self._weights, place.device, place.convolutions)
+        self._network, _ = load_ensemble(self._weights, place.device, place.precision)

@@ -18,21 +18,21 @@ from torch import Tensor
 from lumirkit.registration.separable import AxisOperator, apply_along_axes, interpolation_operator
 from lumirkit.registration.tensors import DisplacementVox, Volume5d
 
-_LEAST_SHARE = 0.5  # of a block that brain takes, for the block to be brain
+_LEAST_SHARE = 0.5  # a block counts as brain from this share of brain voxels on
 
 
 def coarse_size(size: int, stride: int) -> int:
-    """Number of blocks of `stride` voxels that cover `size` voxels."""
+    """The number of blocks of `stride` voxels that cover `size` voxels."""
     return -(-size // stride)
 
 
 def coarse_shape(shape: Sequence[int], stride: int) -> tuple[int, ...]:
-    """Shape of the grid coarser by `stride` that covers `shape`."""
+    """The shape of the grid coarser by `stride` that covers `shape`."""
     return tuple(coarse_size(size, stride) for size in shape)
 
 
 def fine_positions_on_coarse(size: int, stride: int) -> Float[Tensor, " size"]:
-    """Positions of the fine voxels in coarse voxels (float64)."""
+    """The positions of `size` fine voxels along an axis, in coarse voxels (float64)."""
     return (torch.arange(size, dtype=torch.float64) + 0.5) / stride - 0.5
 
 
@@ -63,7 +63,7 @@ def refine_displacement(disp_coarse_vox: DisplacementVox, stride: int, shape: Se
 
 
 def coarsen_image(image: Volume5d, stride: int, brain_means: bool = False) -> Volume5d:
-    """Block means on the grid coarser by `stride`; blocks over the border are filled up with background 0.
+    """Take block means on the grid coarser by `stride`; blocks over the border are filled up with background 0.
 
     Args:
         brain_means: take the means of the brain's voxels (> 0) alone, and 0 where a block is mostly background. So the

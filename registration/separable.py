@@ -6,7 +6,7 @@ nonzero weights are visited; elsewhere it is a dense product, whose gradient com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -29,17 +29,17 @@ class AxisOperator:
 
     @cached_property
     def taps(self) -> Taps:
-        """Nonzero weights of each output."""
+        """The columns and the nonzero weights of each output."""
         return _taps(self.matrix)
 
     @cached_property
     def transposed_taps(self) -> Taps:
-        """Nonzero weights of each input, for the gradient."""
+        """The columns and the nonzero weights of each input, which the gradient needs."""
         return _taps(self.matrix.T)
 
 
 def _taps(matrix: Matrix) -> Taps:
-    """Columns and weights of the nonzero entries, (taps, n_out); weight 0 fills up rows with fewer of them."""
+    """Find the columns and the weights of the nonzero entries, (taps, n_out); 0 fills up rows with fewer of them."""
     dense = matrix.numpy()
     count = max(1, int((dense != 0).sum(axis=1).max()))
     columns = np.argsort(dense == 0, axis=1, kind="stable")[:, :count]  # the nonzero ones first, in their order
@@ -52,8 +52,8 @@ def apply_along_axes(
 ) -> Float[Tensor, "batch channel x_out y_out z_out"]:
     """Apply one operator to each spatial axis; the axes that shrink go first, so that the work stays small.
 
-    Of those that shrink or grow alike the last goes first: passes along the outer axes run over whole rows, and are
-    best spent on the larger volume.
+    Among axes that shrink or grow alike the last goes first: passes along the outer axes run over whole rows, so they
+    are best spent on the larger volume.
     """
     shapes = [operator.matrix.shape for operator in operators]
     for axis in sorted(range(3), key=lambda axis: (shapes[axis][0] / shapes[axis][1], -axis)):
@@ -74,11 +74,6 @@ def _multiply_axis(volume: Tensor, matrix: Matrix, axis: int) -> Tensor:
     return volume @ matrix.T
 
 
-def operator_per_axis(build: Callable[[int], AxisOperator], shape: Sequence[int]) -> list[AxisOperator]:
-    """Build the same operator for the size of each axis."""
-    return [build(size) for size in shape]
-
-
 def clamped_operator(weights: Float[Tensor, "n_out taps"], columns: Tensor, n_in: int) -> AxisOperator:
     """Assemble an operator from taps: row i holds `weights[i, j]` at column `columns[i, j]`.
 
@@ -89,7 +84,7 @@ def clamped_operator(weights: Float[Tensor, "n_out taps"], columns: Tensor, n_in
 
 
 def interpolation_operator(positions: Float[Tensor, " n_out"], n_in: int) -> AxisOperator:
-    """Linear interpolation of n_in samples at `positions` (in samples), clamped at the border."""
+    """Make the operator that reads n_in samples linearly at `positions` (in samples), clamped at the border."""
     positions = positions.clamp(0, n_in - 1)
     lower = positions.floor()
     fraction = positions - lower

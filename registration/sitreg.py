@@ -2,9 +2,9 @@
 
 Source: Honkamaa & Marttinen, MELBA 2024:026; with MIND input, Honkamaa & Marttinen 2025.
 
-Both images travel through everything as one batch, [moving, fixed]: whatever is computed for one half is computed for
-the other by the same weights, and exchanging the halves (`_swap`) exchanges the roles of the images. Symmetry under
-exchange of the inputs is therefore a property of the code's form, not of its arithmetic.
+Both images go through the network as one batch, [moving, fixed]: the same weights compute the same things for both
+halves, and exchanging the halves (`_swap`) exchanges the roles of the images. The structure of the code alone therefore
+makes the registration symmetric under exchange of the inputs, whatever the arithmetic.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from lumirkit.registration.warp import compose, sample
 
 _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the start: nearly the identity, not stuck
 
-MemberFeatures = list[BothHalves]  # of one level, one volume a model
+MemberFeatures = list[BothHalves]  # the features of one level, one volume for each model
 
 
 class SITRegConfig(CommonConfig):
-    """The levels of the extractor and of the update networks."""
+    """The configuration of SITReg: the channels of the extractor and of the update networks, level by level."""
 
     architecture: Literal["sitreg"] = "sitreg"
     feature_channels: tuple[PositiveInt, ...] = Field((12, 32, 64, 128, 128, 128), min_length=1)
-    """Channels of the extractor, finest level first; one entry a level, each level halves the resolution."""
+    """The extractor's channels, one entry a level, finest level first; each level halves the resolution."""
     update_channels: tuple[PositiveInt, ...] = Field((12, 64, 128, 256, 256, 256), min_length=1)
-    """Channels of each level's update network, finest level first."""
+    """The channels of each level's update network, finest level first."""
 
     @model_validator(mode="after")
     def _one_entry_a_level(self) -> Self:
@@ -55,28 +55,35 @@ class SITRegConfig(CommonConfig):
 
     @property
     def levels(self) -> int:
-        """Number of resolution levels."""
+        """The number of resolution levels."""
         return len(self.feature_channels)
 
 
 class ControlPointNetwork(Protocol):
-    """What the level loop needs of a network; one model and an ensemble of models both offer it."""
+    """The part of a network that the level loop needs; one model and an ensemble of models both have it."""
 
     config: SITRegConfig
     recompute: bool
 
     def extract(self, images: BothHalves) -> list[MemberFeatures]:
-        """Features of every level, finest first, of images (2 * batch, 1, X, Y, Z) with intensities 0…255."""
+        """Extract the features of every level, finest first, from images (2 * batch, 1, X, Y, Z) of 0…255."""
 
     def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
-        """Bounded control points of one level, in voxels of that level, from features warped half-way.
+        """Predict bounded control points of one level from features warped half-way.
 
-        Takes the volumes out of `features`, so that each is forgotten once it is warped. None stands for the identity.
+        Args:
+            level: 0 is the finest.
+            features: the features of the level before warping; the list is emptied, so that each volume is freed once
+                it is warped.
+            disp_level_vox: the field to warp with, in voxels of the level; None stands for the identity.
+
+        Returns:
+            The control points in voxels of the level.
         """
 
 
 class GroupNormRelu(nn.GroupNorm):
-    """Group norm and ReLU; statistics and parameters are float, whatever the dtype of the volume."""
+    """Group normalisation and ReLU; statistics and parameters are float, whatever the dtype of the volume."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(gcd(4, channels), channels)
@@ -87,7 +94,7 @@ class GroupNormRelu(nn.GroupNorm):
 
 
 def _conv_block(in_channels: int, channels: int) -> nn.Sequential:
-    """Two 3x3x3 convolutions, each with group norm and ReLU."""
+    """Make two 3x3x3 convolutions, each with group norm and ReLU."""
     return nn.Sequential(
         Conv3d(in_channels, channels, kernel_size=3, padding=1),
         GroupNormRelu(channels),
@@ -102,7 +109,7 @@ def _pad_to_even(volume: Volume5d) -> Volume5d:
 
 
 class Downsampling(nn.Module):
-    """To the next coarser level: a strided convolution of the features plus a skip path of averages."""
+    """The step to the next coarser level: a strided convolution of the features plus a skip path of averages."""
 
     def __init__(self, channels: int, skip_channels: int, next_channels: int) -> None:
         super().__init__()
@@ -115,13 +122,13 @@ class Downsampling(nn.Module):
         return merged
 
     def averages(self, skip: Volume5d) -> Volume5d:
-        """The skip path, means of 2x2x2 voxels and a 1x1x1 convolution: together one strided convolution."""
+        """Compute the skip path: means of 2x2x2 voxels and a 1x1x1 convolution are together one strided convolution."""
         weight = self.skip.weight.expand(-1, -1, 2, 2, 2) / 8
         return convolve(_pad_to_even(skip), weight, self.skip.bias, stride=2)
 
 
 class Extractor(nn.Module):
-    """Features of one image at every level; both images go through the same weights."""
+    """The features of one image at every level; both images go through the same weights."""
 
     def __init__(self, in_channels: int, channels: Sequence[int]) -> None:
         super().__init__()
@@ -130,7 +137,7 @@ class Extractor(nn.Module):
         self.downsamplings = nn.ModuleList(Downsampling(n, n, following) for n, following in pairwise(channels))
 
     def forward(self, inputs: Volume5d, recompute: bool) -> list[Volume5d]:
-        """Features, finest level first."""
+        """Extract the features of every level, finest first; `recompute` as in `Network`."""
         volume = self.stem(inputs)
         features = []
         for block, downsampling in zip(self.blocks, [*self.downsamplings, None], strict=True):
@@ -146,7 +153,7 @@ class Extractor(nn.Module):
         return features
 
     def finest(self, inputs: Volume5d) -> Volume5d:
-        """The first of the features that `forward` gives."""
+        """Extract the finest features alone, the first that `forward` gives."""
         volume: Tensor = self.stem(inputs)
         for layer in cast(nn.Sequential, self.blocks[0]):
             volume = layer(volume)
@@ -154,7 +161,7 @@ class Extractor(nn.Module):
 
 
 class _SumAndDifference(torch.autograd.Function):
-    """[a + b, a - b] as one batch, without the copies that `torch.cat` would make."""
+    """The sum and the difference, [a + b, a - b], as one batch, without the copies that `torch.cat` would make."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
@@ -166,13 +173,13 @@ class _SumAndDifference(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = gradient.chunk(2)
-        return first + second, first - second
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+        grad_sum, grad_difference = grad_output.chunk(2)
+        return grad_sum + grad_difference, grad_sum - grad_difference
 
 
 class UpdateNetwork(nn.Module):
-    """Control points of one level: g(a, b) = bound * tanh(conv(block([a - b, a + b])))."""
+    """The network that predicts one level's control points: g(a, b) = bound * tanh(conv(block([a - b, a + b])))."""
 
     def __init__(self, feature_channels: int, channels: int, bound: float) -> None:
         super().__init__()
@@ -183,23 +190,26 @@ class UpdateNetwork(nn.Module):
         self.bound = bound
 
     def forward(self, both: BothHalves) -> BothHalves:
-        """g(a, b) and g(b, a), in voxels of this level, for the features [a, b]: what moves each towards the other."""
+        """Predict g(a, b) and g(b, a) from the features [a, b], in voxels of this level.
+
+        Each moves one image towards the other.
+        """
         features = self.block[1:](self._first_of_both_orders(both))
         control_points: Tensor = self.head(features.to(self.head.weight.dtype))
         return self.bound * torch.tanh(control_points)
 
     def _first_of_both_orders(self, both: BothHalves) -> BothHalves:
-        """The first convolution of [a - b, a + b] and of [b - a, a + b]: it is linear, so two half ones make both."""
+        """Convolve [a - b, a + b] and [b - a, a + b]; the convolution is linear, so two halves of it give both."""
         first = cast(Conv3d, self.block[0])
         a, b = both.chunk(2)
-        of_difference, of_sum = first.weight.chunk(2, dim=1)
-        difference = convolve(a - b, of_difference, None, padding=first.padding)
-        total = convolve(a + b, of_sum, first.bias, padding=first.padding)
+        weight_difference, weight_sum = first.weight.chunk(2, dim=1)
+        difference = convolve(a - b, weight_difference, None, padding=first.padding)
+        total = convolve(a + b, weight_sum, first.bias, padding=first.padding)
         return _SumAndDifference.apply(total, difference)  # type: ignore[no-untyped-call]
 
 
 class SITReg(Network):
-    """One network; `lumirkit.registration.network.register` runs it on a pair of images."""
+    """The SITReg network; `lumirkit.registration.network.register` runs it on a pair of images."""
 
     config: SITRegConfig
 
@@ -215,19 +225,19 @@ class SITReg(Network):
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
-        """Level by level; see `register_by_levels`."""
+        """Register level by level; see `register_by_levels`."""
         return register_by_levels(self, fixed, moving, every_level)
 
     def extract(self, images: BothHalves) -> list[MemberFeatures]:
-        """Features of every level, finest first; see `ControlPointNetwork`."""
+        """Extract the features of every level, finest first; see `ControlPointNetwork`."""
         return [[volume] for volume in self.extractor(self.inputs(images), self.recompute)]
 
     def finest_features(self, images: BothHalves) -> BothHalves:
-        """The first of the features that `extract` gives."""
+        """Extract the finest features alone, the first that `extract` gives."""
         return self.extractor.finest(self.inputs(images))
 
     def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
-        """Control points of both halves, in voxels of the level; see `ControlPointNetwork`."""
+        """Predict the control points of both halves, in voxels of the level; see `ControlPointNetwork`."""
         warped = features.pop() if disp_level_vox is None else sample(features.pop(), disp_level_vox)
         control_points: BothHalves = self.updates[level](warped)
         return control_points.contiguous()
@@ -255,14 +265,16 @@ def register_by_levels(
 class _Halves:
     """The mappings between the half-way space and both images, on the full grid, both halves in one batch.
 
-    `to_images` holds LF and RF (half-way to moving, half-way to fixed). `from_other` holds the inverses of the other
-    half, RI and LI, so that to_images o from_other leads from one image to the other. None is the identity.
+    `to_images` holds LF and RF, from the half-way space to the moving and to the fixed image. `from_other` holds the
+    inverses of the other half, RI and LI. So to_images o from_other leads from one image to the other. None is the
+    identity.
     """
 
     to_images: BothHalves | None = None
     from_other: BothHalves | None = None
 
     def at_block_centres(self, stride: int) -> BothHalves | None:
+        """Read `to_images` at the block centres of a level, in voxels of that level."""
         return None if self.to_images is None else displacement_at_block_centres(self.to_images, stride)
 
     def updated(self, phi_psi: BothHalves) -> _Halves:
@@ -276,7 +288,7 @@ class _Halves:
         return _Halves(compose(self.to_images, delta), compose(delta, self.from_other))
 
     def registration(self) -> Registration:
-        """Forward = LF o RI, inverse = RF o LI."""
+        """Compose the fields between the images: forward = LF o RI and inverse = RF o LI."""
         assert self.to_images is not None and self.from_other is not None
         forward, inverse = compose(self.to_images, self.from_other).chunk(2)
         return Registration(forward, inverse)
@@ -289,7 +301,7 @@ def _next_halves(
     halves: _Halves,
     shape: Sequence[int],
 ) -> _Halves:
-    """What one level makes of the mappings found so far; a list of features is emptied, a tuple is kept."""
+    """Update the mappings by one level; a list of features is emptied, a tuple is kept."""
     volumes = features if isinstance(features, list) else list(features)
     control_points = network.control_points(level, volumes, halves.at_block_centres(2**level))
     return halves.updated(spline_displacement(control_points, 2**level, shape))

@@ -13,7 +13,7 @@ from lumirkit.registration.tensors import Volume5d
 
 
 def gaussian_weights(sigma_vox: float, radius: int) -> Float64[Tensor, " taps"]:
-    """Samples of a Gaussian at the 2 * radius + 1 voxels around its centre, of sum 1."""
+    """Sample a Gaussian at the 2 * radius + 1 voxels around its centre; the samples add up to 1."""
     weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).double() / sigma_vox) ** 2)
     return weights / weights.sum()
 

@@ -17,11 +17,14 @@ _STANDARD_DEVIATION = (151 / 315) ** 1.5
 def spline_noise(
     batch: int, channels: int, spacing_vox: int, shape: Sequence[int], generator: torch.Generator
 ) -> Volume5d:
-    """Volumes (batch, channels, X, Y, Z) of mean 0 and standard deviation about 1, on the generator's device.
+    """Draw volumes (batch, channels, X, Y, Z) of mean 0 and standard deviation about 1, on the generator's device.
 
     Args:
-        spacing_vox: distance between control points: the size of the bumps.
-        shape: (X, Y, Z).
+        batch: the number of volumes.
+        channels: the number of channels of each.
+        spacing_vox: the distance between control points, which is about the size of the bumps.
+        shape: (X, Y, Z) of the grid.
+        generator: the source of the control points.
     """
     size = (batch, channels, *coarse_shape(shape, spacing_vox))
     control_points = torch.randn(size, generator=generator, device=generator.device)

@@ -26,15 +26,15 @@ def local_ssim(
     window: int = 11,
     mask: Bool[Tensor, "#batch #channel x y z"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean of the structural similarity over all windows and channels, in [-1, 1], 1 for equal images; differentiable.
+    """The mean structural similarity of all windows and channels, in [-1, 1], 1 for equal images; differentiable.
 
-    Its gradient is a number everywhere, in constant areas too: nothing is divided by less than the constants
+    The gradient is finite everywhere, in constant areas too: nothing is divided by less than the constants
     (0.01 data_range)^2 and (0.03 data_range)^2.
 
     Args:
-        a: intensities, any floating dtype; continued beyond the volume by its border.
-        b: as `a`, of its shape and dtype.
-        data_range: how far apart the darkest and the brightest intensity can be, in the unit of the intensities.
+        a: intensities in any floating dtype; beyond the volume lie its border values.
+        b: intensities of the shape and dtype of `a`.
+        data_range: the largest possible difference of two intensities, in their unit.
         window: edge of the window in voxels, odd; its Gaussian has a standard deviation of 1.5/11 of it.
         mask: voxels whose windows count; None for all.
 
@@ -59,8 +59,8 @@ def local_ssim(
 
 
 def _ssim_map(a: Volume5d, b: Volume5d, data_range: float, window: int) -> Volume5d:
-    """SSIM of the window around every voxel."""
-    # The two variances enter as their sum alone, so four local means do.
+    """Compute the structural similarity of the window around every voxel."""
+    # The two variances enter as their sum alone, so four local means suffice.
     moments = torch.cat([a, b, a * a + b * b, a * b], dim=1)
     mean_a, mean_b, mean_squares, mean_ab = gaussian_smooth(moments, _SIGMA_OF_EDGE * window, window // 2).split(
         a.shape[1], dim=1

@@ -1,4 +1,4 @@
-"""The shapes that the tensors of a registration have; a field's name says its unit."""
+"""The types of a registration's tensors, with their shapes; the name of a field says its unit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 Volume5d = Float[Tensor, "batch channel x y z"]
-"""Images, label masks or features; X, Y, Z in array-axis order."""
+"""Images, label masks or features, with X, Y, Z in array-axis order."""
 DisplacementVox = Float[Tensor, "batch 3 x y z"]
-"""Displacements in voxels of the grid they live on, components in array-axis order."""
+"""Displacements in voxels of the grid they live on, with components in array-axis order."""

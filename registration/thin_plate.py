@@ -22,20 +22,23 @@ from torch import Tensor
 
 from lumirkit.registration.tensors import DisplacementVox
 
-_WIDEST = 5  # Gaussian, in diagonals of the grid: what a wider one still changes, the affine part takes up
-_NARROWEST = 3e-4  # Gaussian, in distances of control points: it rounds the tip of r
-_LOG_STEP = 0.4  # between widths
+_WIDEST = 5  # width of the widest Gaussian in diagonals of the grid; the affine part takes up what wider ones add
+_NARROWEST = 3e-4  # width of the narrowest Gaussian in distances of control points; it rounds the tip of r
+_LOG_STEP = 0.4  # step of the widths' logarithms
 
 
 def thin_plate_displacement(control_vox: Float[Tensor, "batch 3 i j k"], shape: Sequence[int]) -> DisplacementVox:
-    """The thin-plate spline that has given displacements at an even lattice of points, on the grid of `shape`.
+    """Evaluate the thin-plate spline through an even lattice of control points on the grid of `shape`.
 
     Args:
         control_vox: displacements in voxels; the corners of the lattice are the centres of the grid's corner voxels.
         shape: (X, Y, Z) of the grid.
 
+    Returns:
+        The displacement in voxels, in the dtype of `control_vox`.
+
     Raises:
-        ValueError: the lattice or the grid has fewer than 2 points along an axis: there is no affine part then.
+        ValueError: the lattice or the grid has fewer than 2 points along an axis, which leaves no affine part.
     """
     lattice = tuple(control_vox.shape[2:])
     if min(*lattice, *shape) < 2:
@@ -45,16 +48,16 @@ def thin_plate_displacement(control_vox: Float[Tensor, "batch 3 i j k"], shape: 
         )
     solution, along = _spline(lattice, tuple(shape))
     coefficients = torch.as_tensor(solution).to(control_vox.device) @ control_vox.flatten(2).mT.double()
-    of_kernel, of_affine = coefficients.to(control_vox.dtype).mT.split([prod(lattice), 4], dim=2)
-    of_x, of_y, of_z = (torch.as_tensor(each).to(control_vox) for each in along)
-    field = torch.einsum("bcijk,gzk->gbcijz", of_kernel.unflatten(2, lattice), of_z)
-    field = torch.einsum("gbcijz,gyj->gbciyz", field, of_y)
-    field = torch.einsum("gbciyz,gxi->bcxyz", field, of_x)
-    return field + _affine(of_affine, shape)
+    weights, affine = coefficients.to(control_vox.dtype).mT.split([prod(lattice), 4], dim=2)
+    along_x, along_y, along_z = (torch.as_tensor(each).to(control_vox) for each in along)
+    field = torch.einsum("bcijk,gzk->gbcijz", weights.unflatten(2, lattice), along_z)
+    field = torch.einsum("gbcijz,gyj->gbciyz", field, along_y)
+    field = torch.einsum("gbciyz,gxi->bcxyz", field, along_x)
+    return field + _affine(affine, shape)
 
 
 def _affine(coefficients: Float[Tensor, "batch 3 4"], shape: Sequence[int]) -> DisplacementVox:
-    """A constant, and slopes along the axes around the middle of the grid."""
+    """Evaluate an affine field: a constant, and slopes along the axes around the middle of the grid."""
     field = coefficients[:, :, 0, None, None, None]
     for axis, size in enumerate(shape):
         view = [1] * 5
@@ -68,7 +71,12 @@ def _affine(coefficients: Float[Tensor, "batch 3 4"], shape: Sequence[int]) -> D
 def _spline(
     lattice: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[Float64[ndarray, "n+4 n"], list[Float64[ndarray, "gaussians size points"]]]:
-    """From n displacements to the weights of kernel and affine part; and the Gaussians between grid and lattice."""
+    """Solve for the spline once: it is linear in the displacements of its n control points.
+
+    Returns:
+        The matrix from n displacements to the weights of the kernel and the affine part, and along each axis the
+        Gaussians between the grid and the lattice.
+    """
     controls = [_centred(size, count) for size, count in zip(shape, lattice, strict=True)]
     spacing = min((size - 1) / (count - 1) for size, count in zip(shape, lattice, strict=True))
     exponents, weights = _gaussians(_NARROWEST * spacing, _WIDEST * dist((0, 0, 0), shape))
@@ -86,20 +94,20 @@ def _spline(
 
 
 def _gaussians(narrowest: float, widest: float) -> tuple[Float64[ndarray, " g"], Float64[ndarray, " g"]]:
-    """Exponents t and weights c such that the sum of c exp(-t r^2) is r but for a constant, between two lengths.
+    """Find exponents t and weights c whose sum of c exp(-t r^2) is r up to a constant, for r between two lengths.
 
-    It is the trapezoidal rule, in s = log(t) / 2, of r = integral of exp(-s) (1 - exp(-r^2 exp(2 s))) / sqrt(pi) ds.
+    This is the trapezoidal rule, in s = log(t) / 2, of r = integral of exp(-s) (1 - exp(-r^2 exp(2 s))) / sqrt(pi) ds.
     """
     s = np.arange(-log(widest), -log(narrowest), _LOG_STEP)
     return np.exp(2 * s), -_LOG_STEP / sqrt(pi) * np.exp(-s)
 
 
 def _along(
-    exponents: Float64[ndarray, " g"], to: Float64[ndarray, " a"], of: Float64[ndarray, " b"]
+    exponents: Float64[ndarray, " g"], to: Float64[ndarray, " a"], points: Float64[ndarray, " b"]
 ) -> Float64[ndarray, "g a b"]:
-    return np.exp(-exponents[:, None, None] * (to[:, None] - of) ** 2)
+    return np.exp(-exponents[:, None, None] * (to[:, None] - points) ** 2)
 
 
 def _centred(size: int, count: int) -> Float64[ndarray, " count"]:
-    """So many positions from the first to the last of `size` voxels, in voxels from the middle."""
+    """Spread `count` positions evenly from the first to the last of `size` voxels, in voxels from the middle."""
     return np.linspace(-(size - 1) / 2, (size - 1) / 2, count)

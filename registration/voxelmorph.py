@@ -3,16 +3,17 @@
 Source: Balakrishnan et al., "VoxelMorph", IEEE TMI 2019; with velocities, Dalca et al., MICCAI 2018. The channels are
 those of de Frutos et al. (PLOS ONE) and of Roy et al. 2025 where a recipe says so.
 
-The U-Net is asked in both orders of the images, in one batch. Its displacements are the answers themselves, its
-velocities half the difference of the two: so exchanging the images exchanges the fields, and what the network says of
-any pair whatever its order, the larger part at first, cancels instead of disturbing the training.
+The U-Net sees the images in both orders, in one batch. Its two answers are the displacements of both directions;
+velocities are half the difference of the two answers. Exchanging the images therefore exchanges the fields. The part of
+an answer that does not depend on the order is the larger one at first; it cancels in velocities, where it would disturb
+the training.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise, starmap
-from operator import call
-from typing import Literal, Protocol, Self
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, Literal, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,22 +25,22 @@ from lumirkit.registration.exponential import exponential
 from lumirkit.registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
 from lumirkit.registration.tensors import Volume5d
 
-_SLOPE = 0.2  # of the leaky ReLU below zero
-_INITIAL_FIELD = 1e-5  # standard deviation of the last layer's weights at the start: the identity
+_SLOPE = 0.2  # slope of the leaky ReLU below zero
+_INITIAL_FIELD = 1e-5  # standard deviation of the last layer's weights at the start, where fields are nearly zero
 
 
 class VoxelMorphConfig(CommonConfig):
-    """The levels of the U-Net, and what its output means."""
+    """The configuration of VoxelMorph: the levels of the U-Net and the meaning of its output."""
 
     architecture: Literal["voxelmorph"] = "voxelmorph"
     encoder_channels: tuple[PositiveInt, ...] = Field((16, 32, 32, 32), min_length=1)
-    """Channels on the way down, finest level first; after each level the resolution is halved."""
+    """The channels on the way down, finest level first; after each level the resolution is halved."""
     decoder_channels: tuple[PositiveInt, ...] = Field((32, 32, 32, 32), min_length=1)
-    """Channels on the way up, coarsest level first; after each level the resolution is doubled."""
+    """The channels on the way up, coarsest level first; after each level the resolution is doubled."""
     head_channels: tuple[PositiveInt, ...] = (32, 16, 16)
-    """Channels at full resolution, between the U-Net and the field."""
+    """The channels at full resolution, between the U-Net and the field."""
     diffeomorphic: bool = False
-    """The fields are the flow of a stationary velocity there and back; otherwise each is a displacement by itself."""
+    """Whether the fields are the flow of one stationary velocity, forwards and backwards, and not two displacements."""
 
     @model_validator(mode="after")
     def _up_as_often_as_down(self) -> Self:
@@ -52,20 +53,24 @@ class VoxelMorphConfig(CommonConfig):
 
 
 class FieldNetwork(Protocol):
-    """What registering at once needs of a network; one model and an ensemble of models both offer it."""
+    """The part of a network that `register_at_once` needs; one model and an ensemble of models both have it."""
 
     config: VoxelMorphConfig
     recompute: bool
 
     def predict(self, images: BothHalves) -> BothHalves:
-        """Displacements or velocities, forward and inverse, in voxels, of images [moving, fixed] (intensities 0…255).
+        """Predict displacements or velocities, forward and inverse, in voxels.
 
-        Velocities of the two directions are each other's negative.
+        Args:
+            images: [moving, fixed] as one batch, intensities 0…255.
+
+        Returns:
+            Both directions as one batch; velocities of the two directions are each other's negative.
         """
 
 
 class FieldConv3d(Conv3d):
-    """The last layer, in the dtype of its weights, which begin close to zero."""
+    """The last layer; it computes in the dtype of its weights, which start close to zero."""
 
     def __init__(self, in_channels: int, bias: bool) -> None:
         super().__init__(in_channels, 3, kernel_size=3, padding=1, bias=bias)
@@ -74,7 +79,7 @@ class FieldConv3d(Conv3d):
             nn.init.zeros_(self.bias)
 
     def forward(self, volume: Volume5d) -> BothHalves:
-        """The field at every voxel."""
+        """Predict the field at every voxel."""
         return super().forward(volume.to(self.weight.dtype)).contiguous()
 
 
@@ -83,15 +88,20 @@ def _conv_block(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def _from_finer(level: nn.Module, finer: Volume5d) -> Volume5d:
-    """A level whose input has twice its resolution; odd sizes are rounded up."""
+    """Apply a level to features of twice its resolution; odd sizes are rounded up."""
     volume: Volume5d = level(F.max_pool3d(finer, 2, ceil_mode=True))
     return volume
 
 
 def _from_coarser(level: nn.Module, coarser: Volume5d, skip: Volume5d) -> Volume5d:
-    """A level whose input has half its resolution, beside what the encoder saw at its own."""
+    """Apply a level to features of half its resolution, beside the encoder's features at its own."""
     volume: Volume5d = level(_side_by_side(coarser, skip))
     return volume
+
+
+def _run(recompute: bool, function: Callable[..., Volume5d], *inputs: Any) -> Volume5d:
+    """Call a function; with `recompute` the backward pass computes its intermediate values again."""
+    return recomputed(function, *inputs) if recompute else function(*inputs)
 
 
 def _side_by_side(coarser: Volume5d, skip: Volume5d) -> Volume5d:
@@ -101,56 +111,62 @@ def _side_by_side(coarser: Volume5d, skip: Volume5d) -> Volume5d:
 
 
 class VoxelMorph(Network):
-    """One network; `lumirkit.registration.network.register` runs it on a pair of images."""
+    """The VoxelMorph network; `lumirkit.registration.network.register` runs it on a pair of images."""
 
     config: VoxelMorphConfig
 
     def __init__(self, config: VoxelMorphConfig) -> None:
         super().__init__(config)
         encoder, decoder, head = config.encoder_channels, config.decoder_channels, config.head_channels
-        self.encoder = nn.ModuleList(starmap(_conv_block, pairwise((2 * config.input_channels, *encoder))))
-        # What goes into each level of the decoder, and into the head.
+        self.encoder = nn.ModuleList()
+        for in_channels, channels in pairwise((2 * config.input_channels, *encoder)):
+            self.encoder.append(_conv_block(in_channels, channels))
+        # The channels that go into each level of the decoder, and into the head.
         incoming = [encoder[-1], *(below + skip for below, skip in zip(decoder, reversed(encoder), strict=True))]
-        self.decoder = nn.ModuleList(map(_conv_block, incoming, decoder))
+        self.decoder = nn.ModuleList()
+        for in_channels, channels in zip(incoming[:-1], decoder, strict=True):
+            self.decoder.append(_conv_block(in_channels, channels))
         at_full_size = (incoming[-1], *head)
-        field = FieldConv3d(at_full_size[-1], bias=not config.diffeomorphic)  # of a difference it would cancel
-        self.head = nn.Sequential(*starmap(_conv_block, pairwise(at_full_size)), field)
+        field = FieldConv3d(at_full_size[-1], bias=not config.diffeomorphic)  # a bias cancels in the difference
+        self.head = nn.Sequential()
+        for in_channels, channels in pairwise(at_full_size):
+            self.head.append(_conv_block(in_channels, channels))
+        self.head.append(field)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def registrations(self, fixed: Image, moving: Image, every_level: bool) -> list[Registration]:
-        """All at once; see `register_at_once`."""
+        """Register all at once; see `register_at_once`."""
         return register_at_once(self, fixed, moving)
 
     def predict(self, images: BothHalves) -> BothHalves:
-        """Displacements or velocities of both directions; see `FieldNetwork`."""
+        """Predict displacements or velocities of both directions; see `FieldNetwork`."""
         moving, fixed = self.inputs(images).chunk(2)
         answers = self._unet(torch.cat([torch.cat([fixed, moving], dim=1), torch.cat([moving, fixed], dim=1)]))
         if not self.config.diffeomorphic:
             return answers
-        there, back = answers.chunk(2)
-        velocity = (there - back) / 2
+        forward, inverse = answers.chunk(2)
+        velocity = (forward - inverse) / 2
         return torch.cat([velocity, -velocity])
 
     def _unet(self, pairs: Volume5d) -> BothHalves:
-        run = recomputed if self.recompute else call
         first, *downwards = self.encoder
         bottom, *upwards = self.decoder
         skips = [first(pairs)]
         for level in downwards:
-            skips.append(run(_from_finer, level, skips[-1]))
-        volume = run(_from_finer, bottom, skips[-1])
+            skips.append(_run(self.recompute, _from_finer, level, skips[-1]))
+        volume = _run(self.recompute, _from_finer, bottom, skips[-1])
         for level in (*upwards, self.head):
-            volume = run(_from_coarser, level, volume, skips.pop())
+            volume = _run(self.recompute, _from_coarser, level, volume, skips.pop())
         return volume
 
 
 def register_at_once(network: FieldNetwork, fixed: Image, moving: Image) -> list[Registration]:
-    """The one registration that a U-Net has; see `lumirkit.registration.network.register`.
+    """Register in one go, without levels; see `lumirkit.registration.network.register`.
 
-    Of a diffeomorphic network the fields are exp(v) and exp(-v), mutually inverse up to their sampling. Otherwise they
-    are the network's answers for the pair and for the exchanged pair, which nothing makes inverses of each other.
+    A diffeomorphic network's fields are exp(v) and exp(-v), inverses of each other up to their sampling. Otherwise they
+    are the network's answers for the pair and for the exchanged pair, and nothing makes them inverses of each other.
     """
     predicted = network.predict(torch.cat([moving, fixed]))
     if network.config.diffeomorphic:
-        predicted = (recomputed if network.recompute else call)(exponential, predicted)
+        predicted = _run(network.recompute, exponential, predicted)
     return [Registration(*predicted.chunk(2))]

@@ -1,4 +1,4 @@
-"""Sampling a volume through a displacement field, and composing fields."""
+"""Sampling of a volume through a displacement field, and composition of fields."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from lumirkit.registration.tensors import DisplacementVox, Volume5d
 
 
 def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border", "zeros"] = "border") -> Volume5d:
-    """Read `volume` linearly at x + u(x); volume and field share one grid.
+    """Read `volume` linearly at x + u(x); volume and field share one grid. Differentiable with respect to both.
 
     Args:
-        volume: of the field's dtype, or features in bfloat16; memory in channels_last_3d order stays in that order.
+        volume: intensities of the field's dtype, or features in bfloat16; memory in channels_last_3d order stays in
+            that order.
+        disp_vox: the field u in voxels.
         outside: what lies beyond the grid, its nearest border voxel or zero.
 
     Raises:
@@ -43,9 +45,11 @@ def sample(volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border
 def sample_nearest(
     volume: Volume5d, disp_vox: DisplacementVox, outside: Literal["border", "zeros"] = "border"
 ) -> Volume5d:
-    """Read `volume`, label ids as floats, at the voxel nearest to x + u(x).
+    """Read `volume` at the voxel nearest to x + u(x); volume and field share one grid.
 
     Args:
+        volume: label ids as floats of the field's dtype.
+        disp_vox: the field u in voxels.
         outside: what lies beyond the grid, its nearest border voxel or zero.
     """
     grid = sampling_grid(disp_vox)
@@ -53,7 +57,7 @@ def sample_nearest(
 
 
 def compose(outer: DisplacementVox, inner: DisplacementVox) -> DisplacementVox:
-    """Displacement of (id + outer) o (id + inner): x -> x + inner(x) + outer(x + inner(x))."""
+    """Compose two fields: the displacement of (id + outer) o (id + inner) is inner(x) + outer(x + inner(x))."""
     if outer.shape == inner.shape and geometry_serves(outer, inner):
         return Sample.apply(outer, inner, False, True)  # type: ignore[no-untyped-call]
     return inner + sample(outer, inner)

@@ -102,10 +102,10 @@ def _field_of(path: Path, moving: Path | None, like: Path | None) -> tuple[Field
     """A field on its fixed grid, and the moving grid: where nothing says another, the fixed one."""
     field = read_field(path)
     if like is not None:
-        field = field.on(Grid.of_file(like), like)
+        field = field.on(Grid.from_file(like), like)
     if moving is None:
         return field, field.grid
-    moving_grid = Grid.of_file(moving)
+    moving_grid = Grid.from_file(moving)
     field.require_moving(moving_grid, moving)
     return field, moving_grid
 

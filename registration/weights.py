@@ -1,4 +1,4 @@
-"""Weights as safetensors files that carry their own card: what they are, how they were made, and a hash."""
+"""Weights in safetensors files that carry their own card, which says what they are and how they were made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WeightsError(KitError):
 
 
 class WeightsCard(BaseModel):
-    """What a weight file says of itself."""
+    """The description of a network that its weight file carries."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,15 +37,15 @@ class WeightsCard(BaseModel):
     """The resolved training recipe."""
     seed: int
     steps: int
-    """Optimizer steps taken."""
+    """The number of optimizer steps taken."""
     provenance: dict[str, str] = {}
-    """Versions, commit, training data."""
+    """The versions, the commit and the training data that the weights come from."""
     sha256: str = ""
-    """Hash of the tensors (names, types, shapes and bytes); filled in when the file is written."""
+    """The hash of the tensors' names, types, shapes and bytes; it is filled in when the file is written."""
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, independent of the file's layout."""
+    """Hash names, types, shapes and bytes with SHA-256, independently of the file's layout."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -55,10 +55,16 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(path: Path, network: Network, card: WeightsCard, dtype: torch.dtype = torch.float32) -> WeightsCard:
-    """Write a network and its card atomically; returns the card with the hash filled in.
+    """Write a network and its card atomically.
 
     Args:
-        dtype: number format in the file; a network that is loaded from it has float32 again.
+        path: the .safetensors file.
+        network: the network whose tensors are written.
+        card: its description, without the hash.
+        dtype: the number format in the file; a network that is loaded from it has float32 again.
+
+    Returns:
+        The card with the hash filled in.
     """
     tensors = {name: tensor.detach().cpu().contiguous().to(dtype) for name, tensor in network.state_dict().items()}
     card = card.model_copy(update={"sha256": hash_tensors(tensors)})
@@ -68,9 +74,14 @@ def save_weights(path: Path, network: Network, card: WeightsCard, dtype: torch.d
 
 
 def load_weights(
-    path: Path, device: torch.device | str = "cpu", convolutions: Precision = Precision.FLOAT32
+    path: Path, device: torch.device | str = "cpu", precision: Precision = Precision.FLOAT32
 ) -> tuple[Network, WeightsCard]:
     """Read a network, ready for inference, and its card.
+
+    Args:
+        path: the .safetensors file.
+        device: where the network will compute.
+        precision: the number format of its convolutions.
 
     Raises:
         WeightsError: the file is missing or damaged, has no card, or its tensors do not fit its hash or network.
@@ -100,7 +111,7 @@ def load_weights(
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise WeightsError(f"{path}: the tensors do not fit the network in the card: {error}") from error
-    network.convolutions = convolutions
+    network.precision = precision
     return network.to(device).eval().requires_grad_(False), card
 
 
@@ -120,15 +131,20 @@ def find_weights(paths: Sequence[Path]) -> list[Path]:
 
 
 def load_ensemble(
-    paths: Sequence[Path], device: torch.device | str = "cpu", convolutions: Precision = Precision.FLOAT32
+    paths: Sequence[Path], device: torch.device | str = "cpu", precision: Precision = Precision.FLOAT32
 ) -> tuple[Ensemble, list[WeightsCard]]:
     """Read one to K weight files (or folders of them) as one ensemble.
 
+    Args:
+        paths: the files and folders, in the order of the members.
+        device: where the ensemble will compute.
+        precision: the number format of its convolutions.
+
     Raises:
-        WeightsError: as `load_weights`, or the members' networks or recipes differ, or a model is there twice.
+        WeightsError: `load_weights` cannot read a file, the networks or recipes differ, or a model is there twice.
     """
     files = find_weights(paths)
-    loaded = [load_weights(file, device, convolutions) for file in files]
+    loaded = [load_weights(file, device, precision) for file in files]
     cards = [card for _, card in loaded]
     for number, (file, card) in enumerate(zip(files, cards, strict=True)):
         _require_same(file, dict(card.network), files[0], dict(cards[0].network), "network")
@@ -143,7 +159,7 @@ def load_ensemble(
 
 
 def hash_of_members(cards: Sequence[WeightsCard]) -> str:
-    """SHA-256 that stands for all models of an ensemble, in their order."""
+    """The SHA-256 that stands for all models of an ensemble, in their order."""
     return hashlib.sha256("\n".join(card.sha256 for card in cards).encode()).hexdigest()
 
 

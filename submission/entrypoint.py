@@ -41,15 +41,15 @@ def run(
         "/opt/lumirkit/weights"
     ),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = "auto",
-    convolutions: Annotated[
-        Precision, typer.Option(help="Number format; bfloat16 takes less memory.")
+    precision: Annotated[
+        Precision, typer.Option("--convolutions", help="Number format; bfloat16 takes less memory.")
     ] = Precision.FLOAT32,
     on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
     shard: Annotated[str, typer.Option(help="Do only part i of n of the pairs: i/n.")] = "1/1",
     root: Annotated[Path, typer.Option(hidden=True, help="Where the mounts are, outside a container.")] = Path("/"),
 ) -> None:
     """Register the pairs of the mounted task. Exit status 0: all done, 1: some failed, 2: nothing was started."""
-    place = Place(choose_device(device), convolutions)
+    place = Place(choose_device(device), precision)
     if place.device.type == "cpu" and device == "auto":
         print(f"no GPU is offered here: on the CPU with {torch.get_num_threads()} threads", flush=True)
     if paths:

@@ -44,7 +44,7 @@ class Run:
 
     def __init__(self, predictor: Predictor, on_error: OnError, status_file: Path) -> None:
         self._predictor, self._on_error, self._status_file = predictor, on_error, status_file
-        self._maker = Maker(predictor.weights_sha256, predictor.place.convolutions)
+        self._maker = Maker(predictor.weights_sha256, predictor.place.precision)
         self._made_before = RunStatus.made_before(status_file, predictor.weights_sha256)
 
     def do(self, pairs: Sequence[PairFiles]) -> RunStatus:
@@ -116,7 +116,7 @@ class Run:
         place = self._predictor.place
         pair.state = PairState.WRITTEN
         pair.peak_memory_gb = round(peak_bytes_on(place.device) / 1e9, 3)
-        pair.device, pair.convolutions = str(place.device), place.convolutions.value
+        pair.device, pair.convolutions = str(place.device), place.precision.value
         pair.warnings = list(self._predictor.warnings)
         if not np.isfinite(disp_vox).all():
             raise VolumeError("the network gave NaN or inf; check the weights and the image")

@@ -22,11 +22,11 @@ class Maker:
     """The program, the weights and the number format that make fields."""
 
     weights_sha256: str
-    convolutions: Precision
+    precision: Precision
 
     def stamp(self, images: Iterable[bytes]) -> str:
         """The description of the field that these make of the contents of image files."""
-        digest = hashlib.sha256(f"{self.weights_sha256} {self.convolutions}".encode())
+        digest = hashlib.sha256(f"{self.weights_sha256} {self.precision}".encode())
         for content in images:
             digest.update(hashlib.sha256(content).digest())
         return f"lumirkit {version('lumirkit')} {digest.hexdigest()[:_HASH_DIGITS]}"

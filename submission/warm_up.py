@@ -28,11 +28,11 @@ def warm_up(weights: Path) -> None:
         Volume(Path(name), rng.uniform(0, 255, (edge,) * 3).astype(np.float32), np.eye(4))
         for name in ("fixed", "moving")
     )
-    for convolutions in Precision:
-        network, _ = load_ensemble([weights], convolutions=convolutions)
+    for precision in Precision:
+        network, _ = load_ensemble([weights], precision=precision)
         field = register_pair(network, fixed, moving)
         if not np.isfinite(field).all():
-            raise FloatingPointError(f"{weights}: the field of a pair of noise, with {convolutions}, is not finite")
+            raise FloatingPointError(f"{weights}: the field of a pair of noise, with {precision}, is not finite")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def _prepare(
         run.prepare(data, processes, start)
     processes.wait()
     run.restore_model(model)
-    model.know_contrast(images)
+    model.fit_harmonisation(images)
     reporter = Reporter(run, processes)
     if recipe.initial_weights is not None and run.last_step() == 0:
         reporter.say(model.remark)

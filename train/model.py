@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lumirkit.base.errors import VolumeError
 from lumirkit.registration.architecture import make_network
 from lumirkit.registration.network import Network
+from lumirkit.registration.trust import try_kernels
 from lumirkit.train.data import TrainingImages
 from lumirkit.train.recipe import Recipe
 from lumirkit.train.transfer import start_from
@@ -30,16 +31,17 @@ class Model:
         """
         torch.manual_seed(recipe.seed)
         self.network = make_network(recipe.network).to(device)
+        try_kernels(device, torch.float32)  # the first batch is already warped on that device
         self.remark = "started from random numbers"
         """What the network was made from."""
         if recipe.initial_weights is not None:
             self.remark = start_from(recipe.initial_weights, recipe, self.network)
-        self.network.convolutions, self.network.recompute = recipe.convolutions, recipe.recompute
+        self.network.precision, self.network.recompute = recipe.convolutions, recipe.recompute
         self._average: AveragedModel | None = None
         if recipe.ema_decay is not None:
             self._average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
 
-    def know_contrast(self, images: TrainingImages) -> None:
+    def fit_harmonisation(self, images: TrainingImages) -> None:
         """Show the network what the training images look like, where its input depends on that.
 
         Initial weights that know other images keep to those.
@@ -50,7 +52,7 @@ class Model:
         device, config = next(self.network.parameters()).device, self.network.config
         chosen = (images[index][None].to(device).float() for index in range(min(len(images), _REFERENCE_IMAGES)))
         try:
-            self.network.know_contrast(config.coarsened(image) for image in chosen)
+            self.network.fit_harmonisation(config.coarsened(image) for image in chosen)
         except ValueError as error:
             raise VolumeError(f"{images.source}: {error}.") from error
 

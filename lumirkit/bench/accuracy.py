@@ -1,4 +1,4 @@
-"""What the compiled kernels and bfloat16 change in the fields of trained weights, on one pair of images."""
+"""The effect of the compiled kernels and of bfloat16 on the fields of trained weights, for one pair of images."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ _HEADINGS = ("", "max", "mean", "swap, max", "inverse, mean", "inverse, max")
 
 
 class Accuracy(BaseModel):
-    """Lengths in voxels of the network's grid."""
+    """How exact one way to compute is; all lengths are in voxels of the network's grid."""
 
     what: str
     max_vox: float
-    """Largest distance of a displacement from that of the plain torch version in float64."""
+    """The largest distance of a displacement from that of the plain torch version in float64."""
     mean_vox: float
+    """The mean of these distances."""
     swap_vox: float
-    """Largest difference after exchanging the images."""
+    """The largest difference that exchanging the images makes."""
     inverse_mean_vox: float
-    """Mean length of what forward o inverse leaves."""
+    """The mean length of the displacements of forward o inverse, which would be 0 for exact inverses."""
     inverse_max_vox: float
+    """The largest length of these displacements."""
 
 
 def measure_accuracy(weights: Sequence[Path], fixed: Path, moving: Path, out: Path) -> list[Accuracy]:
@@ -53,10 +55,10 @@ def measure_accuracy(weights: Sequence[Path], fixed: Path, moving: Path, out: Pa
     exact = _register(network, [image.double() for image in images], plain=True, double=True)
     network.float()
     rows = [_compare("plain torch, float32", exact, network, images, plain=True)]
-    for convolutions in Precision:
+    for precision in Precision:
         for member in network.members:
-            member.convolutions = convolutions
-        rows.append(_compare(f"kernels, {convolutions}", exact, network, images, plain=False))
+            member.precision = precision
+        rows.append(_compare(f"kernels, {precision}", exact, network, images, plain=False))
     write_text_atomically(out, TypeAdapter(list[Accuracy]).dump_json(rows, indent=1).decode())
     _show(rows, network.config.resolution_vox)
     return rows

@@ -1,4 +1,4 @@
-"""Reading images and writing fields, as prediction does, beside reading and writing the same bytes."""
+"""The reading of images and the writing of fields, as prediction does them, beside moving the same bytes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lumirkit.registration.volume import read_image, write_displacement, write_v
 
 @dataclass(frozen=True)
 class FileWork:
-    """`call` reads or writes through the kit's functions, `raw` moves the same bytes without decoding them."""
+    """Two calls: `call` reads or writes through the kit's functions, `raw` moves the same bytes without decoding."""
 
     call: Callable[[], object]
     raw: Callable[[], object]
 
 
 def file_work(work: Work, folder: Path) -> FileWork:
-    """Prepare the files of one of the io works in `folder`; reading finds them in the system's cache."""
+    """Prepare the files of an io work in `folder`; reading finds them in the system's cache."""
     if work.kind in (Kind.READ_NII, Kind.READ_NII_GZ):
         path = folder / ("image.nii" if work.kind is Kind.READ_NII else "image.nii.gz")
         write_volume(path, brain_like_pair(work.shape)[0].data.astype(np.uint8), np.eye(4))
@@ -45,6 +45,6 @@ def _write(content: bytes, path: Path) -> None:
 
 
 def _field(shape: Shape) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Smooth displacements of some voxels (X, Y, Z, 3), about as hard to compress as a network's."""
+    """Draw smooth displacements of some voxels (X, Y, Z, 3), about as hard to compress as a network's."""
     rng = np.random.default_rng(0)
     return np.stack([smooth_noise(shape, 24, 3.0, rng) for _ in range(3)], axis=-1)

@@ -1,4 +1,4 @@
-"""What the machine can do at best, measured: arithmetic rates and copy bandwidth."""
+"""The machine's best rates, measured: arithmetic and copying."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Floor(BaseModel):
-    """Best of some repeats; rates by dtype in GFLOP/s (10^9 operations a second), bandwidth in GB/s (10^9 bytes)."""
+    """The best rates of some repeats: by dtype in GFLOP/s (10^9 operations a second), bandwidth in GB/s (10^9 bytes)."""
 
     matrix_gflops: dict[str, float]
-    """Product of two square matrices."""
+    """The rate of the product of two square matrices."""
     convolution_gflops: dict[str, float]
-    """A 3x3x3 convolution: on some processors faster than the matrix product, which is another library's."""
+    """The rate of a 3x3x3 convolution, which another library computes, on some processors faster."""
     copy_gb_per_s: float
-    """Copying a large array; bytes read plus bytes written."""
+    """The bandwidth of copying a large array: bytes read plus bytes written."""
 
     def seconds(self, flop: float, dtype: str) -> float:
-        """The time that so many operations take at the better of the two rates."""
+        """The time that a number of operations takes at the better of the two rates."""
         return flop / (1e9 * max(self.matrix_gflops[dtype], self.convolution_gflops[dtype]))
 
 
@@ -41,7 +41,7 @@ def measure_floor(device: torch.device) -> Floor:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was asked to do; a CPU has always."""
+    """Wait until the device has finished its work; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -1,4 +1,4 @@
-"""Counting the arithmetic of convolutions, the part of a network that runs close to the processor's peak."""
+"""The count of the convolutions' arithmetic, the part of a network that runs close to the processor's peak."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class ConvolutionFlop:
-    """Counts the floating-point operations of all convolutions while the block runs, forward and backward.
+    """A counter of the floating-point operations of all convolutions in a block, forward and backward.
 
     A multiplication and an addition are two operations. Zero padding counts as if it were data.
     """
@@ -27,6 +27,6 @@ class ConvolutionFlop:
 
     @property
     def total(self) -> int:
-        """Operations so far."""
+        """The number of operations so far."""
         by_operator = self._counter.get_flop_counts().get("Global", {})
         return int(sum(flop for operator, flop in by_operator.items() if "convolution" in str(operator)))

@@ -1,4 +1,4 @@
-"""Images for the benchmarks: smooth random intensities in an ellipsoid, zero around it; one shape, one pair."""
+"""The images of the benchmarks: smooth random intensities in an ellipsoid; each shape always gives the same pair."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOB_VOX = 6  # distance of the random values between which the intensities are
 
 
 def brain_like_pair(shape: Shape) -> tuple[Volume, Volume]:
-    """Two different images (X, Y, Z) of whole intensities 0…255 with 0 outside the ellipsoid."""
+    """Make two different images (X, Y, Z) of whole intensities 0…255 with 0 outside the ellipsoid."""
     return _brain_like(shape, 0), _brain_like(shape, 1)
 
 

@@ -1,4 +1,4 @@
-"""Which machine a benchmark ran on."""
+"""The machine that a benchmark ran on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 
 class Machine(BaseModel):
-    """What somebody needs to know to compare the numbers with those of another run."""
+    """The facts about a machine that make the numbers of two runs comparable."""
 
     name: str
     device: str
@@ -20,11 +20,11 @@ class Machine(BaseModel):
     threads: int
     date: str
     load: float
-    """Processes that wanted a processor in the minute before; near 0 on a quiet machine."""
+    """The mean number of processes that wanted a processor in the last minute; near 0 on a quiet machine."""
 
 
 def machine_name() -> str:
-    """The processor's name, as Linux gives it, or else what Python knows of it."""
+    """The processor's name from Linux or else from Python, and its number of cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -34,11 +34,11 @@ def machine_name() -> str:
 
 
 def describe_machine(device: str, threads: int) -> Machine:
-    """The machine, as it is now.
+    """Describe the machine in its present state.
 
     Args:
-        device: cpu, cuda or cuda:<n>; a GPU is given by its name.
-        threads: of torch, in the measured processes.
+        device: cpu, cuda or cuda:<n>; the description adds a GPU's name.
+        threads: torch's threads in the measured processes.
     """
     where = device if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,4 +1,4 @@
-"""Measuring one work in the process it has for itself."""
+"""The measurement of one work in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lumirkit.registration.kernels.dispatch import plain_torch
 
 @dataclass
 class _Found:
-    """What the repeats of a work gave: seconds by part, `total` among them; the others as in `Measurement`."""
+    """The results of a work's repeats: seconds by part, `total` among them; the rest is as in `Measurement`."""
 
     seconds: list[dict[str, float]]
     convolution_flop: int | None = None
@@ -37,7 +37,7 @@ class _Found:
 
 
 def measure(work: Work) -> Measurement:
-    """Do a work once to warm up, counting its operations and what it saves, then `repeats` times by the clock."""
+    """Do a work once to warm up and to count its operations and saved bytes, then time it `repeats` times."""
     meter = MemoryMeter(torch.device(work.device))
     with plain_torch() if work.plain_torch else nullcontext():
         if work.kind in IO_KINDS:
@@ -50,7 +50,7 @@ def measure(work: Work) -> Measurement:
             found = _measure_call(triplet_call(work), work.repeats)
         else:
             found = _measure_registration(work)
-    spreads = {name: Spread.of([one[name] for one in found.seconds]) for name in found.seconds[0]}
+    spreads = {name: Spread.from_values([one[name] for one in found.seconds]) for name in found.seconds[0]}
     peak_bytes = meter.peak_bytes()
     return Measurement(
         seconds=spreads.pop("total"),
@@ -129,4 +129,4 @@ def _measure_files(work: Work) -> _Found:
             call()
         seconds = [_seconds(files.call) for _ in range(work.repeats)]
         raw = [_seconds(files.raw)["total"] for _ in range(work.repeats)]
-    return _Found(seconds, raw_s=Spread.of(raw))
+    return _Found(seconds, raw_s=Spread.from_values(raw))

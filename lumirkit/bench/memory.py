@@ -1,4 +1,4 @@
-"""How much memory a process has used, and how much autograd keeps for the backward pass."""
+"""The memory that a process has used, and the part that autograd keeps for the backward pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lumirkit.base.memory import peak_bytes_on, resident_memory_bytes
 
 
 class MemoryMeter:
-    """Peak memory of a device since this meter was made: the process's memory, or what torch allocated on a GPU."""
+    """A meter of peak memory since it was made: the process's memory, or what torch allocated on a GPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -28,14 +28,14 @@ class MemoryMeter:
 
 
 class SavedBytes:
-    """Counts what autograd saves for the backward pass while the block runs: every storage once and whole.
+    """A counter of the bytes that autograd saves for the backward pass in a block; every storage counts once.
 
     A storage is counted whole because a saved view keeps all of it. What a custom function keeps without
     `save_for_backward` is not seen.
     """
 
     def __init__(self, parameters: Iterable[Tensor] = ()) -> None:
-        """`parameters` are not counted: they are there without a backward pass, too."""
+        """Start at 0; `parameters` are not counted, since they are there without a backward pass, too."""
         self.bytes = 0
         self._seen = {parameter.untyped_storage().data_ptr() for parameter in parameters}
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)

@@ -1,4 +1,4 @@
-"""The kit's own network at work: a forward pass, an ensemble, a training step."""
+"""The works of the kit's own networks: a forward pass, an ensemble, a training step."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class TrainingStep:
     optimizer: torch.optim.Optimizer
 
     def parameters(self) -> list[Tensor]:
-        """What is trained."""
+        """The parameters that are trained."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 
 def _network(work: Work, seed: int) -> Network:
-    """A network as training starts it; its first weights move things about as far as those of the public code."""
+    """Make a network as training starts with; its fields are about as large as those of the public code."""
     torch.manual_seed(seed)
     network = make_network(work.network).to(work.device)
-    network.convolutions, network.recompute = work.convolutions, work.recompute
-    network.know_contrast(work.network.coarsened(image) for image in _images(work))
+    network.precision, network.recompute = work.convolutions, work.recompute
+    network.fit_harmonisation(work.network.coarsened(image) for image in _images(work))
     return network
 
 
 def _images(work: Work) -> Iterator[Tensor]:
-    """A pair on the device; made when it is asked for, which networks that do not harmonise never do."""
+    """Make a pair on the device, one image at a time, as networks that do not harmonise never look at it."""
     for image in brain_like_pair(work.shape):
         yield torch.from_numpy(image.data).to(work.device)[None, None]
 
 
 def registration_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:
-    """Register one pair as `lumirkit predict` does: images in memory to the field (X, Y, Z, 3), in voxels."""
+    """Make the call that registers one pair as `lumirkit predict` does: images to the field (X, Y, Z, 3), in voxels."""
     fixed, moving = brain_like_pair(work.shape)
     members = work.members if work.kind is Kind.ENSEMBLE else 1
     network = make_ensemble([_network(work, seed) for seed in range(members)])
@@ -62,7 +62,7 @@ def registration_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:
 
 
 def triplet_call(work: Work) -> Callable[[], float]:
-    """A training step on one triplet with `STEP_LOSSES`, group consistency and Adam; the call returns the loss."""
+    """Make a training step on one triplet with `STEP_LOSSES`, group consistency and Adam; the call returns the loss."""
     network = _network(work, seed=0)
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
     fixed, moving = _images(work)
@@ -78,7 +78,7 @@ def triplet_call(work: Work) -> Callable[[], float]:
 
 
 def training_step(work: Work) -> TrainingStep:
-    """A training step on one pair with `STEP_LOSSES` and Adam."""
+    """Make a training step on one pair with `STEP_LOSSES` and Adam."""
     network = _network(work, seed=0)
     images = list(_images(work))
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)

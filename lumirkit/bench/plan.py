@@ -1,4 +1,4 @@
-"""Which works a benchmark measures: its options, the sizes, and the rows that follow."""
+"""The plan of a benchmark: its options, the sizes, and the rows of works that follow from them."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _RECIPES = Path(train.__file__).parent / "recipes"
 
 @dataclass(frozen=True)
 class Options:
-    """How a benchmark measures."""
+    """The options of a benchmark."""
 
     device: str = "cpu"
     network: str = "lumir25"
-    """Name of a shipped recipe, or path of one; its `network` is measured."""
-    convolutions: Sequence[Precision] = (Precision.FLOAT32,)
+    """The name of a shipped recipe, or the path of one; its `network` is measured."""
+    precisions: Sequence[Precision] = (Precision.FLOAT32,)
     members: int = 5
     repeats: int = 5
     plain: bool = False
-    """Measure the plain torch versions of the compiled kernels, too."""
+    """Whether to measure the plain torch versions of the compiled kernels, too."""
     threads: int | None = None
-    """None: as many as torch takes by itself."""
+    """The number of torch's threads; None takes as many as torch does by itself."""
     reference: Path | None = None
-    """Checkout of the public SITReg repository, to be measured at the same works."""
+    """A checkout of the public SITReg repository, to be measured at the same works."""
     reference_repeats: int | None = None
-    """None: as many as ours."""
+    """The repeats of the public code; None takes as many as for ours."""
 
 
 def parse_size(text: str) -> Shape:
-    """The (X, Y, Z) of a text such as 160x224x192.
+    """Read (X, Y, Z) from a text such as 160x224x192.
 
     Raises:
-        RequestError: the text says no such thing, or an axis is too short for the losses.
+        RequestError: the text is not of that form, or an axis is too short for the losses.
     """
     try:
         x, y, z = (int(part) for part in text.lower().split("x"))
@@ -54,7 +54,7 @@ def parse_size(text: str) -> Shape:
 
 
 def load_network(name: str) -> NetworkConfig:
-    """The network of a recipe: a YAML file, or the name of a shipped one.
+    """Load the network of a recipe, which is a YAML file or the name of a shipped one.
 
     Raises:
         RecipeError: there is no such recipe, or it is not valid.
@@ -64,7 +64,7 @@ def load_network(name: str) -> NetworkConfig:
 
 
 def plan_rows(kind: Kind, shape: Shape, network: NetworkConfig, options: Options) -> Iterator[Row]:
-    """The rows of one work at one size: ours, ours without kernels, the public code."""
+    """Plan the rows of one work at one size: ours, ours without kernels, the public code."""
     work = Work(
         kind=kind,
         shape=shape,
@@ -77,15 +77,15 @@ def plan_rows(kind: Kind, shape: Shape, network: NetworkConfig, options: Options
         yield Row(what=kind, work=work)
         return
     name = f"{options.members} members" if kind is Kind.ENSEMBLE else Path(options.network).stem
-    for convolutions in options.convolutions:
-        ours = work.model_copy(update={"convolutions": convolutions})
-        yield Row(what=f"{name}, {convolutions}", work=ours)
+    for precision in options.precisions:
+        ours = work.model_copy(update={"convolutions": precision})
+        yield Row(what=f"{name}, {precision}", work=ours)
         if kind in (Kind.STEP, Kind.TRIPLET):
             recomputed = ours.model_copy(update={"recompute": True})
-            yield Row(what=f"{name}, {convolutions}, recomputed", work=recomputed)
+            yield Row(what=f"{name}, {precision}, recomputed", work=recomputed)
         if options.plain:
             plain = ours.model_copy(update={"plain_torch": True})
-            yield Row(what=f"{name}, {convolutions}, plain torch", work=plain)
+            yield Row(what=f"{name}, {precision}, plain torch", work=plain)
     if options.reference and kind in (Kind.FORWARD, Kind.STEP):
         repeats = options.reference_repeats or options.repeats
         theirs = work.model_copy(update={"reference": options.reference, "repeats": repeats})

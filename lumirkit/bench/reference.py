@@ -1,7 +1,7 @@
 """The public SITReg code (github.com/honkamj/SITReg) at the same works, imported from a checkout of it.
 
-Its LUMIR configuration with the non-diffeomorphic volume, on one pair; the group consistency of that configuration
-needs three processes and is left out.
+It runs with its LUMIR configuration with the non-diffeomorphic volume, on one pair. The group consistency of that
+configuration needs three processes and is left out.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def require_reference(checkout: Path) -> None:
 
 
 def reference_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:
-    """Register one pair; both fields are computed, as in ours, the forward one is returned (X, Y, Z, 3), in voxels."""
+    """Make the call that registers one pair.
+
+    Like ours it computes both fields and returns the forward one, (X, Y, Z, 3) in voxels.
+    """
     training = _training(work)
     model = training.get_modules()["registration_network"]
     mapping = import_module("composable_mapping")
@@ -71,7 +74,7 @@ def reference_call(work: Work) -> Callable[[], Float32[ndarray, "x y z 3"]]:
 
 
 def reference_step(work: Work) -> TrainingStep:
-    """Its training step on one pair: NCC (window 11), diffusion (weight 1), NDV (weight 1e-5), Adam."""
+    """Make its training step on one pair: NCC (window 11), diffusion (weight 1), NDV (weight 1e-5), Adam."""
     training = _training(work)
     mapping = import_module("composable_mapping")
     augmentation = SimpleNamespace(as_mapping=lambda: mapping.Identity(dtype=torch.float32))  # none, in its terms
@@ -89,7 +92,7 @@ def reference_step(work: Work) -> TrainingStep:
 
 
 def _training(work: Work) -> Any:
-    """Its training definition, which makes the network, the losses and the optimizer."""
+    """Make its training definition, which holds the network, the losses and the optimizer."""
     assert work.reference is not None
     interface = _import_reference(work.reference)
     arguments = import_module("application.interface").TrainingDefinitionArgs(

@@ -1,4 +1,4 @@
-"""What a benchmark found, as JSON, as Markdown and as tables on a screen."""
+"""The report of a benchmark as JSON, as Markdown and as tables on a screen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOTES = (
 
 
 class Row(BaseModel):
-    """One work and what became of it: a measurement, or an error."""
+    """One work and its outcome: a measurement, or an error."""
 
     what: str
     work: Work
@@ -39,27 +39,27 @@ class Row(BaseModel):
     floor_s: float | None = None
     """The least time that this machine can take."""
     reference_s: float | None = None
-    """Median of the public code at the same work."""
+    """The median of the public code at the same work."""
     step_s: float | None = None
-    """Of a pair made for training: median of a training step at the same size, with the same network."""
+    """The median of a training step at the same size with the same network, beside a pair made for training."""
 
     @property
     def times_the_floor(self) -> float | None:
-        """Median over floor."""
+        """The median over the floor."""
         if self.measurement is None or self.floor_s is None:
             return None
         return self.measurement.seconds.median / self.floor_s
 
     @property
     def percent_of_a_step(self) -> float | None:
-        """Median over that of a training step."""
+        """The median in percent of that of a training step."""
         if self.measurement is None or self.step_s is None:
             return None
         return 100 * self.measurement.seconds.median / self.step_s
 
     @property
     def reference_ratio(self) -> float | None:
-        """Median of the public code over ours: how many times faster ours is."""
+        """The median of the public code over ours, which says how many times faster ours is."""
         if self.measurement is None or self.reference_s is None:
             return None
         return self.reference_s / self.measurement.seconds.median
@@ -75,7 +75,7 @@ class Report(BaseModel):
     scoring: ScoringBench | None = None
 
     def to_markdown(self) -> str:
-        """A title, the machine, and one table for each kind of work."""
+        """Write a title, the machine, and one table for each kind of work."""
         machine, rates = self.machine, self.floor
         lines = [
             "# Benchmark",
@@ -133,7 +133,7 @@ _GROUPS: tuple[tuple[str, Sequence[Kind], Sequence[str]], ...] = (
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[_Cells]:
-    """One table for each kind of work that there are rows of, with the columns that this kind has of its own."""
+    """Make one table, with its own columns, for each kind of work that has rows."""
     for title, kinds, own in _GROUPS:
         chosen = [row for row in rows if row.work.kind in kinds]
         if chosen:
@@ -159,7 +159,7 @@ def _spread(seconds: Spread) -> str:
 
 
 def _digits(value: float | None) -> str:
-    """Three significant digits, never as a power of ten."""
+    """Write a number with three significant digits, never as a power of ten."""
     if value is None:
         return _NONE
     if value == 0:

@@ -1,4 +1,4 @@
-"""Planning and doing a benchmark: which works, each in its own process, then one report."""
+"""The run of a benchmark: each planned work is measured in its own process, then one report is written."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def run_bench(sizes: dict[Kind, Sequence[Shape]], options: Options, out: Path, w
     """Measure works at sizes, print tables, and write bench.md and bench.json.
 
     Args:
-        sizes: the works, and at which (X, Y, Z) each.
-        out: folder for both files.
-        with_scoring: also time the scoring of a full-size pair.
+        sizes: the works, each with its sizes (X, Y, Z).
+        options: how to measure.
+        out: the folder for both files.
+        with_scoring: whether to also time the scoring of a full-size pair.
 
     Raises:
         RequestError, RecipeError: the request cannot be carried out; nothing was started.

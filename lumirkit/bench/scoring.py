@@ -1,4 +1,4 @@
-"""How long scoring takes: a full-size synthetic pair, every metric on its own, the whole pair from cold files."""
+"""The time of scoring a full-size synthetic pair: every metric on its own, and the whole pair from cold files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FULL_SIZE = (160, 224, 192)
 
 @dataclass(frozen=True)
 class Timing:
-    """Median, smallest and largest of the repeats, in seconds of the wall clock and of the processor."""
+    """The median, smallest and largest of the repeats, in seconds of the wall clock and of the processor."""
 
     wall_s: tuple[float, float, float]
     cpu_s: tuple[float, float, float]
@@ -45,7 +45,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class ScoringBench:
-    """What `bench_scoring` found; `timings` by stage, `first_pair` for a process that starts from nothing."""
+    """The result of `bench_scoring`: `timings` by stage, and `first_pair_s` for a process that starts from nothing."""
 
     machine: str
     shape: tuple[int, int, int]
@@ -57,7 +57,7 @@ class ScoringBench:
     timings: dict[str, Timing] = field(default_factory=dict)
 
     def to_markdown(self) -> str:
-        """The table for people."""
+        """Write the result as a table for people."""
         lines = [
             f"Scoring one pair, {' x '.join(map(str, self.shape))}, {self.labels} labels, "
             f"NDV {self.ndv_percent:.2g} %; one thread of {self.machine}.",
@@ -82,8 +82,8 @@ def bench_scoring(out: Path, repeats: int = 5, shape: tuple[int, int, int] = FUL
     """Make a pair with dense labels and a folding field, time its scoring, write scoring.md and scoring.json.
 
     Args:
-        out: folder for the results and, under `pair`, the files that are scored.
-        repeats: how often each stage is timed.
+        out: the folder for the results and, under `pair`, the files that are scored.
+        repeats: the number of times that each stage is timed.
         shape: (X, Y, Z) of the images.
     """
     root = out / "pair"
@@ -107,14 +107,14 @@ def bench_scoring(out: Path, repeats: int = 5, shape: tuple[int, int, int] = FUL
 
 
 def _score_in_new_process(case: Case) -> tuple[float, float]:
-    """CPU seconds this process has used when the case is scored, and its peak memory in GiB."""
+    """Score a case; returns the CPU seconds that this process has used by then, and its peak memory in GiB."""
     torch.set_num_threads(1)
     score_case(Inputs(case))
     return time.process_time(), peak_memory_bytes() / 2**30
 
 
 class _Stopwatch:
-    """Collects wall and CPU seconds by stage."""
+    """A collection of wall and CPU seconds by stage."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, list[tuple[float, float]]] = {}
@@ -137,7 +137,11 @@ class _Stopwatch:
 
 
 def _time_stages(case: Case, repeats: int) -> tuple[dict[str, Timing], float]:
-    """Time every stage `repeats` times, after one round that is not counted; also the field's NDV in percent."""
+    """Time every stage `repeats` times, after one round that is not counted.
+
+    Returns:
+        The timings by stage, and the field's NDV in percent.
+    """
     watch = _Stopwatch()
     with Progress(repeats + 1, "scoring") as progress:
         for repeat in range(repeats + 1):

@@ -18,7 +18,7 @@ _LANDMARKS = 16
 
 
 def make_pair(root: Path, shape: tuple[int, int, int]) -> None:
-    """Write a ground-truth folder of one pair; the same shape gives the same bytes."""
+    """Write a ground-truth folder of one pair; the same shape always gives the same bytes."""
     rng = np.random.default_rng(0)
     ids = sorted(structures())
     seeds = rng.uniform(-1, 1, (4 * len(ids), 3))
@@ -51,7 +51,7 @@ def make_pair(root: Path, shape: tuple[int, int, int]) -> None:
 def _dense_labels(
     shape: tuple[int, int, int], seeds: NDArray[np.float64], ids: list[int], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """A ball that fills most of the grid, cut into one cell a seed with wavy borders; 0 outside."""
+    """Draw a ball that fills most of the grid, cut into one cell a seed with wavy borders; 0 lies outside."""
     axes = [np.linspace(-1.15, 1.15, size) for size in shape]
     points = np.stack([along + smooth_noise(shape, 6, 0.03, rng) for along in np.meshgrid(*axes, indexing="ij")], -1)
     brain = (points**2).sum(axis=-1) < 1
@@ -61,7 +61,7 @@ def _dense_labels(
 
 
 def _landmarks(label_map: NDArray[np.uint8], ids: list[int]) -> NDArray[np.uint8]:
-    """A blob of 3 x 3 x 3 voxels at the centroid of each of some labels, numbered from 1."""
+    """Draw blobs of 3 x 3 x 3 voxels at the centroids of some labels, numbered from 1."""
     points = np.zeros_like(label_map)
     for number, label in enumerate(ids, start=1):
         centre = np.argwhere(label_map == label).mean(axis=0).round().astype(int)
@@ -72,7 +72,7 @@ def _landmarks(label_map: NDArray[np.uint8], ids: list[int]) -> NDArray[np.uint8
 def smooth_noise(
     shape: tuple[int, int, int], wavelength_vox: float, amplitude: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Random waves of about the given length and standard deviation."""
+    """Draw random waves (X, Y, Z) of about the given length in voxels and standard deviation."""
     coarse = tuple(max(4, round(2 * size / wavelength_vox)) for size in shape)
     noise = gaussian_filter(rng.normal(size=coarse), 0.7)
     fine = zoom(noise, np.array(shape) / coarse, order=1, mode="nearest", grid_mode=True)

@@ -1,4 +1,4 @@
-"""Making the pairs that a network is trained on while training goes on."""
+"""The works that make the pairs which training draws while it runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lumirkit.bench.floor import synchronize
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.bench.work import Kind, Work
 from lumirkit.registration.resolution import coarse_shape
+from lumirkit.registration.trust import try_kernels
 from lumirkit.train.one_image import OneImage, pair_from_image
 from lumirkit.train.synthetic import Shapes, Synthetic, SyntheticPair, generate_pair
 
@@ -17,9 +18,13 @@ _SHAPES = {Kind.NOISE_PAIR: Shapes.NOISE, Kind.PRIMITIVES_PAIR: Shapes.PRIMITIVE
 
 
 def source_call(work: Work) -> Callable[[], None]:
-    """Make one pair with its label maps on the network's grid, every time another one, all factors as by default."""
+    """Make the call that makes one pair with its label maps on the network's grid, each time another one.
+
+    All factors of the pairs have their defaults.
+    """
     device = torch.device(work.device)
-    make = _of_one_image(work, device) if work.kind is Kind.ONE_IMAGE_PAIR else _generated(work, device)
+    try_kernels(device, torch.float32)
+    make = _from_one_image(work, device) if work.kind is Kind.ONE_IMAGE_PAIR else _generated(work, device)
     made = 0
 
     def call() -> None:
@@ -38,7 +43,7 @@ def _generated(work: Work, device: torch.device) -> Callable[[int], SyntheticPai
     return lambda number: generate_pair(factors, [number], shape, device)
 
 
-def _of_one_image(work: Work, device: torch.device) -> Callable[[int], SyntheticPair]:
+def _from_one_image(work: Work, device: torch.device) -> Callable[[int], SyntheticPair]:
     full = torch.from_numpy(brain_like_pair(work.shape)[0].data)[None, None].to(device)
     image = work.network.coarsened(full)
     labels = (image > 0).to(image)

@@ -1,4 +1,4 @@
-"""What can be measured, and what a measurement says; both travel as JSON between the command and a work's process."""
+"""Works and their measurements, which travel as JSON between the command and the process of a work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BenchError(KitError):
 
 
 class Kind(StrEnum):
-    """The works."""
+    """The kinds of work."""
 
     FORWARD = "forward"
     STEP = "step"
@@ -54,45 +54,45 @@ class Work(BaseModel):
     network: NetworkConfig
     convolutions: Precision = Precision.FLOAT32
     members: PositiveInt = 1
-    """Models of the ensemble."""
+    """The number of models of the ensemble."""
     repeats: PositiveInt = 5
     device: str = "cpu"
     plain_torch: bool = False
-    """Without the compiled kernels."""
+    """Whether to do without the compiled kernels."""
     recompute: bool = False
-    """A training step that keeps only what goes from level to level."""
+    """Whether a training step keeps only what goes from level to level."""
     reference: Path | None = None
-    """Measure the public SITReg code of this checkout instead of ours."""
+    """A checkout of the public SITReg code, to be measured instead of ours."""
 
 
 class Spread(BaseModel):
-    """Median, smallest and largest of the repeats."""
+    """The median, the smallest and the largest of the repeats."""
 
     median: float
     min: float
     max: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def from_values(cls, values: Sequence[float]) -> Spread:
         """Summarise at least one value."""
         return cls(median=statistics.median(values), min=min(values), max=max(values))
 
 
 class Measurement(BaseModel):
-    """What a work took; seconds of the wall clock, GB are 10^9 bytes."""
+    """The time and the memory that a work took: seconds of the wall clock, and GB of 10^9 bytes."""
 
     seconds: Spread
     parts: dict[str, Spread] = {}
-    """Seconds of the parts of a training step: forward (with the loss), backward, optimizer."""
+    """The seconds of a training step's parts: forward (with the loss), backward, optimizer."""
     peak_memory_gb: float
-    """High-water mark of the work's own process; on a GPU what torch allocated there."""
+    """The peak memory of the work's own process; on a GPU, what torch allocated there."""
     work_memory_gb: float
-    """The same without what the process held before the work began: Python and its libraries."""
+    """The peak memory without what the process held before the work began: Python and its libraries."""
     convolution_flop: int | None = None
-    """Floating-point operations of the convolutions of one call."""
+    """The number of floating-point operations in the convolutions of one call."""
     saved_gb: float | None = None
-    """What autograd keeps for the backward pass, parameters not counted."""
+    """The memory that autograd keeps for the backward pass, without the parameters."""
     raw_s: Spread | None = None
-    """Seconds to read or write the same bytes without decoding them."""
+    """The seconds that it takes to read or write the same bytes without decoding them."""
     mean_displacement_vox: float | None = None
-    """Mean length of the displacements that the random weights give, in voxels."""
+    """The mean length of the displacements that the random weights give, in voxels."""

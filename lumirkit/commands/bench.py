@@ -27,7 +27,9 @@ class BenchDevice(StrEnum):
 
 Size = Annotated[list[str] | None, typer.Option("--size", help="Size in voxels, such as 160x224x192; repeatable.")]
 Device = Annotated[BenchDevice, typer.Option(help="Where to run.")]
-Format = Annotated[list[Precision] | None, typer.Option(help="Number format of the convolutions; repeatable.")]
+Format = Annotated[
+    list[Precision] | None, typer.Option("--convolutions", help="Number format of the convolutions; repeatable.")
+]
 Network = Annotated[str, typer.Option(help="Recipe whose network is measured: a file, or a shipped one's name.")]
 Members = Annotated[int, typer.Option(min=1, help="Models of the ensemble.")]
 Repeats = Annotated[int, typer.Option(min=1, help="How often each work is timed, after one call that warms up.")]
@@ -46,15 +48,15 @@ def _shapes(size: list[str] | None, default: Shape) -> list[Shape]:
     return [parse_size(text) for text in size] if size else [default]
 
 
-def _formats(convolutions: list[Precision] | None) -> list[Precision]:
-    return convolutions or [Precision.FLOAT32]
+def _formats(precisions: list[Precision] | None) -> list[Precision]:
+    return precisions or [Precision.FLOAT32]
 
 
 @app.command()
 def forward(
     size: Size = None,
     device: Device = BenchDevice.CPU,
-    convolutions: Format = None,
+    precisions: Format = None,
     network: Network = "lumir25",
     repeats: Repeats = 5,
     plain: Plain = False,
@@ -64,7 +66,7 @@ def forward(
     out: Out = _OUT,
 ) -> None:
     """Register one pair with one network."""
-    options = Options(device, network, _formats(convolutions), 1, repeats, plain, threads, reference, reference_repeats)
+    options = Options(device, network, _formats(precisions), 1, repeats, plain, threads, reference, reference_repeats)
     run_bench({Kind.FORWARD: _shapes(size, FULL_SIZE)}, options, out)
 
 
@@ -72,7 +74,7 @@ def forward(
 def step(
     size: Size = None,
     device: Device = BenchDevice.CPU,
-    convolutions: Format = None,
+    precisions: Format = None,
     network: Network = "lumir25",
     repeats: Repeats = 5,
     plain: Plain = False,
@@ -82,7 +84,7 @@ def step(
     out: Out = _OUT,
 ) -> None:
     """Train one step: forward, loss with folding, backward, optimizer."""
-    options = Options(device, network, _formats(convolutions), 1, repeats, plain, threads, reference, reference_repeats)
+    options = Options(device, network, _formats(precisions), 1, repeats, plain, threads, reference, reference_repeats)
     run_bench({Kind.STEP: _shapes(size, STEP_SIZE)}, options, out)
 
 
@@ -90,7 +92,7 @@ def step(
 def triplet(
     size: Size = None,
     device: Device = BenchDevice.CPU,
-    convolutions: Format = None,
+    precisions: Format = None,
     network: Network = "lumir25",
     repeats: Repeats = 5,
     plain: Plain = False,
@@ -98,7 +100,7 @@ def triplet(
     out: Out = _OUT,
 ) -> None:
     """Train one step with group consistency, on three images."""
-    options = Options(device, network, _formats(convolutions), 1, repeats, plain, threads)
+    options = Options(device, network, _formats(precisions), 1, repeats, plain, threads)
     run_bench({Kind.TRIPLET: _shapes(size, STEP_SIZE)}, options, out)
 
 
@@ -106,14 +108,14 @@ def triplet(
 def sources(
     size: Size = None,
     device: Device = BenchDevice.CPU,
-    convolutions: Format = None,
+    precisions: Format = None,
     network: Network = "lite",
     repeats: Repeats = 5,
     threads: Threads = None,
     out: Out = _OUT,
 ) -> None:
     """Make pairs to train on, of noise, of primitives and of one image, beside a training step."""
-    options = Options(device, network, _formats(convolutions), 1, repeats, False, threads)
+    options = Options(device, network, _formats(precisions), 1, repeats, False, threads)
     run_bench(dict.fromkeys((Kind.STEP, *SOURCE_KINDS), _shapes(size, FULL_SIZE)), options, out)
 
 
@@ -121,7 +123,7 @@ def sources(
 def ensemble(
     size: Size = None,
     device: Device = BenchDevice.CPU,
-    convolutions: Format = None,
+    precisions: Format = None,
     network: Network = "lumir25",
     members: Members = 5,
     repeats: Repeats = 5,
@@ -130,7 +132,7 @@ def ensemble(
     out: Out = _OUT,
 ) -> None:
     """Register one pair with several networks in lock-step."""
-    options = Options(device, network, _formats(convolutions), members, repeats, plain, threads)
+    options = Options(device, network, _formats(precisions), members, repeats, plain, threads)
     run_bench({Kind.ENSEMBLE: _shapes(size, FULL_SIZE)}, options, out)
 
 
@@ -164,7 +166,7 @@ def accuracy(
 @app.command("all")
 def all_(
     device: Device = BenchDevice.CPU,
-    convolutions: Format = None,
+    precisions: Format = None,
     network: Network = "lumir25",
     members: Members = 5,
     repeats: Repeats = 5,
@@ -176,6 +178,6 @@ def all_(
 ) -> None:
     """Measure everything at its usual size: forward, ensemble, step, triplet and sources at half size, io, scoring."""
     options = Options(
-        device, network, _formats(convolutions), members, repeats, plain, threads, reference, reference_repeats
+        device, network, _formats(precisions), members, repeats, plain, threads, reference, reference_repeats
     )
     run_all(options, out)

@@ -110,7 +110,7 @@ def register(
     out: Annotated[Path, typer.Argument(help="Displacement field to write (.nii.gz).")],
     weights: Weights = None,
     device: Device = "auto",
-    convolutions: ConvolutionFormat = Precision.FLOAT32,
+    precision: ConvolutionFormat = Precision.FLOAT32,
     moved: Annotated[Path | None, typer.Option(help="Write the moving image on the fixed grid, too.")] = None,
     convention: Annotated[
         Convention | None,
@@ -123,7 +123,7 @@ def register(
 ) -> None:
     """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
     options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is)
-    place = Place(choose_device(device), convolutions)
+    place = Place(choose_device(device), precision)
     register_and_warp(fixed, moving, out, chosen_weights(weights), place, options, moved)
 
 
@@ -166,13 +166,13 @@ def predict(
     weights: Weights = None,
     shard: ShardText = "1/1",
     device: Device = "auto",
-    convolutions: ConvolutionFormat = Precision.FLOAT32,
+    precision: ConvolutionFormat = Precision.FLOAT32,
     on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
 ) -> None:
     """Register the validation pairs of a dataset; fields that these weights have made of them before are kept."""
     end_on_sigterm()
     dataset_json = _dataset_json(dataset)
-    place = Place(choose_device(device), convolutions)
+    place = Place(choose_device(device), precision)
     chosen, part = chosen_weights(weights), Shard.parse(shard)
     status = predict_dataset(dataset_json, dataset_json.parent, out, chosen, place, part, on_error)
     _report({pair.case_name: pair.reason for pair in status.failures}, "failed pairs")
@@ -265,13 +265,13 @@ def ablation(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key of the base recipe.")] = None,
     reference: Annotated[list[str] | None, typer.Option(help="Reference rows: zero, syn or convexadam.")] = None,
     device: Annotated[list[str] | None, typer.Option(help="Give it several times to do rows side by side.")] = None,
-    convolutions: ConvolutionFormat = Precision.FLOAT32,
+    precision: ConvolutionFormat = Precision.FLOAT32,
     minutes: Annotated[float | None, typer.Option(help="Stop after this time; a later call continues.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for the decoded images, as of `train`.")] = None,
 ) -> None:
     """Train, register and score what is not done yet of every row, and write the table."""
     planned = load_ablation(rows, base, set_ or [])
-    places = [Place(choose_device(name), convolutions) for name in device or ["auto"]]
+    places = [Place(choose_device(name), precision) for name in device or ["auto"]]
     _report(run_ablation(planned, data, out, places, reference or [], minutes, cache), "what failed")
 
 

@@ -36,7 +36,7 @@ def register_anywhere(
     Raises:
         VolumeError: an image cannot be used.
     """
-    fixed_grid, moving_grid = Grid.of(fixed), Grid.of(moving)
+    fixed_grid, moving_grid = Grid.from_image(fixed), Grid.from_image(moving)
     for image in (fixed, moving):
         _warn_of_skull(image, say)
     bright_fixed, bright_moving = normalised(fixed), normalised(moving)

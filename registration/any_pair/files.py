@@ -58,7 +58,7 @@ def predict_file(
             raise RequestError("--affine with --as-is: expected one of them; images taken as they are stay as they are")
         require_ants()
     fixed_image, moving_image = _read(fixed, options.fixed_mask), _read(moving, options.moving_mask)
-    fixed_grid, moving_grid = Grid.of(fixed_image), Grid.of(moving_image)
+    fixed_grid, moving_grid = Grid.from_image(fixed_image), Grid.from_image(moving_image)
     if options.as_is:
         require_same_shape(fixed_image, moving_image)
     shares_grid = options.as_is or fixed_grid.same_as(moving_grid)

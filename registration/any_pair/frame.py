@@ -69,7 +69,7 @@ def frame_of(fixed: Volume, moving: Volume) -> Grid:
     Raises:
         VolumeError: an affine has no inverse, or no brain is as large as found.
     """
-    fixed_grid, moving_grid = Grid.of(fixed), Grid.of(moving)
+    fixed_grid, moving_grid = Grid.from_image(fixed), Grid.from_image(moving)
     canonical = fixed_grid.canonical
     is_straight = np.allclose(canonical.affine[:3, :3], np.eye(3), rtol=0, atol=_STRAIGHT)
     if is_straight and fixed_grid.same_as(moving_grid) and np.prod(canonical.shape) <= _LARGEST_SHARED:
@@ -88,7 +88,7 @@ def resampled(image: Volume, grid: Grid) -> Volume:
 
     Where its voxels are smaller than those of the grid it is smoothed first, so that none falls between two of them.
     """
-    found = Grid.of(image)
+    found = Grid.from_image(image)
     if found.same_as(grid):
         return image
     width_mm = np.sqrt(np.maximum(0, grid.spacing_mm.max() ** 2 - found.spacing_mm**2))

@@ -54,7 +54,7 @@ def overlapping_start(fixed: Volume, moving: Volume, say: Callable[[str], None])
 
 def _dice(fixed: Volume, fixed_mm: Float64[ndarray, "n 3"], moving: Volume, n_moving: int) -> float:
     """Of the voxels above 0, by volume."""
-    grid = Grid.of(moving)
+    grid = Grid.from_image(moving)
     nearest = np.rint(apply_affine(grid.voxel_from_mm, fixed_mm)).astype(int)
     inside = ((nearest >= 0) & (nearest < grid.shape)).all(axis=1)
     both = np.count_nonzero(moving.data[tuple(nearest[inside].T)] > 0)

@@ -13,25 +13,25 @@ from lumirkit.base.compiled import compiled_point
 
 @compiled_point
 def widened(bits: np.uint16) -> np.float32:
-    """The float32 of the same value."""
+    """The float32 of the same value as a bfloat16."""
     return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
 
 
 @compiled_point
 def narrowed(value: np.float32) -> np.uint16:
-    """The bits of the nearest bfloat16, ties to even; NaN stays NaN."""
+    """The bits of the nearest bfloat16; ties go to the even one, and NaN stays NaN."""
     bits = np.float32(value).view(np.uint32)
     rounded = np.uint32(bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))
     return np.uint16((rounded if value == value else np.uint32(0x7FC00000)) >> np.uint32(16))
 
 
 def load(value: Any) -> Any:
-    """An array's element as a number to compute with: bits of bfloat16 widened, everything else as it is."""
+    """Turn an array's element into a number to compute with: bfloat16 is widened, everything else stays as it is."""
     raise NotImplementedError("only inside compiled kernels")
 
 
 def store(row: Any, index: int, value: Any) -> None:
-    """Put a number into an array, rounded to bfloat16 where the array holds the bits of such."""
+    """Put a number into an array, and round it to bfloat16 where the array holds the bits of such numbers."""
     raise NotImplementedError("only inside compiled kernels")
 
 

@@ -39,38 +39,38 @@ def available() -> bool:
 
 
 def sample(volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> Tensor:
-    """See `dispatch.Geometry`."""
+    """Sample a volume; see `dispatch.Geometry`."""
     out = _empty_like(volume)
     _launch(_sample, volume, disp_vox, zeros, add_disp, out)
     return out
 
 
-def gradient_of_volume(gradient: Tensor, disp_vox: Tensor, zeros: bool) -> Tensor:
-    """See `dispatch.Geometry`."""
-    out = _empty_like(gradient).zero_()
-    _launch(_gradient_of_volume, gradient, disp_vox, zeros, out)
+def grad_volume(grad_output: Tensor, disp_vox: Tensor, zeros: bool) -> Tensor:
+    """Differentiate `sample` with respect to the volume; see `dispatch.Geometry`."""
+    out = _empty_like(grad_output).zero_()
+    _launch(_grad_volume, grad_output, disp_vox, zeros, out)
     return out
 
 
-def gradient_of_disp(gradient: Tensor, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> Tensor:
-    """See `dispatch.Geometry`."""
+def grad_disp(grad_output: Tensor, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> Tensor:
+    """Differentiate `sample` with respect to the field; see `dispatch.Geometry`."""
     out = _empty_like(disp_vox)
-    _launch(_gradient_of_disp, gradient, volume, disp_vox, zeros, add_disp, out)
+    _launch(_grad_disp, grad_output, volume, disp_vox, zeros, add_disp, out)
     return out
 
 
 def invert(disp_vox: Tensor, tolerance: float, most_steps: int, smallest_determinant: float) -> Tensor:
-    """See `dispatch.Geometry`."""
+    """Invert a field; see `dispatch.Geometry`."""
     out = _empty_like(disp_vox)
     real = np.float32 if disp_vox.dtype == torch.float32 else np.float64
     _launch(_invert, disp_vox, real(tolerance), most_steps, real(smallest_determinant), out)
     return out
 
 
-def transposed_solve(disp_vox: Tensor, inverse_vox: Tensor, gradient: Tensor) -> Tensor:
-    """See `dispatch.Geometry`."""
+def transposed_solve(disp_vox: Tensor, inverse_vox: Tensor, grad_output: Tensor) -> Tensor:
+    """Solve for the gradient of the inverse; see `dispatch.Geometry`."""
     out = _empty_like(disp_vox)
-    _launch(_transposed_solve, disp_vox, inverse_vox, gradient, out)
+    _launch(_transposed_solve, disp_vox, inverse_vox, grad_output, out)
     return out
 
 
@@ -109,7 +109,7 @@ def _floored(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 @cuda.jit(device=True)
 def _this_voxel(batch: int, shape: Shape) -> tuple[int, int, int, int, int]:
-    """The voxel of this thread: image of the batch, x, y, z, flat index; the image is `batch` where there is none."""
+    """The voxel of this thread: image of the batch, x, y, z, flat index; without a voxel the image is `batch`."""
     size_x, size_y, size_z = shape
     z, y, plane = cuda.grid(3)
     b, x = plane // size_x, plane % size_x
@@ -153,7 +153,7 @@ def _on_face(v: Array, k: np.uint32, sy: np.uint32, sz: np.uint32, wy: Pair, wz:
 
 @compiled_point
 def _in_cell(v: Array, k: np.uint32, shape: Shape, wx: Pair, wy: Pair, wz: Pair) -> Real:
-    """The weighted sum of the eight corners of a cell; with slopes for an axis' weights its derivative."""
+    """The weighted sum of the eight corners of a cell; with slopes in place of an axis' weights, its derivative."""
     sx, sy, sz = corner_steps(shape)
     return wx[0] * _on_face(v, k, sy, sz, wy, wz) + wx[1] * _on_face(v, k + sx, sy, sz, wy, wz)
 
@@ -172,8 +172,8 @@ def _sample(shape: Shape, ticks: Array, volume: Array, disp: Array, zeros: bool,
 
 
 @cuda.jit
-def _gradient_of_disp(
-    shape: Shape, ticks: Array, gradient: Array, volume: Array, disp: Array, zeros: bool, add_disp: bool, out: Array
+def _grad_disp(
+    shape: Shape, ticks: Array, grad_output: Array, volume: Array, disp: Array, zeros: bool, add_disp: bool, out: Array
 ) -> None:
     batch, channels, _ = volume.shape
     b, x, y, z, voxel = _this_voxel(batch, shape)
@@ -184,13 +184,13 @@ def _gradient_of_disp(
     dx, dy, dz = _slopes(point, shape, ticks, zeros)
     along_x = along_y = along_z = ticks[0]
     for c in range(channels):
-        v, g = volume[b, c], gradient[b, c, voxel]
+        v, g = volume[b, c], grad_output[b, c, voxel]
         along_x += g * _in_cell(v, k, shape, dx, wy, wz)
         along_y += g * _in_cell(v, k, shape, wx, dy, wz)
         along_z += g * _in_cell(v, k, shape, wx, wy, dz)
-    out[b, 0, voxel] = along_x + gradient[b, 0, voxel] if add_disp else along_x
-    out[b, 1, voxel] = along_y + gradient[b, 1, voxel] if add_disp else along_y
-    out[b, 2, voxel] = along_z + gradient[b, 2, voxel] if add_disp else along_z
+    out[b, 0, voxel] = along_x + grad_output[b, 0, voxel] if add_disp else along_x
+    out[b, 1, voxel] = along_y + grad_output[b, 1, voxel] if add_disp else along_y
+    out[b, 2, voxel] = along_z + grad_output[b, 2, voxel] if add_disp else along_z
 
 
 @cuda.jit(device=True)
@@ -203,8 +203,8 @@ def _add_face(v: Array, k: int, sy: int, sz: int, g: Real, wy: Pair, wz: Pair) -
 
 
 @cuda.jit
-def _gradient_of_volume(shape: Shape, ticks: Array, gradient: Array, disp: Array, zeros: bool, out: Array) -> None:
-    batch, channels, _ = gradient.shape
+def _grad_volume(shape: Shape, ticks: Array, grad_output: Array, disp: Array, zeros: bool, out: Array) -> None:
+    batch, channels, _ = grad_output.shape
     b, x, y, z, voxel = _this_voxel(batch, shape)
     if b >= batch:
         return
@@ -212,7 +212,7 @@ def _gradient_of_volume(shape: Shape, ticks: Array, gradient: Array, disp: Array
     k, wx, wy, wz = _corner_and_weights(point, shape, ticks, zeros)
     sx, sy, sz = corner_steps(shape)
     for c in range(channels):
-        v, g = out[b, c], gradient[b, c, voxel]
+        v, g = out[b, c], grad_output[b, c, voxel]
         _add_face(v, k, sy, sz, g * wx[0], wy, wz)
         _add_face(v, k + sx, sy, sz, g * wx[1], wy, wz)
 
@@ -233,7 +233,10 @@ def _invert(
     smallest_determinant: Real,
     out: Array,
 ) -> None:
-    """As the plain version: a Newton step that does not shrink the residual gives way to the fixed-point step."""
+    """Invert a field as the plain version does: a Newton step that does not shrink the residual is replaced.
+
+    The fixed-point step from the best solution so far takes its place.
+    """
     batch, _, _ = disp.shape
     b, x, y, z, voxel = _this_voxel(batch, shape)
     if b >= batch:
@@ -263,7 +266,7 @@ def _invert(
 
 
 @cuda.jit
-def _transposed_solve(shape: Shape, ticks: Array, disp: Array, inverse: Array, gradient: Array, out: Array) -> None:
+def _transposed_solve(shape: Shape, ticks: Array, disp: Array, inverse: Array, grad_output: Array, out: Array) -> None:
     batch, _, _ = disp.shape
     b, x, y, z, voxel = _this_voxel(batch, shape)
     if b >= batch:
@@ -273,5 +276,5 @@ def _transposed_solve(shape: Shape, ticks: Array, disp: Array, inverse: Array, g
     m, n, o = cross(c, e), cross(e, a), cross(a, c)
     scale = -ticks[1] / dot(a, m)
     for axis in range(3):
-        g0, g1, g2 = gradient[b, 0, voxel], gradient[b, 1, voxel], gradient[b, 2, voxel]
+        g0, g1, g2 = grad_output[b, 0, voxel], grad_output[b, 1, voxel], grad_output[b, 2, voxel]
         out[b, axis, voxel] = scale * (m[axis] * g0 + n[axis] * g1 + o[axis] * g2)

@@ -14,6 +14,9 @@ from lumirkit.registration.kernels import cpu
 _DTYPES = (torch.float32, torch.float64)
 _enabled = True
 
+gpu_verdicts: dict[tuple[torch.device, torch.dtype], bool] = {}
+"""Whether the kernels reproduced plain torch on a GPU in a dtype, where that has been tried (`registration.trust`)."""
+
 
 class Geometry(Protocol):
     """The geometry kernels of one kind of device.
@@ -23,21 +26,22 @@ class Geometry(Protocol):
     """
 
     def sample(self, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> Tensor:
-        """volume(x + disp(x)), beyond the grid 0 if `zeros`, else the border; plus disp(x) if `add_disp`."""
+        """Compute volume(x + disp(x)), and add disp(x) if `add_disp`.
 
-    def gradient_of_volume(self, gradient: Tensor, disp_vox: Tensor, zeros: bool) -> Tensor:
-        """The gradient of a sampled volume, put back to where its values were read."""
+        Beyond the grid lies 0 if `zeros`, else the nearest border voxel.
+        """
 
-    def gradient_of_disp(
-        self, gradient: Tensor, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool
-    ) -> Tensor:
-        """The gradient of `sample` with respect to the field."""
+    def grad_volume(self, grad_output: Tensor, disp_vox: Tensor, zeros: bool) -> Tensor:
+        """Compute the gradient of `sample` with respect to the volume: each voxel's goes back to where it was read."""
+
+    def grad_disp(self, grad_output: Tensor, volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> Tensor:
+        """Compute the gradient of `sample` with respect to the field."""
 
     def invert(self, disp_vox: Tensor, tolerance: float, most_steps: int, smallest_determinant: float) -> Tensor:
-        """The field v that solves v + u(x + v) = 0, to a residual of `tolerance` voxels."""
+        """Find the field v that solves v + u(x + v) = 0, to a residual of `tolerance` voxels."""
 
-    def transposed_solve(self, disp_vox: Tensor, inverse_vox: Tensor, gradient: Tensor) -> Tensor:
-        """-(I + J(x + v))^-T g for every voxel, with v the inverse of the field and J the slopes of the field."""
+    def transposed_solve(self, disp_vox: Tensor, inverse_vox: Tensor, grad_output: Tensor) -> Tensor:
+        """Compute -(I + J(x + v))^-T g at every voxel: v is the inverse of the field, J its slopes, g `grad_output`."""
 
 
 def kernels_serve(*tensors: Tensor) -> bool:
@@ -46,23 +50,19 @@ def kernels_serve(*tensors: Tensor) -> bool:
 
 
 def geometry_serves(*tensors: Tensor) -> bool:
-    """Whether sampling, composition and inversion have kernels here: as `kernels_serve`, or on one NVIDIA GPU.
+    """Whether the kernels of `Geometry` compute on these tensors: on the CPU as `kernels_serve`, or on one NVIDIA GPU.
 
-    A GPU's kernels serve once they have reproduced plain torch on it, which is tried at their first use (`trust`).
+    On a GPU they serve once `registration.trust.try_kernels` has found that they reproduce plain torch there.
     """
     if kernels_serve(*tensors):
         return True
     if not _enabled or not _all_of_one_dtype_on("cuda", tensors) or len({tensor.device for tensor in tensors}) > 1:
         return False
-    from lumirkit.registration.kernels.trust import (
-        trusted,  # it needs the plain versions, whose modules import this one
-    )
-
-    return trusted(tensors[0].device, tensors[0].dtype)
+    return gpu_verdicts.get((tensors[0].device, tensors[0].dtype), False)
 
 
 def geometry_of(tensor: Tensor) -> Geometry:
-    """The geometry kernels for a tensor that `geometry_serves`."""
+    """The geometry kernels of a tensor's device, which the caller has found to serve (`geometry_serves`)."""
     if tensor.device.type == "cpu":
         return cpu
     from lumirkit.registration.kernels import cuda  # numba.cuda may be missing, and only a GPU needs it
@@ -77,7 +77,7 @@ def _all_of_one_dtype_on(device_type: str, tensors: tuple[Tensor, ...]) -> bool:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Compute with the plain torch versions inside this block (of the whole process, not of one thread)."""
+    """Compute with the plain torch versions inside this block, in every thread of the process."""
     global _enabled
     before, _enabled = _enabled, False
     try:

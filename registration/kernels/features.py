@@ -28,7 +28,7 @@ def _corner_weights(weights: Array, z: int) -> tuple[Real, Real, Real, Real, Rea
 
 @compiled_loops
 def sample(volume: Array, disp: Array, ticks: Array, out: Array) -> None:
-    """out[b, x, :] = volume[b, x + disp[b](x), :]."""
+    """Sample features: out[b, x, :] = volume[b, x + disp[b](x), :]."""
     batch, size_x, size_y, size_z, channels = volume.shape
     shape = (size_x, size_y, size_z)
     sx, sy, sz = corner_steps(shape)
@@ -53,8 +53,11 @@ def sample(volume: Array, disp: Array, ticks: Array, out: Array) -> None:
 
 
 @compiled_loops
-def gradient_of_disp(gradient: Array, volume: Array, disp: Array, ticks: Array, out: Array) -> None:
-    """out[b, axis](x) = sum over c of gradient[b, x, c] * d(`sample`[b, x, c]) / d disp[b, axis](x)."""
+def grad_disp(grad_output: Array, volume: Array, disp: Array, ticks: Array, out: Array) -> None:
+    """Differentiate `sample` with respect to the field.
+
+    out[b, axis](x) = sum over c of grad_output[b, x, c] * d(`sample`[b, x, c]) / d disp[b, axis](x).
+    """
     batch, size_x, size_y, size_z, channels = volume.shape
     shape = (size_x, size_y, size_z)
     sx, sy, sz = corner_steps(shape)
@@ -71,7 +74,7 @@ def gradient_of_disp(gradient: Array, volume: Array, disp: Array, ticks: Array, 
                 v000, v001, v010, v011 = v[k], v[k + sz], v[k + sy], v[k + sy + sz]
                 k += sx
                 v100, v101, v110, v111 = v[k], v[k + sz], v[k + sy], v[k + sy + sz]
-                g = gradient[b, x, y, z]
+                g = grad_output[b, x, y, z]
                 s000 = s001 = s010 = s011 = s100 = s101 = s110 = s111 = ticks[0]
                 for c in range(channels):  # the products of the gradient with each corner's features
                     gc = load(g[c])
@@ -101,9 +104,9 @@ def _add_scaled(row: Array, weight: Real, g: Array) -> None:
 
 
 @compiled_loops
-def gradient_of_volume(gradient: Array, disp: Array, ticks: Array, reached: Array, slabs: int, out: Array) -> None:
-    """Add to `out` (float) what each voxel of the volume contributed to `sample`; as in `sampling`, slab by slab."""
-    batch, size_x, size_y, size_z, channels = gradient.shape
+def grad_volume(grad_output: Array, disp: Array, ticks: Array, reached: Array, slabs: int, out: Array) -> None:
+    """Add to `out` (float) the gradient of `sample` with respect to the volume, slab by slab as in `sampling`."""
+    batch, size_x, size_y, size_z, channels = grad_output.shape
     shape = (size_x, size_y, size_z)
     sx, sy, sz = corner_steps(shape)
     for task in numba.prange(batch * slabs):
@@ -120,7 +123,7 @@ def gradient_of_volume(gradient: Array, disp: Array, ticks: Array, reached: Arra
                 row_weights(disp[b], x, y, shape, ticks, False, index, weights)
                 for z in range(size_z):
                     w000, w001, w010, w011, w100, w101, w110, w111 = _corner_weights(weights, z)
-                    g = gradient[b, x, y, z]
+                    g = grad_output[b, x, y, z]
                     k = index[z]
                     if below <= k < above:
                         _add_scaled(v[k], w000, g)

@@ -1,4 +1,7 @@
-"""The kernels as differentiable torch functions; which kernels a tensor gets is decided by the callers (`dispatch`)."""
+"""The kernels as differentiable torch functions.
+
+The callers have asked `dispatch` before whether kernels serve their tensors; the functions here take that for granted.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,8 @@ class ApplyTaps(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _apply_taps(gradient, ctx.transposed, ctx.axis), None, None, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+        return _apply_taps(grad_output, ctx.transposed, ctx.axis), None, None, None
 
 
 def _apply_taps(volume: Tensor, operator: Taps, axis: int) -> Tensor:
@@ -68,13 +71,16 @@ class Sample(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         volume, disp_vox = ctx.saved_tensors
-        to_volume, to_disp = ctx.needs_input_grad[:2]
+        needs_volume, needs_disp = ctx.needs_input_grad[:2]
         kernels = geometry_of(disp_vox)
-        of_volume = kernels.gradient_of_volume(gradient, disp_vox, ctx.zeros) if to_volume else None
-        of_disp = kernels.gradient_of_disp(gradient, volume, disp_vox, ctx.zeros, ctx.add_disp) if to_disp else None
-        return of_volume, of_disp, None, None
+        grad_volume = grad_disp = None
+        if needs_volume:
+            grad_volume = kernels.grad_volume(grad_output, disp_vox, ctx.zeros)
+        if needs_disp:
+            grad_disp = kernels.grad_disp(grad_output, volume, disp_vox, ctx.zeros, ctx.add_disp)
+        return grad_volume, grad_disp, None, None
 
 
 class SampleFeatures(torch.autograd.Function):
@@ -90,21 +96,21 @@ class SampleFeatures(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None]:
         volume, disp_vox = ctx.saved_tensors
-        to_volume, to_disp = ctx.needs_input_grad
-        g, disp = _channels_last(gradient), as_array(disp_vox)
+        needs_volume, needs_disp = ctx.needs_input_grad
+        g, disp = _channels_last(grad_output), as_array(disp_vox)
         ticks = ticks_for(disp)
-        of_volume = of_disp = None
-        if to_volume:
+        grad_volume = grad_disp = None
+        if needs_volume:
             sums = _empty_channels_last(volume, disp_vox.dtype).zero_()
             reached = sampling.planes_reached(disp, ticks)
-            features.gradient_of_volume(g, disp, ticks, reached, slabs(len(g)), _channels_last(sums))
-            of_volume = sums.to(volume.dtype)
-        if to_disp:
-            of_disp = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
-            features.gradient_of_disp(g, _channels_last(volume), disp, ticks, of_disp.numpy())
-        return of_volume, of_disp
+            features.grad_volume(g, disp, ticks, reached, slabs(len(g)), _channels_last(sums))
+            grad_volume = sums.to(volume.dtype)
+        if needs_disp:
+            grad_disp = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
+            features.grad_disp(g, _channels_last(volume), disp, ticks, grad_disp.numpy())
+        return grad_volume, grad_disp
 
 
 class Invert(torch.autograd.Function):
@@ -118,11 +124,11 @@ class Invert(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
         disp_vox, inverse_vox = ctx.saved_tensors
         kernels = geometry_of(disp_vox)
-        at_solution = kernels.transposed_solve(disp_vox, inverse_vox, gradient)
-        return kernels.gradient_of_volume(at_solution, inverse_vox, zeros=False), None, None, None
+        at_solution = kernels.transposed_solve(disp_vox, inverse_vox, grad_output)
+        return kernels.grad_volume(at_solution, inverse_vox, zeros=False), None, None, None
 
 
 class GroupNormRelu(torch.autograd.Function):
@@ -138,28 +144,32 @@ class GroupNormRelu(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
         volume, weight, bias, mean, deviation = ctx.saved_tensors
-        v, g = _rows(volume), _rows(gradient)
+        v, g = _rows(volume), _rows(grad_output)
         scale, shift = deviation * weight, bias - mean * deviation * weight
         a, c = _as_rows(volume, weight, scale, shift)
-        of_gradient, of_product = _channel_means(volume, lambda sums: group_norm.gradient_sums(g, v, a, c, sums))
-        of_normalised = deviation * (of_product - mean * of_gradient)  # mean of g times the normalised value
+        mean_g, mean_gv = _channel_means(volume, lambda sums: group_norm.gradient_sums(g, v, a, c, sums))
+        mean_gn = deviation * (mean_gv - mean * mean_g)  # g times the normalised value
         count = volume[0, 0].numel()
-        of_weight, of_bias = (count * part.sum(dim=0).to(weight) for part in (of_normalised, of_gradient))
-        projected, offset = _group_means((of_normalised * weight, of_gradient * weight), ctx.groups)
-        of_value = -(deviation**2) * projected
-        constant = -deviation * offset - of_value * mean
-        out = _empty_channels_last(volume)
-        k, m = _as_rows(volume, weight, of_value, constant)
-        group_norm.gradient_of_volume(g, v, a, c, k, m, _rows(out))
-        return out, None, of_weight, of_bias, None
+        grad_weight, grad_bias = (count * part.sum(dim=0).to(weight) for part in (mean_gn, mean_g))
+        projected, offset = _group_means((mean_gn * weight, mean_g * weight), ctx.groups)
+        slope = -(deviation**2) * projected
+        constant = -deviation * offset - slope * mean
+        grad_volume = _empty_channels_last(volume)
+        k, m = _as_rows(volume, weight, slope, constant)
+        group_norm.grad_volume(g, v, a, c, k, m, _rows(grad_volume))
+        return grad_volume, None, grad_weight, grad_bias, None
 
 
 def normalised_relu(
     volume: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float, out: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Put relu(group_norm(volume)) into `out`, which may be `volume`; returns mean and 1 / deviation by channel."""
+    """Put relu(group_norm(volume)) into `out`, which may be `volume` itself.
+
+    Returns:
+        The mean and the reciprocal standard deviation of each channel's group, (batch, channel) in float64.
+    """
     v = _rows(volume)
     means = _channel_means(volume, lambda sums: group_norm.channel_sums(v, as_array(weight), sums))
     mean, mean_square = _group_means(means, groups)
@@ -177,12 +187,12 @@ def _rows(volume: Tensor) -> Array:
 
 
 def _as_rows(volume: Tensor, weight: Tensor, *per_channel: Tensor) -> Iterator[Array]:
-    """Numbers (batch, channel) repeated along the rows of `_rows`, in the dtype to compute in."""
+    """Repeat numbers (batch, channel) along the rows of `_rows`, in the dtype to compute in."""
     return (as_array(numbers.to(weight.dtype).repeat(1, volume.shape[4])) for numbers in per_channel)
 
 
 def _channel_means(volume: Tensor, kernel: Callable[[Array], None]) -> Tensor:
-    """Two means over all voxels, (2, batch, channel) in float64, of what `kernel` sums plane by plane."""
+    """The means over all voxels, (2, batch, channel) in float64, of two sums that `kernel` makes plane by plane."""
     batch, channels, size_x = volume.shape[:3]
     sums = np.zeros((batch, size_x, 2, channels))
     kernel(sums)
@@ -190,7 +200,7 @@ def _channel_means(volume: Tensor, kernel: Callable[[Array], None]) -> Tensor:
 
 
 def _group_means(per_channel: Any, groups: int) -> list[Tensor]:
-    """Means over the channels of each group, given to each of them."""
+    """The means over the channels of each group, repeated for every channel of it."""
     means = []
     for numbers in per_channel:
         grouped = numbers.unflatten(1, (groups, -1))

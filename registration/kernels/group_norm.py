@@ -58,7 +58,7 @@ def scaled_relu(volume: Array, scale: Array, shift: Array, out: Array) -> None:
 
 
 @compiled_loops
-def gradient_sums(gradient: Array, volume: Array, scale: Array, shift: Array, sums: Array) -> None:
+def gradient_sums(grad_output: Array, volume: Array, scale: Array, shift: Array, sums: Array) -> None:
     """Sums of g and g * v with g the gradient where the ReLU let it through; `sums` as in `channel_sums`."""
     batch, size_x, size_y, width = volume.shape
     for plane in numba.prange(batch * size_x):
@@ -67,7 +67,7 @@ def gradient_sums(gradient: Array, volume: Array, scale: Array, shift: Array, su
         zero = a[0] - a[0]
         first, second = np.zeros((2, width), scale.dtype)
         for y in range(size_y):
-            row, upstream = volume[b, x, y], gradient[b, x, y]
+            row, upstream = volume[b, x, y], grad_output[b, x, y]
             for i in range(width):
                 v = load(row[i])
                 g = zero if v * a[i] + c[i] <= zero else load(upstream[i])
@@ -78,17 +78,17 @@ def gradient_sums(gradient: Array, volume: Array, scale: Array, shift: Array, su
 
 
 @compiled_loops
-def gradient_of_volume(
-    gradient: Array, volume: Array, scale: Array, shift: Array, of_value: Array, constant: Array, out: Array
+def grad_volume(
+    grad_output: Array, volume: Array, scale: Array, shift: Array, slope: Array, constant: Array, out: Array
 ) -> None:
-    """out = g * scale + v * of_value + constant, g as in `gradient_sums`; all but volumes are (batch, Z * channels)."""
+    """out = g * scale + v * slope + constant, with g as in `gradient_sums`; the factors are (batch, Z * channels)."""
     batch, size_x, size_y, width = volume.shape
     for plane in numba.prange(batch * size_x):
         b, x = plane // size_x, plane % size_x
-        a, c, k, m = scale[b], shift[b], of_value[b], constant[b]
+        a, c, k, m = scale[b], shift[b], slope[b], constant[b]
         zero = a[0] - a[0]
         for y in range(size_y):
-            row, upstream, result = volume[b, x, y], gradient[b, x, y], out[b, x, y]
+            row, upstream, result = volume[b, x, y], grad_output[b, x, y], out[b, x, y]
             for i in range(width):
                 v = load(row[i])
                 g = zero if v * a[i] + c[i] <= zero else load(upstream[i])

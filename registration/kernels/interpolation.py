@@ -38,7 +38,7 @@ def _floored(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 @compiled_point
 def clamped(position: Real, last: Real) -> Real:
-    """`position` moved into 0…last; NaN becomes 0, so that no index is ever made from it."""
+    """Move `position` into 0…last; NaN becomes 0, so that no index is ever made from it."""
     zero = last - last
     position = position if position > zero else zero
     return position if position < last else last
@@ -46,9 +46,9 @@ def clamped(position: Real, last: Real) -> Real:
 
 @compiled_point
 def axis_weights(position: Real, last: Real, one: Real, zeros: bool) -> tuple[Real, Real, Real]:
-    """The cell (a whole real number) and the weights of its lower and upper voxel; beyond lies the border or zero.
+    """The cell (a whole real number) of a position and the weights of the cell's lower and upper voxel.
 
-    An axis of one voxel has cell 0 and upper weight 0.
+    Beyond the axis lies zero if `zeros`, else its border voxel. An axis of one voxel has cell 0 and upper weight 0.
     """
     inside = clamped(position, last)
     cell = clamped(floored(inside), last - one if last > one else last - last)
@@ -62,7 +62,7 @@ def axis_weights(position: Real, last: Real, one: Real, zeros: bool) -> tuple[Re
 
 @compiled_point
 def axis_slopes(position: Real, last: Real, one: Real, zeros: bool) -> tuple[Real, Real]:
-    """Derivatives of the weights of `axis_weights` with respect to the position: 0 where the position is clamped."""
+    """The derivatives of the weights of `axis_weights` with respect to the position: 0 where it is clamped."""
     zero = last - last
     if zeros:
         inner = one if (position >= zero) & (position < last) else zero

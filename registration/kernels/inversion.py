@@ -20,7 +20,7 @@ Three = tuple[Any, Any, Any]
 def value_and_slopes(
     u: Array, k: np.uint32, steps: tuple[np.uint32, np.uint32, np.uint32], fx: Real, fy: Real, fz: Real
 ) -> tuple[Real, Real, Real, Real]:
-    """One component in the cell at `k`, at the fractions fx, fy, fz: its value and its derivatives along x, y, z."""
+    """The value of one component, and its derivatives along x, y, z, at the fractions fx, fy, fz of the cell at `k`."""
     sx, sy, sz = steps
     v000, v001, v010, v011 = u[k], u[k + sz], u[k + sy], u[k + sy + sz]
     k += sx
@@ -51,7 +51,7 @@ def dot(a: Three, b: Three) -> Real:
 def value_and_matrix(
     fields: Three, shape: tuple[int, int, int], ticks: Array, px: Real, py: Real, pz: Real
 ) -> tuple[Three, Three, Three, Three]:
-    """u at a point, and the columns of I + J there; beyond the grid u is constant along the axis that left it."""
+    """The value of u at a point and the columns of I + J there; beyond the grid u is constant along the axis left."""
     one, zero = ticks[1], ticks[0]
     size_x, size_y, size_z = shape
     cx, _, fx = axis_weights(px, ticks[size_x - 1], one, False)
@@ -77,8 +77,8 @@ def value_and_matrix(
 def invert(disp: Array, ticks: Array, tolerance: Real, most_steps: int, smallest_determinant: Real, out: Array) -> None:
     """Solve v + u(x + v) = 0 for each voxel.
 
-    As the plain version: a Newton step that does not shrink the largest component of the residual is replaced by the
-    fixed-point step from the best solution so far.
+    The steps are those of the plain version: a Newton step that does not shrink the largest component of the residual
+    is replaced by the fixed-point step from the best solution so far.
     """
     batch, _, size_x, size_y, size_z = disp.shape
     shape = (size_x, size_y, size_z)
@@ -123,8 +123,8 @@ def invert(disp: Array, ticks: Array, tolerance: Real, most_steps: int, smallest
 
 
 @compiled_loops
-def transposed_solve(disp: Array, inverse: Array, gradient: Array, ticks: Array, out: Array) -> None:
-    """out = -(I + J(x + v))^-T g for every voxel, with v the inverse of the field and J the slopes of the field."""
+def transposed_solve(disp: Array, inverse: Array, grad_output: Array, ticks: Array, out: Array) -> None:
+    """Compute -(I + J(x + v))^-T g at every voxel: v is the inverse of the field, J its slopes, g `grad_output`."""
     batch, _, size_x, size_y, size_z = disp.shape
     shape = (size_x, size_y, size_z)
     for plane in numba.prange(batch * size_x):
@@ -132,7 +132,7 @@ def transposed_solve(disp: Array, inverse: Array, gradient: Array, ticks: Array,
         fields = disp[b, 0].ravel(), disp[b, 1].ravel(), disp[b, 2].ravel()
         for y in range(size_y):
             v0, v1, v2 = inverse[b, 0, x, y], inverse[b, 1, x, y], inverse[b, 2, x, y]
-            g0, g1, g2 = gradient[b, 0, x, y], gradient[b, 1, x, y], gradient[b, 2, x, y]
+            g0, g1, g2 = grad_output[b, 0, x, y], grad_output[b, 1, x, y], grad_output[b, 2, x, y]
             w0, w1, w2 = out[b, 0, x, y], out[b, 1, x, y], out[b, 2, x, y]
             for z in range(size_z):
                 px, py, pz = ticks[x] + v0[z], ticks[y] + v1[z], ticks[z] + v2[z]

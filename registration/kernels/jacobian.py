@@ -38,13 +38,13 @@ def fused_negative_volume(
     Args:
         disp_vox: displacement in voxels, float32 or float64, on the CPU, at least 3 voxels an axis; any strides.
         tetrahedra: `lumirkit.registration.jacobian.TETRAHEDRA`, whose determinants `_negative_row` writes out.
-        divisor: what a sum is divided by.
+        divisor: the number that every sum is divided by.
     """
     return _NegativeVolume.apply(disp_vox, tetrahedra, divisor)  # type: ignore[no-untyped-call]
 
 
 class _NegativeVolume(torch.autograd.Function):
-    """Keeps the field alone; the backward pass finds the folded voxels again and works on them only."""
+    """The function keeps the field alone; its backward pass finds the folded voxels again and works on them only."""
 
     @staticmethod
     def forward(ctx: Any, disp_vox: Tensor, tetrahedra: Tetrahedra, divisor: float) -> Tensor:
@@ -57,12 +57,13 @@ class _NegativeVolume(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
         (disp_vox,) = ctx.saved_tensors
-        to_field = torch.zeros(disp_vox.shape, dtype=disp_vox.dtype)
+        grad_disp = torch.zeros(disp_vox.shape, dtype=disp_vox.dtype)
+        fields, gradients = _array(disp_vox), _array(grad_output)
         for parity in (0, 1):
-            _differentiate(_array(disp_vox), ctx.tetrahedra, ctx.divisor, parity, _array(gradient), to_field.numpy())
-        return to_field, None, None
+            _differentiate(fields, ctx.tetrahedra, ctx.divisor, parity, gradients, grad_disp.numpy())
+        return grad_disp, None, None
 
 
 def _array(tensor: Tensor) -> ndarray:
@@ -77,7 +78,7 @@ def _determinant(a: Vector, b: Vector, c: Vector) -> float:
 
 @compiled
 def _negative_part(a: Vector, b: Vector, c: Vector, zero: float) -> float:
-    """max(-determinant, 0); NaN stays NaN. `zero` has the dtype of the vectors, which is then that of the result."""
+    """Compute max(-determinant, 0); NaN stays NaN. `zero` has the dtype of the vectors, and gives it to the result."""
     determinant = _determinant(a, b, c)
     return zero if determinant >= 0 else -determinant
 
@@ -144,7 +145,7 @@ def _add_up(fields: Fields, divisor: float, volumes: Volumes) -> None:
 
 @compiled
 def _vertex_edge(field: Field, x: int, y: int, z: int, step: Int64[ndarray, " 3"]) -> Vector:
-    """The vector between the transformed voxel and its transformed neighbour; as `_edge` to the last bit."""
+    """The vector between the transformed voxel and its transformed neighbour, equal to `_edge` to the last bit."""
     i, j, k = x + step[0], y + step[1], z + step[2]
     type_of = field.dtype.type
     return (
@@ -160,17 +161,17 @@ def _cross(a: Vector, b: Vector) -> Vector:
 
 
 @compiled_point
-def _pull(to_field: Field, x: int, y: int, z: int, step: Int64[ndarray, " 3"], weight: float, along: Vector) -> None:
+def _pull(grad_field: Field, x: int, y: int, z: int, step: Int64[ndarray, " 3"], weight: float, along: Vector) -> None:
     """Move the end of an edge by `weight` times a vector, and its start the other way."""
     for axis in range(3):
         change = weight * along[axis]
-        to_field[axis, x + step[0], y + step[1], z + step[2]] += change
-        to_field[axis, x, y, z] -= change
+        grad_field[axis, x + step[0], y + step[1], z + step[2]] += change
+        grad_field[axis, x, y, z] -= change
 
 
 @compiled_point
 def _differentiate_voxel(
-    field: Field, tetrahedra: Tetrahedra, x: int, y: int, z: int, weight: float, to_field: Field
+    field: Field, tetrahedra: Tetrahedra, x: int, y: int, z: int, weight: float, grad_field: Field
 ) -> None:
     """Add the gradient of `weight` times the volume of one voxel."""
     for t in range(len(tetrahedra)):
@@ -182,9 +183,9 @@ def _differentiate_voxel(
         )
         if _determinant(a, b, c) >= 0:
             continue
-        _pull(to_field, x, y, z, steps[0], -weight, _cross(b, c))
-        _pull(to_field, x, y, z, steps[1], -weight, _cross(c, a))
-        _pull(to_field, x, y, z, steps[2], -weight, _cross(a, b))
+        _pull(grad_field, x, y, z, steps[0], -weight, _cross(b, c))
+        _pull(grad_field, x, y, z, steps[1], -weight, _cross(c, a))
+        _pull(grad_field, x, y, z, steps[2], -weight, _cross(a, b))
 
 
 @compiled_point
@@ -194,7 +195,7 @@ def _differentiate_plane(
     x: int,
     divisor: float,
     gradient: Float[ndarray, "y-2 z-2"],
-    to_field: Field,
+    grad_field: Field,
 ) -> None:
     """Add the gradient of the volume of plane x, row by row; rows without folds cost what finding that out costs."""
     negative = np.empty(gradient.shape[1], field.dtype)
@@ -206,12 +207,12 @@ def _differentiate_plane(
         if folded > 0:
             for i in range(negative.size):
                 if negative[i] != 0:
-                    _differentiate_voxel(field, tetrahedra, x, y, i + 1, gradient[y - 1, i] / divisor, to_field)
+                    _differentiate_voxel(field, tetrahedra, x, y, i + 1, gradient[y - 1, i] / divisor, grad_field)
 
 
 @compiled_loops
 def _differentiate(
-    fields: Fields, tetrahedra: Tetrahedra, divisor: float, parity: int, gradients: Volumes, to_fields: Fields
+    fields: Fields, tetrahedra: Tetrahedra, divisor: float, parity: int, gradients: Volumes, grad_fields: Fields
 ) -> None:
     """Add the gradient of every second slab of planes, the even or the odd ones.
 
@@ -225,5 +226,5 @@ def _differentiate(
         if slab % 2 == parity:
             for plane in range(slab * _SLAB, min((slab + 1) * _SLAB, planes)):
                 _differentiate_plane(
-                    fields[item], tetrahedra, plane + 1, divisor, gradients[item, plane], to_fields[item]
+                    fields[item], tetrahedra, plane + 1, divisor, gradients[item, plane], grad_fields[item]
                 )

@@ -22,12 +22,16 @@ Rows = Float[ndarray, "6 z"]
 def fused_mind(
     image: Float[Tensor, "batch 1 x y z"], weights: Float64[Tensor, 3], variance_floor: float
 ) -> Float[Tensor, "batch 6 x y z"]:
-    """exp(-D / V) as `registration.mind` defines it, in the memory format channels_last_3d; not differentiable.
+    """Compute exp(-D / V) as `registration.mind` defines it; not differentiable.
 
     Args:
         image: float32 or float64, on the CPU; any strides.
-        weights: of the voxel before, the voxel itself and the voxel behind, in the smoothing along an axis; symmetric.
+        weights: what the voxel before, the voxel itself and the voxel behind count in the smoothing along an axis;
+            symmetric.
         variance_floor: V is kept above this fraction of its mean over the image.
+
+    Returns:
+        The six channels in the dtype of the image, in the memory format channels_last_3d.
     """
     images = image.detach()[:, 0].contiguous().numpy()
     row_sums = np.empty(images.shape[:3])
@@ -52,7 +56,7 @@ def _add_squares(total: Row, p: Row, q: Row, weight: float) -> None:
 
 @compiled_point
 def _distances(image: Image, x: int, y: int, side: float, middle: float, rows: Rows) -> None:
-    """Squared differences of a row of voxels to their six neighbours, smoothed along x."""
+    """Find the squared differences of a row of voxels to their six neighbours, smoothed along x."""
     size_x, size_y, size_z = image.shape
     for channel in range(_CHANNELS):
         for z in range(size_z):
@@ -71,7 +75,7 @@ def _distances(image: Image, x: int, y: int, side: float, middle: float, rows: R
 
 @compiled_point
 def _smooth(before: Row, here: Row, behind: Row, side: float, middle: float, padded: Row, smooth: Row) -> None:
-    """Smooth three rows along y into `padded` (one value longer at both ends), and that along z into `smooth`."""
+    """Smooth three rows along y into `padded`, which is one value longer at both ends, then along z into `smooth`."""
     size = smooth.size
     inner = padded[1 : size + 1]
     for z in range(size):
@@ -84,7 +88,7 @@ def _smooth(before: Row, here: Row, behind: Row, side: float, middle: float, pad
 
 @compiled_point
 def _normalise(distances: Rows, floor: float, total: Row, exponents: Float[ndarray, "z 6"]) -> None:
-    """-D / V of a row of voxels; `total` takes the sum of the six distances, which is kept above `floor`."""
+    """Compute -D / V for a row of voxels; `total` takes the sum of the six distances, which is kept above `floor`."""
     for z in range(total.size):
         total[z] = floor * 0
     for channel in range(_CHANNELS):
@@ -103,7 +107,7 @@ def _normalise(distances: Rows, floor: float, total: Row, exponents: Float[ndarr
 def _plane_exponents(
     image: Image, x: int, side: float, middle: float, floor: float, exponents: Float[ndarray, "y z 6"]
 ) -> None:
-    """-D / V of plane x; three rows of distances are held at a time."""
+    """Compute -D / V for plane x; three rows of distances are held at a time."""
     size_y, size_z = image.shape[1:]
     ring = np.empty((3, _CHANNELS, size_z), image.dtype)
     smooth = np.empty((_CHANNELS, size_z), image.dtype)
@@ -121,7 +125,7 @@ def _plane_exponents(
 
 @compiled_point
 def _squares(p: Row, q: Row) -> float:
-    """Sum of the squared differences of two rows."""
+    """The sum of the squared differences of two rows."""
     total = 0.0
     for z in range(p.size):
         difference = np.float64(p[z]) - np.float64(q[z])
@@ -131,7 +135,7 @@ def _squares(p: Row, q: Row) -> float:
 
 @compiled_point
 def _sum_plane(image: Image, x: int, sums: Float64[ndarray, " y"]) -> None:
-    """Squared differences to the next neighbour along x, y and z, summed over each row of plane x."""
+    """Sum the squared differences to the next neighbours along x, y and z over each row of plane x."""
     size_x, size_y, size_z = image.shape
     for y in range(size_y):
         here = image[x, y]
@@ -141,7 +145,7 @@ def _sum_plane(image: Image, x: int, sums: Float64[ndarray, " y"]) -> None:
 
 @compiled_loops
 def _sum_squares(images: Images, row_sums: Float64[ndarray, "batch x y"]) -> None:
-    """Squared differences of all pairs of neighbours, summed over rows."""
+    """Sum the squared differences of all pairs of neighbours over rows."""
     size_x = images.shape[1]
     for part in numba.prange(len(images) * size_x):
         item, x = divmod(np.int64(part), size_x)
@@ -156,7 +160,7 @@ def _exponents(
     floors: Float[ndarray, " batch"],
     exponents: Float[ndarray, "batch x y z 6"],
 ) -> None:
-    """-D / V of all voxels."""
+    """Compute -D / V for all voxels."""
     size_x = images.shape[1]
     for part in numba.prange(len(images) * size_x):
         item, x = divmod(np.int64(part), size_x)

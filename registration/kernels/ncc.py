@@ -23,7 +23,7 @@ from lumirkit.registration.tensors import Volume5d
 
 _SLABS = 16  # per volume, whatever the number of threads: the results are then the same to the last bit
 _MOMENTS = 5  # sums of a, b, aa, bb, ab
-_COEFFICIENTS = 3  # of b, of a, and of 1, in the gradient with respect to a
+_COEFFICIENTS = 3  # the factors of b, of a and of 1 in the gradient with respect to a
 
 Volumes = Float[ndarray, "n x y*z"]
 Planes = Float[ndarray, "x y*z"]
@@ -33,11 +33,11 @@ RowSums = Float64[ndarray, "sums z"]
 
 
 def fused_local_ncc(a: Volume5d, b: Volume5d, window: int, epsilon: float) -> Float[Tensor, ""]:
-    """Mean of cross^2 / (variance_a * variance_b + epsilon) over all windows and channels, differentiable.
+    """The mean of cross^2 / (variance_a * variance_b + epsilon) over all windows and channels; differentiable.
 
     Args:
         a: intensities, float32 or float64, on the CPU; any strides.
-        b: as `a`, of its shape and dtype.
+        b: intensities of the shape and dtype of `a`.
         window: edge of the cubic window in voxels, odd; zero beyond the volume.
         epsilon: the stabilising constant.
     """
@@ -45,7 +45,7 @@ def fused_local_ncc(a: Volume5d, b: Volume5d, window: int, epsilon: float) -> Fl
 
 
 class _LocalNcc(torch.autograd.Function):
-    """Keeps the two images for the backward pass; their window sums are cheaper to repeat than to hold."""
+    """The function keeps the two images for its backward pass; their window sums cost less to repeat than to hold."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, window: int, epsilon: float) -> Tensor:
@@ -56,17 +56,17 @@ class _LocalNcc(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         a, b = ctx.saved_tensors
         # The formula is symmetric: the gradient with respect to b is that to a of the exchanged images.
-        to_a, to_b = (
-            _gradient_of_first(*images, ctx.window, ctx.epsilon, float(gradient) / a.numel()) if needed else None
+        grad_a, grad_b = (
+            _grad_first(*images, ctx.window, ctx.epsilon, float(grad_output) / a.numel()) if needed else None
             for needed, images in zip(ctx.needs_input_grad[:2], ((a, b), (b, a)), strict=True)
         )
-        return to_a, to_b, None, None
+        return grad_a, grad_b, None, None
 
 
-def _gradient_of_first(a: Volume5d, b: Volume5d, window: int, epsilon: float, scale: float) -> Volume5d:
+def _grad_first(a: Volume5d, b: Volume5d, window: int, epsilon: float, scale: float) -> Volume5d:
     """`scale` times the gradient of the sum over all windows with respect to `a`."""
     _, coefficients = _walk(a, b, window, epsilon, _COEFFICIENTS)
     gradient = torch.empty(a.shape, dtype=a.dtype)
@@ -77,22 +77,22 @@ def _gradient_of_first(a: Volume5d, b: Volume5d, window: int, epsilon: float, sc
 def _walk(
     a: Volume5d, b: Volume5d, window: int, epsilon: float, coefficients: int
 ) -> tuple[Float64[ndarray, "n x y"], Float[ndarray, "n coefficients x y*z"]]:
-    """Row sums of the values of all windows, and that many coefficients of their gradient."""
+    """The row sums of the values of all windows, and that many coefficients of their gradient."""
     planes = _planes(a)
     values = np.empty((*planes.shape[:2], a.shape[3]))
-    of_gradient = np.empty((len(planes), coefficients, *planes.shape[1:]), planes.dtype)
-    _correlate(planes, _planes(b), window // 2, epsilon, values, of_gradient)
-    return values, of_gradient
+    factors = np.empty((len(planes), coefficients, *planes.shape[1:]), planes.dtype)
+    _correlate(planes, _planes(b), window // 2, epsilon, values, factors)
+    return values, factors
 
 
 def _planes(images: Volume5d) -> Volumes:
-    """All channels of all images one after the other, in planes of one row; a view where it can be one."""
+    """Put all channels of all images one after the other, each plane flat; the result is a view where it can be."""
     return images.detach().contiguous().flatten(0, 1).flatten(2).numpy()
 
 
 @compiled_point
 def _plane(volume: Planes, x: int, nothing: Plane) -> Plane:
-    """Plane x of the volume, zeros beyond it."""
+    """Plane x of the volume, or zeros beyond it."""
     return volume[x] if 0 <= x < len(volume) else nothing
 
 
@@ -143,7 +143,7 @@ def _move_to_row(y: int, padded: PlaneSums, radius: int, row: RowSums, sums: Row
 
 @compiled_point
 def _box_sum(padded: Float64[ndarray, " padded"], sums: Float64[ndarray, " z"]) -> None:
-    """Sums of consecutive values, as many as `padded` is longer than `sums`, plus one."""
+    """Sum consecutive values: one more of them than `padded` is longer than `sums`."""
     for z in range(sums.size):
         sums[z] = padded[z]
     for shift in range(1, padded.size - sums.size + 1):
@@ -154,7 +154,7 @@ def _box_sum(padded: Float64[ndarray, " padded"], sums: Float64[ndarray, " z"]) 
 
 @compiled_point
 def _correlation(sums: RowSums, per_voxel: float, epsilon: float) -> float:
-    """Sum of the values of a row of windows."""
+    """The sum of the values of a row of windows."""
     sum_a, sum_b, sum_aa, sum_bb, sum_ab = sums[0], sums[1], sums[2], sums[3], sums[4]
     total = 0.0
     for z in range(sum_a.size):
@@ -169,9 +169,9 @@ def _correlation(sums: RowSums, per_voxel: float, epsilon: float) -> float:
 def _differentiate(
     sums: RowSums, per_voxel: float, epsilon: float, coefficients: Float[ndarray, "coefficients z"]
 ) -> None:
-    """For each window of a row: d value / d a(x) = c0 b(x) + c1 a(x) + c2 for its voxels x."""
+    """Find the coefficients of each window of a row: d value / d a(x) = c0 b(x) + c1 a(x) + c2 for its voxels x."""
     sum_a, sum_b, sum_aa, sum_bb, sum_ab = sums[0], sums[1], sums[2], sums[3], sums[4]
-    of_b, of_a, of_1 = coefficients[0], coefficients[1], coefficients[2]
+    factor_b, factor_a, constant = coefficients[0], coefficients[1], coefficients[2]
     for z in range(sum_a.size):
         mean_a, mean_b = sum_a[z] * per_voxel, sum_b[z] * per_voxel
         cross = sum_ab[z] - sum_a[z] * mean_b
@@ -179,24 +179,24 @@ def _differentiate(
         variance_b = sum_bb[z] - sum_b[z] * mean_b
         twice = 2 * cross / (variance_a * variance_b + epsilon)
         slope = -0.5 * twice * twice * variance_b
-        of_b[z] = twice
-        of_a[z] = slope
-        of_1[z] = -twice * mean_b - slope * mean_a
+        factor_b[z] = twice
+        factor_a[z] = slope
+        constant[z] = -twice * mean_b - slope * mean_a
 
 
 @compiled_point
 def _gradient_row(
     a: Float[ndarray, " z"], b: Float[ndarray, " z"], sums: RowSums, scale: float, gradient: Float[ndarray, " z"]
 ) -> None:
-    """`scale` times the sums of the coefficients times b, a and 1."""
-    of_b, of_a, of_1 = sums[0], sums[1], sums[2]
+    """Compute `scale` times the gradient of a row, from the sums of the factors of b, of a and of 1."""
+    factor_b, factor_a, constant = sums[0], sums[1], sums[2]
     for z in range(a.size):
-        gradient[z] = scale * (of_b[z] * b[z] + of_a[z] * a[z] + of_1[z])
+        gradient[z] = scale * (factor_b[z] * b[z] + factor_a[z] * a[z] + constant[z])
 
 
 @compiled_point
 def _slab(part: int, size_x: int) -> tuple[int, int, int]:
-    """Volume, first plane and end of a part of the work (int64: the index of a parallel loop is unsigned)."""
+    """The volume, the first plane and the end of a part of the work; int64, as a parallel loop's index is unsigned."""
     slabs = min(_SLABS, size_x)
     item, slab = part // slabs, part % slabs
     return item, slab * size_x // slabs, (slab + 1) * size_x // slabs
@@ -213,7 +213,7 @@ def _correlate_slab(
     values: Float64[ndarray, "x y"],
     coefficients: Float[ndarray, "coefficients x y*z"],
 ) -> None:
-    """Work of `_correlate` for the planes from `start` to `stop` of one volume."""
+    """Do the work of `_correlate` for the planes from `start` to `stop` of one volume."""
     size_y = values.shape[1]
     size_z = a.shape[1] // size_y
     per_voxel = 1 / (2 * radius + 1) ** 3
@@ -246,7 +246,7 @@ def _combine_slab(
     scale: float,
     gradient: Planes,
 ) -> None:
-    """Work of `_combine` for the planes from `start` to `stop` of one volume."""
+    """Do the work of `_combine` for the planes from `start` to `stop` of one volume."""
     size_y = a.shape[1] // size_z
     padded = np.zeros((_COEFFICIENTS, (size_y + 2 * radius + 1) * size_z))
     inner = padded[:, (radius + 1) * size_z : (radius + 1 + size_y) * size_z]
@@ -274,7 +274,7 @@ def _correlate(
     values: Float64[ndarray, "n x y"],
     coefficients: Float[ndarray, "n coefficients x y*z"],
 ) -> None:
-    """Values of all windows, summed over rows; and the coefficients of the gradient where there is room for them."""
+    """Sum the values of all windows over rows, and find the gradient's coefficients where there is room for them."""
     for part in numba.prange(a.shape[0] * min(_SLABS, a.shape[1])):
         n, start, stop = _slab(int(np.int64(part)), a.shape[1])
         _correlate_slab(a[n], b[n], start, stop, radius, epsilon, values[n], coefficients[n])
@@ -290,7 +290,7 @@ def _combine(
     scale: float,
     gradient: Volumes,
 ) -> None:
-    """Each voxel's gradient: the coefficients of all windows that hold it, times its b, a and 1."""
+    """Compute each voxel's gradient: the summed coefficients of all windows that hold it, times its b, a and 1."""
     for part in numba.prange(a.shape[0] * min(_SLABS, a.shape[1])):
         n, start, stop = _slab(int(np.int64(part)), a.shape[1])
         _combine_slab(a[n], b[n], start, stop, size_z, radius, coefficients[n], scale, gradient[n])

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 def row_weights(
     disp: Array, x: int, y: int, shape: tuple[int, int, int], ticks: Array, zeros: bool, index: Array, weights: Array
 ) -> None:
-    """First corner (flat index) and six axis weights of the points of one row; `disp` is (3, X, Y, Z)."""
+    """Find the first corner (flat index) and the six axis weights of the points of one row; `disp` is (3, X, Y, Z)."""
     one, (last_x, last_y, last_z) = ticks[1], (ticks[shape[0] - 1], ticks[shape[1] - 1], ticks[shape[2] - 1])
     d0, d1, d2 = disp[0, x, y], disp[1, x, y], disp[2, x, y]
     size_y, size_z = np.int32(shape[1]), np.int32(shape[2])
@@ -37,14 +37,17 @@ def row_weights(
 
 @compiled_point
 def corner_steps(shape: tuple[int, int, int]) -> tuple[np.uint32, np.uint32, np.uint32]:
-    """Steps of the flat index to the next voxel along x, y, z; 0 along an axis of one voxel, whose weight is 0."""
+    """The steps of the flat index to the next voxel along x, y, z; 0 along an axis of one voxel, whose weight is 0."""
     x, y, z = shape
     return np.uint32(y * z if x > 1 else 0), np.uint32(z if y > 1 else 0), np.uint32(1 if z > 1 else 0)
 
 
 @compiled_loops
 def sample(volume: Array, disp: Array, ticks: Array, zeros: bool, add_disp: bool, out: Array) -> None:
-    """out[b, c](x) = volume[b, c](x + disp[b](x)), plus disp[b, c](x) if `add_disp` (the composition of fields)."""
+    """Sample a volume: out[b, c](x) = volume[b, c](x + disp[b](x)), plus disp[b, c](x) if `add_disp`.
+
+    With `add_disp` a field takes the place of the volume, and the result is the composition of two fields.
+    """
     batch, channels = volume.shape[:2]
     shape = volume.shape[2:]
     size_x, size_y, size_z = shape
@@ -76,7 +79,7 @@ def sample(volume: Array, disp: Array, ticks: Array, zeros: bool, add_disp: bool
 def row_slopes(
     disp: Array, x: int, y: int, shape: tuple[int, int, int], ticks: Array, zeros: bool, slopes: Array
 ) -> None:
-    """Derivatives of the six weights of `row_weights` with respect to the point's coordinate along their axis."""
+    """Find the derivatives of the weights of `row_weights` with respect to the point's coordinate along their axis."""
     one, (last_x, last_y, last_z) = ticks[1], (ticks[shape[0] - 1], ticks[shape[1] - 1], ticks[shape[2] - 1])
     d0, d1, d2 = disp[0, x, y], disp[1, x, y], disp[2, x, y]
     for z in range(d0.size):
@@ -89,10 +92,13 @@ def row_slopes(
 
 
 @compiled_loops
-def gradient_of_disp(
-    gradient: Array, volume: Array, disp: Array, ticks: Array, zeros: bool, add_disp: bool, out: Array
+def grad_disp(
+    grad_output: Array, volume: Array, disp: Array, ticks: Array, zeros: bool, add_disp: bool, out: Array
 ) -> None:
-    """out[b, axis] = sum over c of gradient[b, c] * d(`sample`[b, c]) / d disp[b, axis]."""
+    """Differentiate `sample` with respect to the field.
+
+    out[b, axis] = sum over c of grad_output[b, c] * d(`sample`[b, c]) / d disp[b, axis].
+    """
     batch, channels = volume.shape[:2]
     shape = volume.shape[2:]
     size_x, size_y, size_z = shape
@@ -109,12 +115,12 @@ def gradient_of_disp(
             dx0, dx1, dy0, dy1, dz0, dz1 = slopes
             row0, row1, row2 = out[b, 0, x, y], out[b, 1, x, y], out[b, 2, x, y]
             for z in range(size_z):
-                row0[z] = gradient[b, 0, x, y, z] if add_disp else ticks[0]
-                row1[z] = gradient[b, 1, x, y, z] if add_disp else ticks[0]
-                row2[z] = gradient[b, 2, x, y, z] if add_disp else ticks[0]
+                row0[z] = grad_output[b, 0, x, y, z] if add_disp else ticks[0]
+                row1[z] = grad_output[b, 1, x, y, z] if add_disp else ticks[0]
+                row2[z] = grad_output[b, 2, x, y, z] if add_disp else ticks[0]
             for c in range(channels):
                 v = volume[b, c].reshape(size_x * size_y * size_z)
-                g = gradient[b, c, x, y]
+                g = grad_output[b, c, x, y]
                 for z in range(size_z):
                     k = index[z]
                     v000, v001, v010, v011 = v[k], v[k + sz], v[k + sy], v[k + sy + sz]
@@ -132,7 +138,7 @@ def gradient_of_disp(
 
 @compiled_loops
 def planes_reached(disp: Array, ticks: Array) -> Array:
-    """First and last x plane of the volume that the points of each x plane of the field read; (batch, X, 2)."""
+    """Find the first and the last x plane of the volume that each x plane of the field reads; (batch, X, 2)."""
     batch, _, size_x, size_y, size_z = disp.shape
     last = ticks[size_x - 1]
     reached = np.empty((batch, size_x, 2), np.int32)
@@ -151,15 +157,15 @@ def planes_reached(disp: Array, ticks: Array) -> Array:
 
 
 @compiled_loops
-def gradient_of_volume(
-    gradient: Array, disp: Array, ticks: Array, zeros: bool, reached: Array, slabs: int, out: Array
+def grad_volume(
+    grad_output: Array, disp: Array, ticks: Array, zeros: bool, reached: Array, slabs: int, out: Array
 ) -> None:
-    """Add to `out` what each voxel of the volume contributed to `sample`: the transpose of the interpolation.
+    """Add to `out` the gradient of `sample` with respect to the volume: the transpose of the interpolation.
 
     Every task owns a slab of x planes of `out` and visits the points that reach it in their order, so the sums are the
     same to the last bit whatever the number of slabs and threads.
     """
-    batch, channels, size_x, size_y, size_z = gradient.shape
+    batch, channels, size_x, size_y, size_z = grad_output.shape
     shape = (size_x, size_y, size_z)
     sx, sy, sz = corner_steps(shape)
     for task in numba.prange(batch * slabs):
@@ -167,7 +173,7 @@ def gradient_of_volume(
         first, end = slab * size_x // slabs, (slab + 1) * size_x // slabs
         below, above = np.uint32(first * size_y * size_z), np.uint32(end * size_y * size_z)
         index = np.empty(size_z, np.uint32)
-        weights = np.empty((6, size_z), gradient.dtype)
+        weights = np.empty((6, size_z), grad_output.dtype)
         for x in range(size_x):
             if reached[b, x, 1] < first or reached[b, x, 0] >= end:
                 continue
@@ -176,7 +182,7 @@ def gradient_of_volume(
                 wx0, wx1, wy0, wy1, wz0, wz1 = weights
                 for c in range(channels):
                     v = out[b, c].reshape(size_x * size_y * size_z)
-                    g = gradient[b, c, x, y]
+                    g = grad_output[b, c, x, y]
                     for z in range(size_z):
                         k = index[z]
                         if below <= k < above:

@@ -18,7 +18,7 @@ _PART = 4096  # numbers summed at a time: they stay in the first-level cache
 
 @compiled_loops
 def apply_to_rows(volume: Array, columns: Array, weights: Array, out: Array) -> None:
-    """Along the middle axis: `volume` (n, n_in, width) to `out` (n, n_out, width)."""
+    """Apply an operator along the middle axis: `volume` (n, n_in, width) to `out` (n, n_out, width)."""
     n, n_out, width = out.shape
     parts = (width + _PART - 1) // _PART
     for task in numba.prange(n * n_out):
@@ -36,7 +36,7 @@ def apply_to_rows(volume: Array, columns: Array, weights: Array, out: Array) -> 
 
 @compiled_loops
 def apply_within_rows(volume: Array, columns: Array, weights: Array, out: Array) -> None:
-    """Along the last axis: `volume` (n, n_in) to `out` (n, n_out)."""
+    """Apply an operator along the last axis: `volume` (n, n_in) to `out` (n, n_out)."""
     for m in numba.prange(len(out)):
         row, result = volume[m], out[m]
         for i in range(result.size):

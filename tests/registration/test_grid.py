@@ -93,7 +93,7 @@ def test_a_field_goes_on_beyond_its_grid_as_at_its_border():
 def test_the_same_place_is_one_to_the_rounding_of_headers(tmp_path):
     grid = Grid(SHAPE, affine_of((10, 20, 30), (0.9, 1.1, 1.3), origin=(-80.1, 90.2, 33.3)))
     write_volume(tmp_path / "a.nii.gz", np.ones(SHAPE, np.uint8), grid.affine)
-    assert grid.same_as(Grid.of_file(tmp_path / "a.nii.gz"))
+    assert grid.same_as(Grid.from_file(tmp_path / "a.nii.gz"))
     assert not grid.same_as(Grid((5, 6, 8), grid.affine))
     assert not grid.same_as(Grid(SHAPE, affine_of(origin=(0.02, 0, 0)) @ grid.affine))
 
@@ -101,8 +101,8 @@ def test_the_same_place_is_one_to_the_rounding_of_headers(tmp_path):
 @pytest.mark.parametrize("broken", [np.diag([1.0, 0, 1, 1]), np.diag([1.0, np.nan, 1, 1]), np.diag([0.0, 0, 0, 1])])
 def test_an_affine_without_inverse_is_refused(tmp_path, broken):
     with pytest.raises(VolumeError, match=r"a\.nii: .*no inverse.*Repair"):
-        Grid.of(Volume(tmp_path / "a.nii", np.ones(SHAPE, np.float32), broken))
+        Grid.from_image(Volume(tmp_path / "a.nii", np.ones(SHAPE, np.float32), broken))
 
 
 def test_small_voxels_are_no_flat_ones(tmp_path):
-    assert Grid.of(Volume(tmp_path, np.ones(SHAPE, np.float32), np.diag([1e-3, 1e-3, 1e-3, 1]))).is_orthogonal
+    assert Grid.from_image(Volume(tmp_path, np.ones(SHAPE, np.float32), np.diag([1e-3, 1e-3, 1e-3, 1]))).is_orthogonal

@@ -12,19 +12,26 @@ import pytest
 import torch
 from numba import types
 
+from lumirkit.registration import trust
 from lumirkit.registration.inverse import invert
-from lumirkit.registration.kernels import cuda, functions, trust
-from lumirkit.registration.kernels.dispatch import geometry_of, geometry_serves, kernels_serve, plain_torch
+from lumirkit.registration.kernels import cuda, functions
+from lumirkit.registration.kernels.dispatch import (
+    geometry_of,
+    geometry_serves,
+    gpu_verdicts,
+    kernels_serve,
+    plain_torch,
+)
 from lumirkit.registration.warp import compose, sample
 
 DTYPES = [torch.float32, torch.float64]
-GPU = torch.device("cuda")  # nothing is put there where the functions that compute are substituted
+GPU = torch.device("cuda", 0)  # nothing is put there where the functions that compute are substituted
 
 # What each kernel takes after shape and ticks: arrays, bools, ints and reals.
 ARGUMENTS = {
     "_sample": "aabba",
-    "_gradient_of_volume": "aaba",
-    "_gradient_of_disp": "aaabba",
+    "_grad_volume": "aaba",
+    "_grad_disp": "aaabba",
     "_invert": "arira",
     "_transposed_solve": "aaaa",
 }
@@ -45,10 +52,10 @@ def in_simulator(monkeypatch):
 @pytest.fixture
 def first_use(monkeypatch):
     """The kernels have not been tried yet, and Numba finds a GPU."""
-    trust.trusted.cache_clear()
+    monkeypatch.delitem(gpu_verdicts, (GPU, torch.float32), raising=False)
     monkeypatch.setattr(cuda, "available", lambda: True)
     yield
-    trust.trusted.cache_clear()
+    gpu_verdicts.pop((GPU, torch.float32))
 
 
 def test_in_the_simulator():
@@ -72,8 +79,8 @@ def test_simulated_kernels_reproduce_plain_torch(in_simulator, dtype):
     ("kernel", "of"),
     [
         ("sample", "sampling"),
-        ("gradient_of_volume", "sampling"),
-        ("gradient_of_disp", "sampling"),
+        ("grad_volume", "sampling"),
+        ("grad_disp", "sampling"),
         ("invert", "inversion"),
         ("transposed_solve", "inversion"),
     ],
@@ -109,11 +116,12 @@ def test_kernels_that_differ_are_not_used_and_one_warning_says_so(first_use, mon
     monkeypatch.setattr(
         trust, "difference_from_plain_torch", lambda device, dtype: "the CUDA kernels of X are off by 1"
     )
-    with pytest.warns(RuntimeWarning, match="kernels of X are off by 1; plain torch is used on cuda instead"):
-        assert not trust.trusted(GPU, torch.float32)
+    with pytest.warns(RuntimeWarning, match="kernels of X are off by 1; plain torch is used on cuda:0 instead"):
+        trust.try_kernels(GPU, torch.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not trust.trusted(GPU, torch.float32)
+        trust.try_kernels(GPU, torch.float32)
+    assert not gpu_verdicts[GPU, torch.float32]
 
 
 def test_kernels_that_raise_are_not_used(first_use, monkeypatch):
@@ -122,26 +130,31 @@ def test_kernels_that_raise_are_not_used(first_use, monkeypatch):
 
     monkeypatch.setattr(trust, "difference_from_plain_torch", raises)
     with pytest.warns(RuntimeWarning, match=r"failed \(OSError: no libnvvm\); plain torch is used"):
-        assert not trust.trusted(GPU, torch.float32)
+        trust.try_kernels(GPU, torch.float32)
+    assert not gpu_verdicts[GPU, torch.float32]
 
 
 def test_without_a_usable_numba_there_is_a_hint_at_the_extra(first_use, monkeypatch):
     monkeypatch.setattr(cuda, "available", lambda: False)
     with pytest.warns(RuntimeWarning, match='the extra "cuda"'):
-        assert not trust.trusted(GPU, torch.float32)
+        trust.try_kernels(GPU, torch.float32)
+    assert not gpu_verdicts[GPU, torch.float32]
 
 
 def test_kernels_that_agree_are_used_without_a_word(first_use, monkeypatch):
     monkeypatch.setattr(trust, "difference_from_plain_torch", lambda device, dtype: None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert trust.trusted(GPU, torch.float32)
+        trust.try_kernels(GPU, torch.float32)
+    assert gpu_verdicts[GPU, torch.float32]
 
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_the_kernels_of_a_gpu_serve_its_tensors_once_trusted(monkeypatch, trusted):
-    monkeypatch.setattr(trust, "trusted", lambda device, dtype: trusted)
-    on_gpu = SimpleNamespace(device=torch.device("cuda", 0), dtype=torch.float32)
+    on_gpu = SimpleNamespace(device=GPU, dtype=torch.float32)
+    monkeypatch.delitem(gpu_verdicts, (GPU, torch.float32), raising=False)
+    assert not geometry_serves(on_gpu, on_gpu)
+    monkeypatch.setitem(gpu_verdicts, (GPU, torch.float32), trusted)
     assert geometry_serves(on_gpu, on_gpu) == trusted
     assert not kernels_serve(on_gpu)
     assert geometry_of(on_gpu) is cuda
@@ -189,6 +202,7 @@ def test_a_gpu_reproduces_the_kernels_of_the_cpu_on_a_stream_of_its_own():
     torch.manual_seed(0)
     outer, inner, small = (torch.randn(2, 3, 33, 20, 41, dtype=torch.float64) for _ in range(3))
     small = 0.2 * small.clamp(-0.7, 0.7)
+    trust.try_kernels(GPU, torch.float64)
     results = []
     for device in ("cpu", "cuda"):
         u, v, w = (tensor.to(device).requires_grad_() for tensor in (2 * outer, 2 * inner, small))

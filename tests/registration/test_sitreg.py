@@ -146,7 +146,7 @@ def test_bfloat16_convolutions_stay_close_and_symmetric():
     network, pair = lively(SITRegConfig(**SMALL), strength=0.1), images((24, 20, 28))
     with torch.no_grad():
         exact = register(network, *pair)[-1]
-        network.convolutions = Precision.BFLOAT16
+        network.precision = Precision.BFLOAT16
         there, back = register(network, *pair)[-1], register(network, *pair[::-1])[-1]
         with plain_torch():
             plain = register(network, *pair)[-1]
@@ -156,10 +156,10 @@ def test_bfloat16_convolutions_stay_close_and_symmetric():
     assert torch.equal(there.forward_vox, back.inverse_vox)
 
 
-@pytest.mark.parametrize("convolutions", Precision)
-def test_recomputed_levels_give_the_same_gradients(convolutions):
+@pytest.mark.parametrize("precision", Precision)
+def test_recomputed_levels_give_the_same_gradients(precision):
     network = lively(SITRegConfig(**SMALL))
-    network.convolutions = convolutions
+    network.precision = precision
     pair = images((16, 20, 18))
     gradients, kept = [], []
     for network.recompute in (False, True):

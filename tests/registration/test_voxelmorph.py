@@ -150,10 +150,10 @@ def test_every_parameter_gets_a_gradient(diffeomorphic):
 
 
 @BOTH_KINDS
-@pytest.mark.parametrize("convolutions", Precision)
-def test_recomputed_levels_give_the_same_gradients_in_less_memory(diffeomorphic, convolutions):
+@pytest.mark.parametrize("precision", Precision)
+def test_recomputed_levels_give_the_same_gradients_in_less_memory(diffeomorphic, precision):
     network, pair = lively(diffeomorphic=diffeomorphic), images((16, 20, 18))
-    network.convolutions = convolutions
+    network.precision = precision
     gradients, kept = [], []
     for network.recompute in (False, True):
         with SavedBytes() as saved:
@@ -170,7 +170,7 @@ def test_bfloat16_convolutions_stay_close(diffeomorphic):
     network, pair = lively(diffeomorphic=diffeomorphic), images((16, 20, 18))
     with torch.no_grad():
         exact = of_both(register(network, *pair)[-1])
-        network.convolutions = Precision.BFLOAT16
+        network.precision = Precision.BFLOAT16
         close = of_both(register(network, *pair)[-1])
     assert close.dtype == torch.float32
     assert 0 < (close - exact).norm(dim=1).mean() < 0.05 * exact.norm(dim=1).mean()

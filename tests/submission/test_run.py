@@ -147,18 +147,16 @@ def test_short_memory_moves_to_what_needs_less_and_says_so(predict, monkeypatch,
     small = Place(torch.device("cuda"))
 
     def register_pair(network, fixed, moving):
-        tried.append((network.members[0].convolutions, next(network.parameters()).device.type))
+        tried.append((network.members[0].precision, next(network.parameters()).device.type))
         if len(tried) < 3:
             raise torch.OutOfMemoryError("CUDA out of memory.\nmore lines")
         return real(network, fixed, moving)
 
     load = predictor.load_ensemble
     monkeypatch.setattr(predictor, "register_pair", register_pair)
-    monkeypatch.setattr(
-        predictor, "load_ensemble", lambda paths, device, convolutions: load(paths, "cpu", convolutions)
-    )
+    monkeypatch.setattr(predictor, "load_ensemble", lambda paths, device, precision: load(paths, "cpu", precision))
     status = predict(place=small)
-    assert [convolutions for convolutions, _ in tried[:3]] == ["float32", "bfloat16", "float32"]
+    assert [precision for precision, _ in tried[:3]] == ["float32", "bfloat16", "float32"]
     assert len(tried) == 6, "the other pairs start where the first one ended"
     assert not status.failures
     first, *others = status.pairs

@@ -183,7 +183,7 @@ def test_the_pairs_that_are_trained_on_beside_a_step(run, tmp_path):
 def test_the_share_of_a_step_in_the_report():
     """A pair that takes 0.5 s beside a step of 4 s."""
     work = Work(kind=Kind.ONE_IMAGE_PAIR, shape=(16, 17, 18), network=SITRegConfig())
-    found = Measurement(seconds=Spread.of([0.5]), peak_memory_gb=1, work_memory_gb=0.5)
+    found = Measurement(seconds=Spread.from_values([0.5]), peak_memory_gb=1, work_memory_gb=0.5)
     row = Row(what="pair of one image", work=work, measurement=found, step_s=4.0)
     assert row.percent_of_a_step == 12.5
 
@@ -296,7 +296,7 @@ def test_floor_and_ratio_in_the_report():
     floor = Floor(matrix_gflops=rates, convolution_gflops={"float32": 500.0, "bfloat16": 700.0}, copy_gb_per_s=64.28)
     assert floor.seconds(250e9, "float32") == 0.5
     assert floor.seconds(400e9, "bfloat16") == 0.5
-    spread = Spread.of([2.0, 1.0, 12.345])
+    spread = Spread.from_values([2.0, 1.0, 12.345])
     found = Measurement(seconds=spread, peak_memory_gb=1230, work_memory_gb=0.01234, mean_displacement_vox=0.61234)
     row = Row(what="ours", work=work, measurement=found, floor_s=0.5, reference_s=7.0)
     machine = Machine(name="computer", device="cpu", torch="2", threads=1, date="today", load=0)

@@ -48,7 +48,7 @@ def translation(disp_mm):
 def test_a_motion_in_the_frame_is_the_same_motion_in_the_world(fixed, moving, tmp_path):
     images = brain_at(tmp_path, fixed), brain_at(tmp_path, moving)
     disp_vox = register_anywhere(translation([2.0, -1.0, 0.5]), *images, affine=False, say=silent)
-    disp_ras_mm = to_mm(disp_vox, *map(Grid.of, images))
+    disp_ras_mm = to_mm(disp_vox, *map(Grid.from_image, images))
     np.testing.assert_allclose(disp_ras_mm, np.broadcast_to([2.0, -1.0, 0.5], disp_ras_mm.shape), atol=1e-5)
 
 
@@ -63,7 +63,7 @@ def test_both_images_reach_the_network_in_one_frame(tmp_path):
     images = brain_at(tmp_path, FIXED, scale=3000), brain_at(tmp_path, MOVING, scale=0.7)
     register_anywhere(register_pair, *images, affine=False, say=silent)
     fixed, moving = given
-    assert Grid.of(fixed).same_as(Grid.of(moving))
+    assert Grid.from_image(fixed).same_as(Grid.from_image(moving))
     expected = normalised(brain_at(tmp_path, fixed.affine, fixed.shape, scale=3000)).data
     inner = expected > 0
     for axis in range(3):
@@ -125,7 +125,7 @@ def test_brains_far_apart_start_with_one_centre_of_mass(tmp_path):
         brain_at(tmp_path, from_matvec(np.eye(3), (50, 60, -10)), centre_mm=(72, 81, 13)),
     )
     disp_vox = register_anywhere(translation([1.0, 0, 0]), *images, affine=False, say=said.append)
-    disp_ras_mm = to_mm(disp_vox, *map(Grid.of, images))
+    disp_ras_mm = to_mm(disp_vox, *map(Grid.from_image, images))
     np.testing.assert_allclose(disp_ras_mm, np.broadcast_to([73, 81, 13], disp_ras_mm.shape), atol=0.3)
     assert "hardly overlap (Dice 0.00)" in said[0]
 
@@ -192,9 +192,9 @@ def test_the_command_writes_a_field_of_itk_where_there_are_two_grids(command, pa
     assert "moving.nii.gz: 44x42x46 voxels of 0.9x1.2x1.1 mm, PSR" in said
     field = read_field(tmp_path / "field.nii.gz")
     assert field.convention is Convention.ITK
-    assert field.grid.same_as(Grid.of_file(pair[0]))
+    assert field.grid.same_as(Grid.from_file(pair[0]))
     moved = read_image(tmp_path / "moved.nii.gz")
-    assert Grid.of(moved).same_as(field.grid)
+    assert Grid.from_image(moved).same_as(field.grid)
     assert np.mean((moved.data > 0) == (read_image(pair[0]).data > 0)) > 0.8
 
 
@@ -204,7 +204,7 @@ def test_the_command_writes_the_challenges_field_where_there_is_one_grid(command
     disp_vox = read_displacement(tmp_path / "field.nii.gz", (44, 42, 46))
     assert command(*images, "--format", "itk")[0] == 0
     np.testing.assert_allclose(
-        read_field(tmp_path / "field.nii.gz").disp_vox(Grid.of_file(images[1])), disp_vox, atol=1e-4
+        read_field(tmp_path / "field.nii.gz").disp_vox(Grid.from_file(images[1])), disp_vox, atol=1e-4
     )
 
 

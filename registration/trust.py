@@ -1,16 +1,19 @@
-"""Whether the kernels of a GPU are to be trusted: they must reproduce plain torch there before they serve."""
+"""Whether the kernels of a GPU are to be trusted: they must reproduce plain torch there before they serve.
+
+Whoever puts fields on a GPU calls `try_kernels` first, as `network.register` does. Where nobody has, plain torch
+computes.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from lumirkit.registration.inverse import invert, inverted_by_kernels
-from lumirkit.registration.kernels.dispatch import plain_torch
+from lumirkit.registration.kernels.dispatch import gpu_verdicts, plain_torch
 from lumirkit.registration.kernels.functions import Sample
 from lumirkit.registration.warp import compose, sample
 
@@ -18,7 +21,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 _SHAPE = (4, 5, 6)
 
 # What is compared, its two versions, and which of volume, wide field and small field they take. The kernels are called
-# without `sample`, `compose` and `invert`, which would ask whether they are trusted.
+# without `sample`, `compose` and `invert`, which use them only where they are trusted already.
 _CASES: tuple[tuple[str, Callable[..., Tensor], Callable[..., Tensor], tuple[int, ...]], ...] = (
     ("sampling", lambda v, u: _sampled(v, u, False, False), sample, (0, 1)),
     ("sampling with zeros", lambda v, u: _sampled(v, u, True, False), lambda v, u: sample(v, u, "zeros"), (0, 1)),
@@ -31,14 +34,26 @@ def _sampled(volume: Tensor, disp_vox: Tensor, zeros: bool, add_disp: bool) -> T
     return Sample.apply(volume, disp_vox, zeros, add_disp)  # type: ignore[no-untyped-call]
 
 
-@cache
-def trusted(device: torch.device, dtype: torch.dtype) -> bool:
-    """Try the kernels at the first call for a GPU and a dtype; one that fails is warned of, and is for plain torch."""
+def try_kernels(device: torch.device, dtype: torch.dtype) -> None:
+    """Try the geometry kernels of a GPU, once in a process for each dtype, and record whether they serve there.
+
+    The kernels of a CPU need no trial, and neither do dtypes that have no kernels. Kernels that fail are warned of, and
+    plain torch takes their place.
+
+    Args:
+        device: where the fields will be; a GPU without a number is the current one.
+        dtype: the number format of the fields.
+    """
+    if device.type != "cuda" or dtype not in _TOLERANCE:
+        return
+    if device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    if (device, dtype) in gpu_verdicts:
+        return
     failure = _failure(device, dtype)
-    if failure is None:
-        return True
-    warnings.warn(f"{failure}; plain torch is used on {device} instead", RuntimeWarning, stacklevel=3)
-    return False
+    gpu_verdicts[device, dtype] = failure is None
+    if failure is not None:
+        warnings.warn(f"{failure}; plain torch is used on {device} instead", RuntimeWarning, stacklevel=3)
 
 
 def _failure(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -55,13 +70,18 @@ def _failure(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def difference_from_plain_torch(device: torch.device, dtype: torch.dtype) -> str | None:
-    """What the kernels of a device compute otherwise than plain torch on small random fields; None if nothing."""
+    """Compare the kernels of a device with plain torch on small random fields: values and gradients.
+
+    Returns:
+        The first operation that differs and by how much; None where all agree.
+    """
     given = inputs(device, dtype)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        for name, kernels, plain, of in _CASES:
-            found = _value_and_gradients(kernels, [given[index] for index in of])
+        for name, kernels, plain, places in _CASES:
+            arguments = [given[place] for place in places]
+            found = _value_and_gradients(kernels, arguments)
             with plain_torch():
-                expected = _value_and_gradients(plain, [given[index] for index in of])
+                expected = _value_and_gradients(plain, arguments)
             for a, b in zip(found, expected, strict=True):
                 if not torch.allclose(a, b, rtol=_TOLERANCE[dtype], atol=_TOLERANCE[dtype]):
                     return f"the CUDA kernels of {name} are off by {float((a - b).abs().max()):.2g}"
