@@ -23,7 +23,7 @@ class Split(StrEnum):
     MULTI_MODAL = "multi-modal"
 
     @classmethod
-    def of_file(cls, path: Path) -> Split:
+    def from_file_name(cls, path: Path) -> Split:
         """Read the split off a file name such as `LUMIR25_VAL_HighField_Segmentation_evaluation_config.json`.
 
         Raises:
@@ -47,32 +47,38 @@ _FILE_ENDINGS = {
 
 
 class MetricEntry(BaseModel):
-    """One metric of a config; `name` is its key in the result, `dest` the kind of label map it is measured on."""
+    """One metric of a config; `name` is its key in the result, `dest` the kind of label map it is measured on.
+
+    A config calls the kind `metric`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    metric: Literal["ndv", "dice", "hd95", "tre"]
+    kind: Literal["ndv", "dice", "hd95", "tre"] = Field(alias="metric")
     labels: tuple[NonNegativeInt, ...] = ()
     dest: str | None = None
 
     @model_validator(mode="after")
     def _has_labels(self) -> Self:
-        if self.metric in ("dice", "hd95") and not self.labels:
-            raise ValueError(f"{self.metric} without labels; expected the list of label ids to score")
+        if self.kind in ("dice", "hd95") and not self.labels:
+            raise ValueError(f"{self.kind} without labels; expected the list of label ids to score")
         return self
 
     @property
     def folder(self) -> str:
-        """What stands instead of `images` in the folder of the label maps or landmarks."""
-        return self.dest or ("landmarks" if self.metric == "tre" else "labels")
+        """The word in place of `images` in the folder of the label maps or landmarks."""
+        return self.dest or ("landmarks" if self.kind == "tre" else "labels")
 
 
 class EvaluationConfig(BaseModel):
-    """One `*_evaluation_config.json`; made by `read_evaluation_config`. Paths are relative to the file's folder."""
+    """One `*_evaluation_config.json`; made by `read_evaluation_config`. Paths are relative to the file's folder.
+
+    The file lists its metrics under the key `evaluation_methods`.
+    """
 
     name: str
-    evaluation_methods: Annotated[tuple[MetricEntry, ...], Field(min_length=1)]
+    metrics: Annotated[tuple[MetricEntry, ...], Field(alias="evaluation_methods", min_length=1)]
     expected_shape: tuple[PositiveInt, PositiveInt, PositiveInt, Literal[3]]
     eval_pairs: Annotated[tuple[Pair, ...], Field(min_length=1)]
     masked_evaluation: Literal[False] = False  # the LUMIR configs never mask
@@ -81,9 +87,9 @@ class EvaluationConfig(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_usable(self) -> Self:
-        repeated = [name for name, times in Counter(m.name for m in self.evaluation_methods).items() if times > 1]
+        repeated = [name for name, times in Counter(metric.name for metric in self.metrics).items() if times > 1]
         if repeated:
-            raise ValueError(f"evaluation method names {repeated} occur twice; expected unique names")
+            raise ValueError(f"evaluation_methods: the metric names {repeated} occur twice; expected unique names")
         for pair in self.eval_pairs:
             _ = pair.case_name  # raises for a file name without subject and modality
             for image in (pair.fixed, pair.moving):
@@ -97,8 +103,8 @@ class EvaluationConfig(BaseModel):
 
     @property
     def split(self) -> Split:
-        """Which quarter of the validation set this config scores."""
-        return Split.of_file(self._path)
+        """The quarter of the validation set that this config scores."""
+        return Split.from_file_name(self._path)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -107,7 +113,7 @@ class EvaluationConfig(BaseModel):
 
 
 def beside_image(image: Path, folder: str) -> Path:
-    """Where the label map (`folder` "labels") or the landmarks ("landmarks") of an image lie.
+    """The path of the label map (`folder` "labels") or the landmarks ("landmarks") of an image.
 
     Raises:
         ManifestError: the image's folder is not called `images...`.
@@ -127,7 +133,7 @@ def read_evaluation_config(path: Path) -> EvaluationConfig:
     Raises:
         ManifestError: the file is missing, is not JSON, lacks or misuses a key, or its name tells no split.
     """
-    Split.of_file(path)
+    Split.from_file_name(path)
     config = read_json_model(path, EvaluationConfig)
     config._path = path
     return config

@@ -21,7 +21,7 @@ def result_key(inputs: Inputs) -> str:
     case = inputs.case
     depends_on = {
         "version": _SCORING_VERSION,
-        "methods": [method.model_dump() for method in case.methods],
+        "methods": [metric.model_dump(by_alias=True) for metric in case.metrics],
         "shape": case.shape,
         "mask rule": case.mask_rule,
         "designs": case.designs,

@@ -18,7 +18,7 @@ class EvaluationError(KitError):
 
 
 class MaskRule(StrEnum):
-    """Which image's non-zero voxels are the brain that folding is measured in."""
+    """The image whose non-zero voxels are the brain that folding is measured in."""
 
     LUMIR_2024 = "2024"
     """The moving image."""
@@ -28,7 +28,7 @@ class MaskRule(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """One pair of one config, with what is measured on it and where its files lie.
+    """One pair of one config, with its metrics and its files.
 
     `field` None stands for zero displacement; `inverse_field` is the field of the pair with its images exchanged, None
     where inverse consistency is not measured. `designs` asks for the measures that training designs are compared by,
@@ -37,7 +37,7 @@ class Case:
 
     split: Split
     pair: Pair
-    methods: tuple[MetricEntry, ...]
+    metrics: tuple[MetricEntry, ...]
     shape: tuple[int, int, int]
     root: Path
     field: Path | None
@@ -72,7 +72,7 @@ class Case:
         return fixed, moving
 
     def files(self) -> dict[Path, str]:
-        """Every file the case is scored from, and what it is."""
+        """Every file that the case is scored from, and what the file is."""
         files: dict[Path, str] = {}
         if self.field is not None:
             files[self.field] = f"the displacement field of {self.name}"
@@ -83,15 +83,15 @@ class Case:
             files[self.moving_image] = f"the moving image of {self.name}"
         if self.needs_mask:
             files[self.mask_image] = f"the image whose brain is the mask of {self.name}"
-        for method in self.methods:
-            if method.metric != "ndv":
-                files.update((path, f"{method.folder} for {self.name}") for path in self.maps(method.folder))
+        for metric in self.metrics:
+            if metric.kind != "ndv":
+                files.update((path, f"{metric.folder} for {self.name}") for path in self.maps(metric.folder))
         return files
 
     @property
     def needs_mask(self) -> bool:
-        """Whether anything is measured inside the brain."""
-        return self.inverse_field is not None or any(method.metric == "ndv" for method in self.methods)
+        """True where something is measured inside the brain."""
+        return self.inverse_field is not None or any(metric.kind == "ndv" for metric in self.metrics)
 
 
 def list_cases(
@@ -126,7 +126,7 @@ def list_cases(
         Case(
             config.split,
             pair,
-            config.evaluation_methods,
+            config.metrics,
             config.image_shape,
             root,
             inside(fields, pair),

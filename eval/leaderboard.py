@@ -35,7 +35,7 @@ Scored = Sequence[tuple[Case, CaseResult]]
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """What `evaluate` may be told beyond where the files are.
+    """The settings of `evaluate` beyond the places of the files.
 
     `mask_rule` says which image is the brain mask; `inverse_fields` is a folder with the fields of the opposite
     direction, each under the name of the exchanged pair; in `cache` scored cases are kept, so that a later call
@@ -60,17 +60,17 @@ class LeaderboardResult:
     name: str
     cases: dict[str, CaseScores]
     aggregates: dict[str, Aggregate]
-    metrics: dict[str, str]
-    """The kind of each metric name: "ndv", "dice", "hd95" or "tre"."""
+    kinds: dict[str, str]
+    """The kind of each metric, "ndv", "dice", "hd95" or "tre", by its name."""
     guarded: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    """Why a pair could not be scored, by case name."""
+    """The reason why a pair could not be scored, by case name."""
     scored: Scored = ()
     """Every scored case with all that was measured on it, for tables."""
 
     @property
     def warnings(self) -> list[str]:
-        """What is doubtful about the scored files, in the order of the cases."""
+        """Remarks on what is doubtful about the scored files, in the order of the cases."""
         return [warning for _, measured in self.scored for warning in measured.warnings]
 
     def to_json(self) -> str:
@@ -119,7 +119,7 @@ def evaluate(
         raise EvaluationError(str(error)) from error
     require_case_files(cases)
     scored, failures = _score_all(cases, workers, description, options.cache)
-    kinds = {method.name: method.metric for config in configs for method in config.evaluation_methods}
+    kinds = {metric.name: metric.kind for config in configs for metric in config.metrics}
     guarded = guarded_reading(scored, failures, options.mask_rule)
     official = {case.name: result.scores for case, result in scored}
     # As in the organisers' script, a case in two configs keeps the place of the first and the scores of the last.
@@ -132,7 +132,7 @@ def leaderboard_aggregates(scored: Sequence[tuple[Case, CaseScores]], kinds: Map
 
     Args:
         scored: cases in the order of the configs, with their scores.
-        kinds: metric ("ndv", "dice", "hd95", "tre") of each method name.
+        kinds: kind ("ndv", "dice", "hd95", "tre") of each metric, by its name.
     """
     cases = {case.name: scores for case, scores in scored}
     aggregates = {
@@ -140,8 +140,8 @@ def leaderboard_aggregates(scored: Sequence[tuple[Case, CaseScores]], kinds: Map
         for metric in sorted({metric for scores in cases.values() for metric in scores})
     }
     for split, key in DICE_KEYS.items():
-        of_split = {case.name: scores for case, scores in scored if case.split is split}
-        dice = [mean for metric in kinds if kinds[metric] == "dice" for mean in _means(of_split.values(), metric)]
+        split_scores = {case.name: scores for case, scores in scored if case.split is split}
+        dice = [mean for metric in kinds if kinds[metric] == "dice" for mean in _means(split_scores.values(), metric)]
         if dice:
             aggregates[key] = aggregate(dice, high_is_worse=False)
     return aggregates
@@ -201,7 +201,7 @@ def _running_means(scored: Scored, failures: Mapping[str, str]) -> str:
     means: dict[str, list[float]] = {}
     kinds: dict[str, str] = {}
     for case, result in scored:
-        kinds.update((method.name, method.metric.upper()) for method in case.methods)
+        kinds.update((metric.name, metric.kind.upper()) for metric in case.metrics)
         for metric, score in result.scores.items():
             means.setdefault(metric, []).append(score["mean"])
     notes = [f"{kinds[metric]} {np.mean(values):.3g}" for metric, values in means.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -34,13 +34,13 @@ class Score(TypedDict):
     detailed: float | list[float]
 
 
-CaseScores = dict[str, Score]  # by the name of the evaluation method
+CaseScores = dict[str, Score]  # by the name of the metric
 Row = dict[str, float]  # one label or landmark: its id, and its measures
 
 
 @dataclass
 class CaseResult:
-    """Everything measured on one case. Measures are called `<method name>/<measure>`; the unit ends the name.
+    """Everything measured on one case. Measures are called `<metric name>/<measure>`; the unit ends the name.
 
     `scores` is the organisers' reading. `measures` is the guarded one, a number a measure; `causes` says for each that
     is inf or NaN what made it so. `labels` and `landmarks` are the rows of the tables.
@@ -60,13 +60,8 @@ class CaseResult:
             self.causes[measure] = list(causes)
 
 
-def by_measure(measures: Mapping[str, float]) -> dict[str, float]:
-    """The measures without the method's name before the slash; of two that are then called alike, the first."""
-    return {name.split("/")[-1]: value for name, value in reversed(list(measures.items()))}
-
-
 def score_case(inputs: Inputs) -> CaseResult:
-    """Score one pair with each method of its config, in float64.
+    """Score one pair with each metric of its config, in float64.
 
     Raises:
         VolumeError: a file is damaged, off the grid, or its content cannot be scored.
@@ -80,22 +75,22 @@ def score_case(inputs: Inputs) -> CaseResult:
         _score_similarity(result, inputs, disp_vox)  # before the label maps are in memory
     maps: dict[str, Maps] = {}
     comparisons: dict[tuple[str, tuple[int, ...]], Comparison] = {}
-    for method in case.methods:
-        if method.metric == "ndv":
-            _score_folding(result, method, case, disp_vox, mask)
+    for metric in case.metrics:
+        if metric.kind == "ndv":
+            _score_folding(result, metric, case, disp_vox, mask)
             continue
-        if method.folder not in maps:
-            fixed, moving = inputs.maps(method.folder)
-            maps[method.folder] = Maps(fixed, moving, warp_labels(moving, disp_vox))
-        if method.metric == "tre":
-            _score_landmarks(result, method, case, maps[method.folder], disp_vox)
+        if metric.folder not in maps:
+            fixed, moving = inputs.maps(metric.folder)
+            maps[metric.folder] = Maps(fixed, moving, warp_labels(moving, disp_vox))
+        if metric.kind == "tre":
+            _score_landmarks(result, metric, case, maps[metric.folder], disp_vox)
             continue
-        key = method.folder, method.labels
+        key = metric.folder, metric.labels
         if key not in comparisons:
-            comparisons[key] = Comparison.of(maps[method.folder], method.labels)
-        (_score_overlap if method.metric == "dice" else _score_surfaces)(result, method, comparisons[key])
+            comparisons[key] = Comparison.of(maps[metric.folder], metric.labels)
+        (_score_overlap if metric.kind == "dice" else _score_surfaces)(result, metric, comparisons[key])
         if case.designs:
-            _score_structures(result, method, case, comparisons[key], disp_vox)
+            _score_structures(result, metric, case, comparisons[key], disp_vox)
     if case.seconds is not None:
         result.add(RUN_TIME, case.seconds)
     inverse_vox = inputs.inverse_displacement()
@@ -106,7 +101,7 @@ def score_case(inputs: Inputs) -> CaseResult:
 
 def _score_folding(
     result: CaseResult,
-    method: MetricEntry,
+    metric: MetricEntry,
     case: Case,
     disp_vox: Float[ndarray, "x y z 3"],
     mask: Bool[ndarray, "x y z"],
@@ -115,54 +110,54 @@ def _score_folding(
         folding = measure_folding(disp_vox, mask)
     except ValueError as error:
         raise VolumeError(f"{case.mask_image}: {error}") from error
-    result.scores[method.name] = _single(folding.percent)
-    result.add(f"{method.name}/ndv_percent", folding.percent)
-    result.add(f"{method.name}/folded_voxels", folding.folded_voxels)
-    result.add(f"{method.name}/sd_log_jacobian", folding.sd_log_jacobian)
+    result.scores[metric.name] = _single(folding.percent)
+    result.add(f"{metric.name}/ndv_percent", folding.percent)
+    result.add(f"{metric.name}/folded_voxels", folding.folded_voxels)
+    result.add(f"{metric.name}/sd_log_jacobian", folding.sd_log_jacobian)
 
 
-def _score_overlap(result: CaseResult, method: MetricEntry, comparison: Comparison) -> None:
-    result.scores[method.name] = _in_order(method, comparison, comparison.dice)
-    result.add(f"{method.name}/dice", _mean(comparison.dice), comparison.causes())
+def _score_overlap(result: CaseResult, metric: MetricEntry, comparison: Comparison) -> None:
+    result.scores[metric.name] = _in_order(metric, comparison, comparison.dice)
+    result.add(f"{metric.name}/dice", _mean(comparison.dice), comparison.causes())
     voxels = comparison.confusion.sum(axis=1), comparison.in_moving, comparison.confusion.sum(axis=0)
     for n, label in enumerate(comparison.ids):
         row = result.labels.setdefault(int(label), {})
-        row[f"{method.name}/dice"] = float(comparison.dice[n])
+        row[f"{metric.name}/dice"] = float(comparison.dice[n])
         for where, counts in zip(("fixed", "moving", "warped"), voxels, strict=True):
-            row[f"{method.name}/voxels_{where}"] = int(counts[n])
+            row[f"{metric.name}/voxels_{where}"] = int(counts[n])
 
 
-def _score_surfaces(result: CaseResult, method: MetricEntry, comparison: Comparison) -> None:
+def _score_surfaces(result: CaseResult, metric: MetricEntry, comparison: Comparison) -> None:
     surfaces = comparison.surfaces
-    result.scores[method.name] = _in_order(method, comparison, surfaces.hd95_vox)
+    result.scores[metric.name] = _in_order(metric, comparison, surfaces.hd95_vox)
     per_label = {
         "hd95_vox": surfaces.hd95_vox,
         "hd100_vox": surfaces.hd100_vox,
         "surface_dice": surfaces.surface_dice,
     }
     for measure, values in per_label.items():
-        result.add(f"{method.name}/{measure}", _mean(values), comparison.causes())
+        result.add(f"{metric.name}/{measure}", _mean(values), comparison.causes())
         for label, value in zip(comparison.ids, values, strict=True):
-            result.labels.setdefault(int(label), {})[f"{method.name}/{measure}"] = float(value)
+            result.labels.setdefault(int(label), {})[f"{metric.name}/{measure}"] = float(value)
     kept = surfaces.hd95_vox[np.isfinite(surfaces.hd95_vox)]
-    result.add(f"{method.name}/hd95_of_kept_labels_vox", _mean(kept), ["no label is left after warping"])
+    result.add(f"{metric.name}/hd95_of_kept_labels_vox", _mean(kept), ["no label is left after warping"])
 
 
 def _score_structures(
     result: CaseResult,
-    method: MetricEntry,
+    metric: MetricEntry,
     case: Case,
     comparison: Comparison,
     disp_vox: Float[ndarray, "x y z 3"],
 ) -> None:
-    """What a method measures over its labels, without label 0; and the errors of the structures' centroids."""
+    """Note what a metric measures over its labels without label 0, and the errors of the structures' centroids."""
     chosen = comparison.structures
-    if method.metric == "dice":
+    if metric.kind == "dice":
         in_fixed, in_moving = (centroids(each, chosen.size)[chosen] for each in (comparison.fixed, comparison.moving))
-        vox, mm = point_errors(in_fixed, in_moving, disp_vox, read_affine(case.maps(method.folder)[0]))
+        vox, mm = point_errors(in_fixed, in_moving, disp_vox, read_affine(case.maps(metric.folder)[0]))
         measures = {"dice_without_background": comparison.dice[chosen], "centroid_vox": vox, "centroid_mm": mm}
         for label, *errors in zip(comparison.ids[chosen], vox, mm, strict=True):
-            names = (f"{method.name}/{measure}" for measure in ("centroid_vox", "centroid_mm"))
+            names = (f"{metric.name}/{measure}" for measure in ("centroid_vox", "centroid_mm"))
             result.labels[int(label)].update(zip(names, map(float, errors), strict=True))
     else:
         surfaces = comparison.surfaces
@@ -171,7 +166,7 @@ def _score_structures(
             "hd100_without_background_vox": surfaces.hd100_vox[chosen],
         }
     for measure, values in measures.items():
-        result.add(f"{method.name}/{measure}", _mean(values), comparison.causes(background=False))
+        result.add(f"{metric.name}/{measure}", _mean(values), comparison.causes(background=False))
 
 
 def _score_similarity(result: CaseResult, inputs: Inputs, disp_vox: Float[ndarray, "x y z 3"]) -> None:
@@ -185,14 +180,14 @@ def _score_similarity(result: CaseResult, inputs: Inputs, disp_vox: Float[ndarra
 
 
 def _score_landmarks(
-    result: CaseResult, method: MetricEntry, case: Case, maps: Maps, disp_vox: Float[ndarray, "x y z 3"]
+    result: CaseResult, metric: MetricEntry, case: Case, maps: Maps, disp_vox: Float[ndarray, "x y z 3"]
 ) -> None:
-    path_fixed, _ = case.maps(method.folder)
+    path_fixed, _ = case.maps(metric.folder)
     try:
         errors = landmark_errors(maps.fixed, maps.moving, maps.warped, disp_vox, read_affine(path_fixed))
     except ValueError as error:
         raise VolumeError(f"{path_fixed}: {error}") from error
-    result.scores[method.name] = _single(errors.mean_tre_vox)
+    result.scores[metric.name] = _single(errors.mean_tre_vox)
     per_landmark = {
         "tre_vox": errors.tre_vox,
         "tre_mm": errors.tre_mm,
@@ -200,11 +195,11 @@ def _score_landmarks(
         "point_mm": errors.point_mm,
     }
     for measure, values in per_landmark.items():
-        result.add(f"{method.name}/{measure}", float(values.mean()), _lost_landmarks(errors))
+        result.add(f"{metric.name}/{measure}", float(values.mean()), _lost_landmarks(errors))
         for landmark, value in zip(errors.landmarks, values, strict=True):
-            result.landmarks.setdefault(int(landmark), {})[f"{method.name}/{measure}"] = float(value)
+            result.landmarks.setdefault(int(landmark), {})[f"{metric.name}/{measure}"] = float(value)
     lost = ["no landmark is left after warping"]
-    result.add(f"{method.name}/tre_of_kept_landmarks_vox", _mean(errors.tre_vox), lost)
+    result.add(f"{metric.name}/tre_of_kept_landmarks_vox", _mean(errors.tre_vox), lost)
 
 
 def _lost_landmarks(errors: LandmarkErrors) -> list[str]:
@@ -216,9 +211,9 @@ def _lost_landmarks(errors: LandmarkErrors) -> list[str]:
     ]
 
 
-def _in_order(method: MetricEntry, comparison: Comparison, values: Float64[ndarray, " labels"]) -> Score:
+def _in_order(metric: MetricEntry, comparison: Comparison, values: Float64[ndarray, " labels"]) -> Score:
     """The organisers' form: values in the order of the config's label list, and the mean of those that are no NaN."""
-    detailed = values[np.searchsorted(comparison.ids, method.labels)]
+    detailed = values[np.searchsorted(comparison.ids, metric.labels)]
     return {"mean": _mean(detailed), "detailed": detailed.tolist()}
 
 

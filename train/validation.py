@@ -16,10 +16,11 @@ from lumirkit.data_manifests.dataset import Pair, find_dataset_json, read_datase
 from lumirkit.data_manifests.evaluation import find_evaluation_configs, find_evaluation_files
 from lumirkit.eval.cases import Case, EvaluationError, list_cases, require_case_files
 from lumirkit.eval.inputs import Inputs
+from lumirkit.eval.measures import find_measure
 from lumirkit.eval.metrics.folding import measure_folding
 from lumirkit.eval.metrics.inverse_consistency import inverse_consistency_error
 from lumirkit.eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
-from lumirkit.eval.scoring import by_measure, score_case
+from lumirkit.eval.scoring import score_case
 from lumirkit.registration.cohort import read_pair
 from lumirkit.registration.full_size import register_full_size
 from lumirkit.registration.network import INTENSITY_MAX, Network
@@ -112,9 +113,10 @@ def _first_of_each(cases: Iterable[Case], most: int) -> list[Case]:
 
 
 def _labelled(case: Case) -> ValidationPair:
-    quick = tuple(method for method in case.methods if method.metric in ("dice", "tre"))
-    root, pair = case.root, case.pair
-    return ValidationPair(case.split, root / pair.fixed, root / pair.moving, replace(case, methods=quick))
+    """The pair of a case, scored by the first Dice and the first TRE of its config, which are quick to take."""
+    quick = {metric.kind: metric for metric in reversed(case.metrics) if metric.kind in ("dice", "tre")}
+    case = replace(case, metrics=tuple(quick.values()))
+    return ValidationPair(case.split, case.fixed_image, case.moving_image, case)
 
 
 def _validate(network: Network, pair: ValidationPair, draw: bool) -> tuple[Measures, bytes | None]:
@@ -135,8 +137,9 @@ def _validate(network: Network, pair: ValidationPair, draw: bool) -> tuple[Measu
         "inverse_error_vox": inverse_consistency_error(disp_vox, inverse_vox, mask),
     }
     if pair.case is not None:
-        scored = by_measure(score_case(Inputs(pair.case, disp_vox)).measures)
-        measures |= {ours: scored[theirs] for theirs, ours in _OF_LABELS.items() if theirs in scored}
+        scored = score_case(Inputs(pair.case, disp_vox)).measures
+        found_by_labels = {ours: find_measure(scored, theirs, pair.case.name) for theirs, ours in _OF_LABELS.items()}
+        measures |= {name: value for name, value in found_by_labels.items() if value is not None}
     if not draw:
         return measures, None
     picture = RegisteredPair(fixed.data, moving.data, warped[0, 0].cpu().numpy(), disp_vox)

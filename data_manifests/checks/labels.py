@@ -17,10 +17,10 @@ def required_maps(configs: Sequence[EvaluationConfig]) -> dict[Path, Kind]:
     """List the maps without which a config cannot be scored, relative to the dataset folder."""
     maps: dict[Path, Kind] = {}
     for config in configs:
-        for method in _on_maps(config):
-            kind = Kind.LANDMARKS if method.metric == "tre" else Kind.LABELS
+        for metric in _on_maps(config):
+            kind = Kind.LANDMARKS if metric.kind == "tre" else Kind.LABELS
             for pair in config.eval_pairs:
-                maps |= {beside_image(image, method.folder): kind for image in (pair.fixed, pair.moving)}
+                maps |= {beside_image(image, metric.folder): kind for image in (pair.fixed, pair.moving)}
     return maps
 
 
@@ -48,10 +48,10 @@ def check_label_ids(configs: Sequence[EvaluationConfig], volumes: Volumes) -> li
     """
     scored: dict[Path, set[int]] = {}
     for config in configs:
-        for method in _on_maps(config):
-            if method.metric != "tre":
+        for metric in _on_maps(config):
+            if metric.kind != "tre":
                 for image in (image for pair in config.eval_pairs for image in (pair.fixed, pair.moving)):
-                    scored.setdefault(beside_image(image, method.folder), set()).update(method.labels)
+                    scored.setdefault(beside_image(image, metric.folder), set()).update(metric.labels)
     known = set(structures()).union(*scored.values())
     findings = []
     for path, volume in volumes.items():
@@ -83,12 +83,12 @@ def check_landmark_pairs(configs: Sequence[EvaluationConfig], volumes: Volumes) 
     """Report pairs with unlike landmarks: one that the moving image lacks makes the pair's TRE NaN."""
     findings = []
     for config in configs:
-        for method in _on_maps(config):
-            if method.metric != "tre":
+        for metric in _on_maps(config):
+            if metric.kind != "tre":
                 continue
             for pair in config.eval_pairs:
-                fixed = volumes.get(beside_image(pair.fixed, method.folder))
-                moving = volumes.get(beside_image(pair.moving, method.folder))
+                fixed = volumes.get(beside_image(pair.fixed, metric.folder))
+                moving = volumes.get(beside_image(pair.moving, metric.folder))
                 if fixed and moving and _has_landmarks(fixed) and _has_landmarks(moving):
                     findings += _landmark_pair(fixed, moving)
     return findings
@@ -113,7 +113,7 @@ def _landmark_pair(fixed: VolumeSummary, moving: VolumeSummary) -> list[Finding]
 
 
 def _on_maps(config: EvaluationConfig) -> list[MetricEntry]:
-    return [method for method in config.evaluation_methods if method.metric != "ndv"]
+    return [metric for metric in config.metrics if metric.kind != "ndv"]
 
 
 def _names(labels: Sequence[int]) -> str:

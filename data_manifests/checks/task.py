@@ -35,10 +35,10 @@ def check_task(
             continue
         config_file = config.path.name
         findings += _compare(config_file, "pairs", _shown(config.eval_pairs), _texts(split.pairs), facts.name)
-        for method in config.evaluation_methods:
-            if method.labels:
-                what = f"labels of {method.name}"
-                findings += _compare(config_file, what, method.labels, facts.labels, facts.name)
+        for metric in config.metrics:
+            if metric.labels:
+                what = f"labels of {metric.name}"
+                findings += _compare(config_file, what, metric.labels, facts.labels, facts.name)
     return findings
 
 

@@ -1,4 +1,4 @@
-"""Charts of scores: every case of every method, and every structure."""
+"""Charts of scores: every case of every row, and every structure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lumirkit.data_manifests.evaluation import Split
 from lumirkit.data_manifests.structures import structure_name
 from lumirkit.eval.leaderboard import LeaderboardResult
-from lumirkit.eval.report.page import INK, METHOD_COLORS, as_svg, style
+from lumirkit.eval.report.page import INK, SERIES_COLORS, as_svg, style
 from lumirkit.eval.statistics.tests import interval_of_mean
 from lumirkit.eval.tables.columns import COLUMNS, Column
 from lumirkit.eval.tables.paper import Cell
@@ -21,43 +21,43 @@ from lumirkit.eval.tables.rows import ScoredRow
 _INCHES_PER_STRUCTURE = 0.15
 
 
-def distribution_charts(methods: Sequence[ScoredRow]) -> list[Markup]:
-    """One chart a metric and split: a dot a case, a line a method with its mean and 95 % interval."""
-    return [_distribution(column, methods) for column in COLUMNS if any(column.values(m).size for m in methods)]
+def distribution_charts(rows: Sequence[ScoredRow]) -> list[Markup]:
+    """One chart a metric and split: a dot a case, a line a row with its mean and 95 % interval."""
+    return [_distribution(column, rows) for column in COLUMNS if any(column.values(row).size for row in rows)]
 
 
-def _distribution(column: Column, methods: Sequence[ScoredRow]) -> Markup:
+def _distribution(column: Column, rows: Sequence[ScoredRow]) -> Markup:
     with style():
-        figure = Figure(figsize=(4.2, 0.7 + 0.42 * len(methods)), layout="constrained")
+        figure = Figure(figsize=(4.2, 0.7 + 0.42 * len(rows)), layout="constrained")
         axes = figure.subplots()
         lost = 0
-        for row, method in enumerate(methods):
-            finite = column.finite(method)
-            lost += column.values(method).size - finite.size
-            color = METHOD_COLORS[row % len(METHOD_COLORS)]
+        for place, row in enumerate(rows):
+            finite = column.finite(row)
+            lost += column.values(row).size - finite.size
+            color = SERIES_COLORS[place % len(SERIES_COLORS)]
             spread = np.linspace(-0.22, 0.22, finite.size) if finite.size > 1 else np.zeros(finite.size)
-            axes.scatter(finite, row + spread, s=14, color=color, alpha=0.7, linewidths=0)
+            axes.scatter(finite, place + spread, s=14, color=color, alpha=0.7, linewidths=0)
             if finite.size:
                 low, high = interval_of_mean(finite)
-                axes.plot([low, high], [row, row], color=INK, linewidth=1.6)
-                axes.plot([finite.mean()], [row], marker="|", markersize=14, color=INK, markeredgewidth=1.6)
-        axes.set_yticks(range(len(methods)), [method.name for method in methods])
+                axes.plot([low, high], [place, place], color=INK, linewidth=1.6)
+                axes.plot([finite.mean()], [place], marker="|", markersize=14, color=INK, markeredgewidth=1.6)
+        axes.set_yticks(range(len(rows)), [row.name for row in rows])
         axes.invert_yaxis()
         axes.grid(axis="x")
         unit = f" in {column.unit}s" if column.unit == "voxel" else f" {column.unit}"
         remark = f", {lost} inf or NaN not shown" if lost else ""
         axes.set_title(f"{column.heading}{unit} {column.arrow}{remark}", fontsize=9, loc="left")
-        means = ", ".join(f"{m.name} {column.number(_mean(column, m))}" for m in methods)
+        means = ", ".join(f"{row.name} {column.number(_mean(column, row))}" for row in rows)
         return as_svg(figure, f"{column.heading} of every case; means: {means}")
 
 
-def _mean(column: Column, method: ScoredRow) -> float:
-    cell = Cell.of(column, method)
+def _mean(column: Column, row: ScoredRow) -> float:
+    cell = Cell.of(column, row)
     return cell.mean if cell is not None else float("nan")
 
 
 def structure_charts(results: Mapping[str, LeaderboardResult]) -> dict[str, Markup]:
-    """One chart a split with labels: the mean Dice of every structure, best first by the first method."""
+    """One chart a split with labels: the mean Dice of every structure, best first by the first row."""
     charts = {}
     for split in Split:
         dice = {name: _mean_dice_by_label(result, split) for name, result in results.items()}
@@ -72,9 +72,9 @@ def _structures(split: str, dice: Mapping[str, Mapping[int, float]]) -> Markup:
     with style():
         figure = Figure(figsize=(6.4, 0.9 + _INCHES_PER_STRUCTURE * len(labels)), layout="constrained")
         axes: Axes = figure.subplots()
-        for row, (name, of_method) in enumerate(dice.items()):
-            values = [100 * of_method.get(label, np.nan) for label in labels]
-            color = METHOD_COLORS[row % len(METHOD_COLORS)]
+        for place, (name, by_label) in enumerate(dice.items()):
+            values = [100 * by_label.get(label, np.nan) for label in labels]
+            color = SERIES_COLORS[place % len(SERIES_COLORS)]
             axes.scatter(values, range(len(labels)), s=12, color=color, label=name, linewidths=0, alpha=0.85)
         names = [f"{structure_name(label)} ({label})" for label in labels]
         axes.set_yticks(range(len(labels)), names, fontsize=7)
@@ -88,10 +88,10 @@ def _structures(split: str, dice: Mapping[str, Mapping[int, float]]) -> Markup:
 
 
 def _mean_dice_by_label(result: LeaderboardResult, split: Split) -> dict[int, float]:
-    """Mean over the cases in which a label is in both maps."""
+    """The mean Dice of each label over the cases in which both maps have it."""
     values: dict[int, list[float]] = {}
     for case, measured in result.scored:
         for label, row in measured.labels.items() if case.split is split else ():
             values.setdefault(label, []).extend(value for name, value in row.items() if name.endswith("/dice"))
-    means = {label: [value for value in of_label if np.isfinite(value)] for label, of_label in values.items()}
-    return {label: float(np.mean(of_label)) for label, of_label in means.items() if of_label}
+    finite = {label: [value for value in dice if np.isfinite(value)] for label, dice in values.items()}
+    return {label: float(np.mean(dice)) for label, dice in finite.items() if dice}

@@ -17,7 +17,7 @@ from lumirkit.base.files import write_text_atomically
 
 # Matplotlib draws ink in this colour, which nothing else has; the page then replaces it by its own text colour.
 INK = "#010203"
-METHOD_COLORS = ("#2b8cd6", "#e0702a", "#1aa67f", "#d07fb0", "#e69f00", "#56b4e9", "#8f6bc1", "#999999")
+SERIES_COLORS = ("#2b8cd6", "#e0702a", "#1aa67f", "#d07fb0", "#e69f00", "#56b4e9", "#8f6bc1", "#999999")
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lumirkit",  # the same ids, and so the same bytes, every time
@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def style() -> Any:
-    """Context in which charts for `as_svg` are made and drawn."""
+    """The context in which charts for `as_svg` are made and drawn."""
     return mpl.rc_context(_STYLE)
 
 

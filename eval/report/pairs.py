@@ -1,4 +1,4 @@
-"""The pairs of a report that are shown in pictures: which, and what of them."""
+"""The pairs of a report: which of them are shown in pictures, and their scores and pictures row by row."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from lumirkit.data_manifests.evaluation import Split
 from lumirkit.eval.cases import Case, EvaluationError
 from lumirkit.eval.inputs import Inputs
 from lumirkit.eval.leaderboard import LeaderboardResult
+from lumirkit.eval.measures import find_measure
 from lumirkit.eval.metrics.warping import warp_labels
 from lumirkit.eval.pictures import PANELS, RegisteredPair, as_webp, plane_stack
 from lumirkit.eval.report.page import as_data_uri
-from lumirkit.eval.scoring import by_measure
 from lumirkit.eval.tables.columns import COLUMNS
 from lumirkit.registration.cohort import read_pair
 from lumirkit.registration.warp import sample
 
-OF_THE_PAIR = ("fixed", "moving")
-OF_A_METHOD = tuple(name for name in PANELS if name not in OF_THE_PAIR)
+SHARED_PANELS = ("fixed", "moving")
+ROW_PANELS = tuple(name for name in PANELS if name not in SHARED_PANELS)
 _PIXELS_PER_VOXEL = 1.25
 
 
 @dataclass(frozen=True)
-class ShownMethod:
-    """A method on a pair: its scores as text, and its pictures (data URIs) by panel."""
+class ShownRow:
+    """A row on a pair: its scores as text, and its pictures (data URIs) by panel."""
 
     name: str
     scores: str
@@ -36,21 +36,21 @@ class ShownMethod:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """One pair with the pictures that all methods share, and those of each."""
+    """One pair with the pictures that all rows share, and those of each."""
 
     split: str
     case_name: str
     pictures: Mapping[str, str]
-    methods: Sequence[ShownMethod]
+    rows: Sequence[ShownRow]
 
 
 def worst_first(result: LeaderboardResult, per_split: int) -> list[Case]:
-    """Of each split the cases with the lowest Dice, or the largest TRE where there is none; NaN before all."""
+    """The cases with the lowest Dice of each split, or the largest TRE where it has no Dice; NaN comes before all."""
     chosen: list[Case] = []
     for split in Split:
-        of_split = [(case, measured.measures) for case, measured in result.scored if case.split is split]
-        of_split.sort(key=lambda pair: _goodness(pair[1]))
-        chosen += [case for case, _ in of_split[:per_split]]
+        split_cases = [(case, measured.measures) for case, measured in result.scored if case.split is split]
+        split_cases.sort(key=lambda scored: _goodness(*scored))
+        chosen += [case for case, _ in split_cases[:per_split]]
     return chosen
 
 
@@ -70,31 +70,31 @@ def named(result: LeaderboardResult, names: Sequence[str]) -> list[Case]:
     return chosen
 
 
-def _goodness(measures: Mapping[str, float]) -> float:
-    values = by_measure(measures)
-    good = values["dice"] if "dice" in values else -values.get("tre_vox", np.nan)
+def _goodness(case: Case, measures: Mapping[str, float]) -> float:
+    dice, tre = (find_measure(measures, measure, case.name) for measure in ("dice", "tre_vox"))
+    good = dice if dice is not None else -tre if tre is not None else np.nan
     return good if np.isfinite(good) else -np.inf
 
 
 def show_pair(case: Case, results: Mapping[str, LeaderboardResult]) -> ShownPair:
-    """Draw a case as each method registered it.
+    """Draw a case as each row registered it.
 
     Args:
         case: a case of any of the results.
-        results: of every method, by its name.
+        results: the result of every row, by its name.
     """
     shared: dict[str, str] = {}
-    methods = []
+    rows = []
     for name, result in results.items():
         own, measured = next(
             (own, measured) for own, measured in result.scored if (own.split, own.pair) == (case.split, case.pair)
         )
         pair = _read(own)
         if not shared:
-            shared = {panel: _picture(pair, panel) for panel in OF_THE_PAIR}
-        pictures = {panel: _picture(pair, panel) for panel in OF_A_METHOD if panel != "labels" or _has_labels(pair)}
-        methods.append(ShownMethod(name, _scores(measured.measures), pictures))
-    return ShownPair(str(case.split), case.name, shared, methods)
+            shared = {panel: _picture(pair, panel) for panel in SHARED_PANELS}
+        pictures = {panel: _picture(pair, panel) for panel in ROW_PANELS if panel != "labels" or _has_labels(pair)}
+        rows.append(ShownRow(name, _scores(own, measured.measures), pictures))
+    return ShownPair(str(case.split), case.name, shared, rows)
 
 
 def _read(case: Case) -> RegisteredPair:
@@ -104,7 +104,7 @@ def _read(case: Case) -> RegisteredPair:
     disp_vox = inputs.displacement()
     field = torch.from_numpy(np.ascontiguousarray(np.moveaxis(disp_vox, -1, 0), dtype=np.float32))[None]
     warped = sample(torch.from_numpy(moving)[None, None], field)[0, 0].numpy()
-    folder = next((method.folder for method in case.methods if method.metric != "ndv"), None)
+    folder = next((metric.folder for metric in case.metrics if metric.kind != "ndv"), None)
     if folder is None:
         return RegisteredPair(fixed, moving, warped, disp_vox)
     fixed_labels, moving_labels = inputs.maps(folder)
@@ -119,12 +119,9 @@ def _picture(pair: RegisteredPair, panel: str) -> str:
     return as_data_uri(as_webp(plane_stack(pair, panel, _PIXELS_PER_VOXEL)), "webp")
 
 
-def _scores(measures: Mapping[str, float]) -> str:
-    values = by_measure(measures)
-    named = {column.measure: column for column in COLUMNS}
+def _scores(case: Case, measures: Mapping[str, float]) -> str:
+    columns = {column.measure: column for column in COLUMNS}
+    found = {column: find_measure(measures, column.measure, case.name) for column in columns.values()}
     return ", ".join(
-        f"{column.heading.split()[0]} {column.number(column.scale * values[measure])}"
-        + (" %" if column.unit == "%" else "")
-        for measure, column in named.items()
-        if measure in values
+        column.with_unit(f"{column.name} {column.text(value)}") for column, value in found.items() if value is not None
     )

@@ -38,21 +38,21 @@ def write_report(
     """Write the page.
 
     Args:
-        results: of every method, by name; the pairs shown are the worst ones of the first.
-        cards: ingredients and kind of the methods, by name.
+        results: the result of every row, by name; the pairs shown are the worst ones of the first.
+        cards: the cards of the rows, by name.
         pairs_per_split: how many pairs of each split are shown in pictures.
         pairs: names, or parts of names, of pairs to show before those.
 
     Raises:
-        EvaluationError: a method has cases that could not be scored, the methods have different cases, or a pair is not
-            among them.
+        EvaluationError: a row has cases that could not be scored, the rows have different cases, or a pair is not among
+            them.
     """
     for name, result in results.items():
         if result.failures:
             reasons = "\n  ".join(f"{case}: {reason}" for case, reason in result.failures.items())
             raise EvaluationError(f"{name}: cases could not be scored, so there is no report:\n  {reasons}")
-    methods = [ScoredRow.of_result(cards[name], result) for name, result in results.items()]
-    table = PaperTable.of(methods)
+    rows = [ScoredRow.from_result(cards[name], result) for name, result in results.items()]
+    table = PaperTable.of(rows)
     first = next(iter(results.values()))
     chosen = named(first, pairs)
     chosen += [case for case in worst_first(first, pairs_per_split) if case not in chosen]
@@ -64,11 +64,11 @@ def write_report(
     write_page(
         path,
         "report.html.j2",
-        title=" and ".join(results) if len(results) < 3 else f"{len(results)} methods",
+        title=" and ".join(results) if len(results) < 3 else f"{len(results)} sets of fields",
         table=table,
         cell=print_cell,
-        comparisons=_comparisons(methods, table),
-        distributions=distribution_charts(methods),
+        comparisons=_comparisons(rows, table),
+        distributions=distribution_charts(rows),
         structures=structure_charts(results),
         pairs=shown,
         captions=CAPTIONS,
@@ -76,15 +76,15 @@ def write_report(
     )
 
 
-def _comparisons(methods: list[ScoredRow], table: PaperTable) -> list[dict[str, Any]]:
-    """Each row against the one before it, column by column, in the columns' digits."""
-    pairs = consecutive(methods)
+def _comparisons(rows: list[ScoredRow], table: PaperTable) -> list[dict[str, Any]]:
+    """Comparisons of each row with the one before it, column by column."""
+    pairs = consecutive(rows)
     if not pairs:
         return []
-    frame = compare_pairs(methods, pairs)
-    rows = []
+    frame = compare_pairs(rows, pairs)
+    lines = []
     for first, second in pairs:
-        of_pair = frame[(frame["first"] == first) & (frame["second"] == second)].set_index("column")
-        cells = [of_pair.loc[column.key].to_dict() if column.key in of_pair.index else None for column in table.columns]
-        rows.append({"first": first, "second": second, "cells": cells})
-    return rows
+        found = frame[(frame["first"] == first) & (frame["second"] == second)].set_index("column")
+        cells = [found.loc[column.key].to_dict() if column.key in found.index else None for column in table.columns]
+        lines.append({"first": first, "second": second, "cells": cells})
+    return lines

@@ -13,17 +13,17 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from lumirkit.eval.cases import EvaluationError
-from lumirkit.eval.report.page import INK, METHOD_COLORS, as_data_uri, as_svg, style, write_page
+from lumirkit.eval.report.page import INK, SERIES_COLORS, as_data_uri, as_svg, style, write_page
 
 _POINTS = 400  # of a curve; more would not be seen
-_OF_THE_MACHINE = {
+_MACHINE_COLUMNS = {
     "learning_rate": "learning rate",
     "samples_per_second": "samples a second",
     "memory_gb": "memory in GB (1e9 bytes)",
     "seconds": "seconds a step",
     "waited_seconds": "seconds waited for data",
 }
-_NOT_LOSSES = {"stage", "step", "epoch", *_OF_THE_MACHINE}
+_NOT_LOSSES = {"stage", "step", "epoch", *_MACHINE_COLUMNS}
 
 
 def write_training_report(run: Path, path: Path) -> None:
@@ -36,7 +36,7 @@ def write_training_report(run: Path, path: Path) -> None:
     if log.empty:
         raise EvaluationError(f"{run / 'log.jsonl'}: found no steps; expected the folder of a training run.")
     losses = [name for name in log.columns if name not in _NOT_LOSSES]
-    machine = {name: title for name, title in _OF_THE_MACHINE.items() if name in log.columns}
+    machine = {name: title for name, title in _MACHINE_COLUMNS.items() if name in log.columns}
     starts = log.groupby("stage")["step"].min().tolist()[1:]
     with style():
         curves = [_curve(log, [name], name, starts, smooth=True) for name in losses]
@@ -56,7 +56,7 @@ def write_training_report(run: Path, path: Path) -> None:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The complete lines of a log; none where there is no file."""
+    """The complete lines of a log; there are none where there is no file."""
     if not path.exists():
         return pd.DataFrame()
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -67,7 +67,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _facts(run: Path, log: pd.DataFrame) -> dict[str, str]:
-    """What was trained, where, and for how long."""
+    """The steps, the time and the origin of a run, as text by name."""
     steps, seconds = int(log["step"].iloc[-1]), float(log.filter(["seconds", "waited_seconds"]).sum().sum())
     facts = {
         "steps": f"{steps}",
@@ -97,7 +97,7 @@ def _curve(log: pd.DataFrame, names: Sequence[str], title: str, starts: Sequence
     axes = figure.subplots()
     for number, name in enumerate(names):
         steps, values = _thinned(log["step"].to_numpy(float), log[name].to_numpy(float))
-        color = METHOD_COLORS[number % len(METHOD_COLORS)]
+        color = SERIES_COLORS[number % len(SERIES_COLORS)]
         label = name.split("/")[0].replace("_", " ")
         few = len(steps) < 40 and not smooth
         axes.plot(

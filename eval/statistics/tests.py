@@ -258,7 +258,7 @@ def _finite_in_all(column: Column, methods: Sequence[ScoredRow]) -> Float64[ndar
     """The column's values of each method, in the order of the first one's cases, where all have a finite one."""
     keys = column.keys(methods[0])
     values = np.array(
-        [[column.scale * method.cases[key].get(column.measure, np.nan) for key in keys] for method in methods],
+        [[column.value(method, key) for key in keys] for method in methods],
         dtype=np.float64,
     )
     return values[:, np.isfinite(values).all(axis=0)]

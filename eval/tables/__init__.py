@@ -1,1 +1,1 @@
-"""Tables of scored rows: their columns, and what is written and printed of them."""
+"""Tables of scored rows: their columns, and the files and the printed text."""

@@ -1,8 +1,7 @@
-"""The columns of a table: which case values each is the mean of, and in which digits it is printed."""
+"""The columns of a table: the case values that each is the mean of, its heading, and the digits it is printed in."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,15 +12,16 @@ from numpy import ndarray
 
 from lumirkit.data_manifests.evaluation import Split
 from lumirkit.eval.cases import EvaluationError
+from lumirkit.eval.tables.digits import one_decimal, three_decimals, two_decimals, two_digits
 from lumirkit.eval.tables.rows import CaseKey, ScoredRow
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric over the cases of one split, or of all splits that have it; `unit` is empty where there is none."""
+    """One measure over the cases of one split, or of all splits that have it; `unit` is empty where there is none."""
 
     key: str
-    heading: str
+    name: str
     measure: str
     split: Split | None
     high_is_better: bool
@@ -32,62 +32,55 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """Which way is better."""
+        """The arrow that says which way is better."""
         return "↑" if self.high_is_better else "↓"
 
     @property
-    def title(self) -> str:
-        """The heading with its unit; voxels are named beneath the table."""
-        return self.heading if self.unit in ("", "voxel") else f"{self.heading} {self.unit}"
+    def heading(self) -> str:
+        """The name, with the split where the column is of one."""
+        return self.name if self.split is None else f"{self.name} {self.split}"
 
-    def keys(self, method: ScoredRow) -> list[CaseKey]:
+    @property
+    def title(self) -> str:
+        """The heading with its unit."""
+        return self.with_unit(self.heading)
+
+    def with_unit(self, text: str) -> str:
+        """The text followed by the unit; voxels are named beneath the table."""
+        return text if self.unit in ("", "voxel") else f"{text} {self.unit}"
+
+    def text(self, measured: float) -> str:
+        """The printed form of a value as it was measured, not yet scaled."""
+        return self.number(self.scale * measured)
+
+    def keys(self, row: ScoredRow) -> list[CaseKey]:
         """The cases of the column; a pair that stands in two splits counts once, as on the leaderboard."""
         by_case = {
             case: (split, case)
-            for split, case in method.cases
-            if self.measure in method.cases[split, case] and self.split in (None, split)
+            for split, case in row.cases
+            if self.split in (None, split) and row.value((split, case), self.measure) is not None
         }
         return list(by_case.values())
 
-    def values(self, method: ScoredRow) -> Float64[ndarray, " cases"]:
-        """The scaled value of every case, inf and NaN among them."""
-        return np.array([self.scale * method.cases[key][self.measure] for key in self.keys(method)], dtype=np.float64)
+    def value(self, row: ScoredRow, key: CaseKey) -> float:
+        """The scaled value of a case; NaN where nothing measured it."""
+        measured = row.value(key, self.measure)
+        return np.nan if measured is None else self.scale * measured
 
-    def finite(self, method: ScoredRow) -> Float64[ndarray, " cases"]:
+    def values(self, row: ScoredRow) -> Float64[ndarray, " cases"]:
+        """The scaled value of every case, inf and NaN among them."""
+        return np.array([self.value(row, key) for key in self.keys(row)], dtype=np.float64)
+
+    def finite(self, row: ScoredRow) -> Float64[ndarray, " cases"]:
         """The values that are numbers."""
-        values = self.values(method)
+        values = self.values(row)
         return values[np.isfinite(values)]
 
 
-def two_digits(value: float) -> str:
-    """Two significant digits, as the papers print NDV: 0.015, 0.0022, 3.2e-4."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    if abs(value) >= 1e-3:
-        return f"{value:.2g}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-def one_decimal(value: float) -> str:
-    """One digit after the point."""
-    return f"{value:.1f}"
-
-
-def two_decimals(value: float) -> str:
-    """Two digits after the point."""
-    return f"{value:.2f}"
-
-
-def three_decimals(value: float) -> str:
-    """Three digits after the point."""
-    return f"{value:.3f}"
-
-
 COLUMNS = (
-    Column("dice_in_domain", "Dice in-domain", "dice", Split.IN_DOMAIN, True, "%", 100, one_decimal),
-    Column("dice_out_of_domain", "Dice out-of-domain", "dice", Split.OUT_OF_DOMAIN, True, "%", 100, one_decimal),
-    Column("dice_multi_modal", "Dice multi-modal", "dice", Split.MULTI_MODAL, True, "%", 100, one_decimal),
+    Column("dice_in_domain", "Dice", "dice", Split.IN_DOMAIN, True, "%", 100, one_decimal),
+    Column("dice_out_of_domain", "Dice", "dice", Split.OUT_OF_DOMAIN, True, "%", 100, one_decimal),
+    Column("dice_multi_modal", "Dice", "dice", Split.MULTI_MODAL, True, "%", 100, one_decimal),
     Column("tre", "TRE", "tre_vox", None, False, "voxel", 1, two_decimals),
     Column("hd95", "HdDist95", "hd95_vox", None, False, "voxel", 1, two_decimals),
     Column("ndv", "NDV", "ndv_percent", None, False, "%", 1, two_digits),
@@ -105,38 +98,38 @@ DESIGN_COLUMNS = (
 
 
 class ColumnSet(StrEnum):
-    """What a table reports."""
+    """The columns that a table may have."""
 
     LEADERBOARD = "leaderboard"
-    """As the challenge does."""
+    """The columns of the challenge's table."""
     DESIGNS = "designs"
-    """As de Frutos et al. compare designs of training; `lumirkit evaluate --designs` measures it."""
+    """The columns that de Frutos et al. compare designs of training by; `lumirkit evaluate --designs` measures them."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """From left to right."""
+        """The columns from left to right."""
         return DESIGN_COLUMNS if self is ColumnSet.DESIGNS else COLUMNS
 
     @property
     def note(self) -> str:
-        """What stands beneath the table."""
+        """The remark beneath the table."""
         if self is ColumnSet.DESIGNS:
             return "SSIM and NCC inside the brain; DSC, HD, HD95 (voxels) and TRE of centroids without background"
         return "distances in voxels"
 
 
 def columns_with_values(
-    columns: Sequence[Column], methods: Sequence[ScoredRow], of: Callable[[Iterable[bool]], bool] = any
+    columns: Sequence[Column], rows: Sequence[ScoredRow], quantifier: Callable[[Iterable[bool]], bool] = any
 ) -> tuple[Column, ...]:
-    """The columns that any of the methods has values for, or `all` of them.
+    """The columns that `any` of the rows has values for, or `all` of them.
 
     Raises:
         EvaluationError: there is none.
     """
-    found = tuple(column for column in columns if of(bool(column.keys(method)) for method in methods))
+    found = tuple(column for column in columns if quantifier(bool(column.keys(row)) for row in rows))
     if not found:
         raise EvaluationError(
-            f"{', '.join(method.name for method in methods)}: found no values for {of.__name__} of these rows in the "
+            f"{', '.join(row.name for row in rows)}: found no values for {quantifier.__name__} of these rows in the "
             f"columns {', '.join(column.heading for column in columns)}; expected some. Score the fields again; "
             "`lumirkit evaluate --designs` measures what the columns `designs` show."
         )

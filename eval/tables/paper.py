@@ -1,4 +1,4 @@
-"""The table of the paper: rows are methods, with check marks for their ingredients; Markdown, LaTeX and CSV."""
+"""The table of the paper: scored rows, with check marks for their ingredients; Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -20,22 +20,25 @@ from lumirkit.eval.tables.rows import ScoredRow, require_same_cases
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and population standard deviation over the finite cases; `lost` counts the others."""
+    """Mean and population standard deviation over `count` finite cases; `lost` counts the others.
+
+    `count` is None where a publication does not tell it.
+    """
 
     mean: float
     std: float
-    count: int
+    count: int | None
     lost: int = 0
 
     @property
-    def cases(self) -> int:
-        """All cases, finite or not."""
-        return self.count + self.lost
+    def cases(self) -> int | None:
+        """The number of all cases, finite or not; None where it is not known."""
+        return None if self.count is None else self.count + self.lost
 
     @classmethod
-    def of(cls, column: Column, method: ScoredRow) -> Cell | None:
-        """The cell of a method; None where the column has no case."""
-        cases, finite = column.values(method).size, column.finite(method)
+    def of(cls, column: Column, row: ScoredRow) -> Cell | None:
+        """The cell of a row; None where the column has no case."""
+        cases, finite = column.values(row).size, column.finite(row)
         if not cases:
             return None
         if not finite.size:
@@ -45,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A method's line: its ingredients and one cell a column."""
+    """A line of the table: its ingredients and one cell a column."""
 
     name: str
     ingredients: tuple[str, ...]
@@ -65,43 +68,43 @@ class PaperTable:
     @classmethod
     def of(
         cls,
-        methods: Sequence[ScoredRow],
+        scored: Sequence[ScoredRow],
         published: Sequence[TableRow] = (),
-        columns_of: ColumnSet = ColumnSet.LEADERBOARD,
+        column_set: ColumnSet = ColumnSet.LEADERBOARD,
     ) -> PaperTable:
-        """The table of some methods.
+        """The table of some scored rows.
 
         Args:
             published: rows with numbers of others, printed as references.
-            columns_of: which columns; those without any value are left out.
+            column_set: which columns; those without any value are left out.
 
         Raises:
-            EvaluationError: the methods were scored on different cases, or without these columns.
+            EvaluationError: the rows were scored on different cases, or without these columns.
         """
-        require_same_cases(methods)
-        columns = columns_with_values(columns_of.columns, methods)
+        require_same_cases(scored)
+        columns = columns_with_values(column_set.columns, scored)
         rows: list[TableRow] = []
         references: list[TableRow] = []
-        for method in methods:
-            cells = {column.key: Cell.of(column, method) for column in columns}
-            row = TableRow(method.name, method.card.ingredients, cells)
-            (references if method.card.is_reference else rows).append(row)
+        for row in scored:
+            cells = {column.key: Cell.of(column, row) for column in columns}
+            line = TableRow(row.name, row.card.ingredients, cells)
+            (references if row.card.is_reference else rows).append(line)
         marks = dict.fromkeys(mark for row in (*rows, *published) for mark in row.ingredients)
-        return cls(columns, tuple(marks), tuple(rows), (*references, *published), columns_of.note)
+        return cls(columns, tuple(marks), tuple(rows), (*references, *published), column_set.note)
 
     def best(self, column: Column) -> str:
         """The printed mean of the best of the rows to compare; empty where all print the same."""
-        means = [cell.mean for row in self.rows if (cell := row.cells[column.key]) and cell.count]
+        means = [cell.mean for row in self.rows if (cell := row.cells[column.key]) and cell.count != 0]
         printed = {column.number(mean) for mean in means}
         return "" if len(printed) < 2 else column.number(max(means) if column.high_is_better else min(means))
 
     def is_best(self, row: TableRow, column: Column) -> bool:
-        """Whether no row to compare prints a better mean; equal prints share the honour."""
+        """True where no row to compare prints a better mean; equal prints share the honour."""
         cell = row.cells.get(column.key)
         return row in self.rows and cell is not None and column.number(cell.mean) == self.best(column)
 
     def footnotes(self) -> list[str]:
-        """What a reader must know: cases that are in no mean, and columns of one case."""
+        """Remarks for the reader: cases that are in no mean, and columns of one case."""
         notes = []
         for column in self.columns:
             cells = [(row.name, cell) for row in (*self.rows, *self.references) if (cell := row.cells.get(column.key))]
@@ -115,7 +118,7 @@ class PaperTable:
         return notes
 
     def counts(self) -> str:
-        """How many cases each column is the mean of."""
+        """The number of cases that each column is the mean of."""
         cells = {column: self.rows[0].cells[column.key] for column in self.columns} if self.rows else {}
         return ", ".join(f"{c.heading} {cell.cases}" for c, cell in cells.items() if cell is not None)
 
@@ -146,12 +149,12 @@ class PaperTable:
                 values = (cell.mean, cell.std, cell.count) if cell is not None else (np.nan, np.nan, 0)
                 line |= dict(zip((f"{column.key}_{part}" for part in ("mean", "std", "cases")), values, strict=True))
             lines.append(line)
-        return pd.DataFrame(lines)
+        return pd.DataFrame(lines).astype({f"{column.key}_cases": "Int64" for column in self.columns})
 
 
 def print_cell(cell: Cell | None, column: Column) -> str:
-    """mean(std) in the column's digits; the mean alone of one case, a dash of none."""
-    if cell is None or not cell.count:
+    """The text mean(std) in the column's digits; the mean alone of one case, a dash of none."""
+    if cell is None or cell.count == 0:
         return "–"
     mean = column.number(cell.mean)
     return mean if cell.count == 1 else f"{mean}({column.number(cell.std)})"

@@ -8,8 +8,6 @@ from importlib import resources
 from lumirkit.eval.tables.columns import COLUMNS
 from lumirkit.eval.tables.paper import Cell, TableRow
 
-_MORE_THAN_ONE = 2  # papers print a standard deviation without the number of cases
-
 
 def published_rows() -> list[TableRow]:
     """Table 1 of Honkamaa & Marttinen 2025: the LUMIR25 validation leaderboard."""
@@ -25,6 +23,6 @@ def published_rows() -> list[TableRow]:
 
 
 def _cell(text: str) -> Cell:
-    """`77.7(1.5)` -> mean and standard deviation."""
+    """Read mean and standard deviation off `77.7(1.5)`; papers do not say over how many cases they are."""
     mean, std = text.removesuffix(")").split("(")
-    return Cell(float(mean), float(std), _MORE_THAN_ONE)
+    return Cell(float(mean), float(std), count=None)

@@ -1,4 +1,4 @@
-"""Scored methods beside each other: what `metrics.json` files say case by case, under the names that tables use."""
+"""Scored rows beside each other: what `metrics.json` files say case by case, under the names that tables use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.leaderboard import LeaderboardResult
-from lumirkit.eval.scoring import by_measure
+from lumirkit.eval.measures import find_measure
 
 CARD_NAME = "row.json"
 CaseKey = tuple[str, str]
@@ -20,7 +20,7 @@ CaseKey = tuple[str, str]
 
 
 class RowCard(BaseModel):
-    """What a table says of a method beside its numbers; lies as `row.json` beside its metrics.json.
+    """The name and the remarks of a row beside its numbers; lies as `row.json` beside its metrics.json.
 
     `ingredients` get check marks; `is_reference` sets the row apart; `made_by` says what the numbers come from.
     """
@@ -35,20 +35,32 @@ class RowCard(BaseModel):
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """A method with every measure of every case, `cases[split, case name][measure]`; see `guarded.DEFINITIONS`."""
+    """A row of tables, with every measure of every case: `cases[split, case name]["<metric name>/<measure>"]`.
+
+    `guarded.DEFINITIONS` says what each measure is.
+    """
 
     card: RowCard
     cases: dict[CaseKey, dict[str, float]] = field(repr=False)
 
     @property
     def name(self) -> str:
-        """Its row's name."""
+        """The row's name."""
         return self.card.name
 
     @classmethod
-    def of_result(cls, card: RowCard, result: LeaderboardResult) -> ScoredRow:
-        """The method that was scored just now."""
-        return cls(card, _cases_of(result.guarded))
+    def from_result(cls, card: RowCard, result: LeaderboardResult) -> ScoredRow:
+        """The row of a result that was scored just now."""
+        return cls(card, _cases(result.guarded))
+
+    def value(self, key: CaseKey, measure: str) -> float | None:
+        """The value of a measure in a case, whatever the config calls its metric; None where nothing measured it.
+
+        Raises:
+            EvaluationError: two metrics of the config have the measure, and their values differ.
+        """
+        split, case = key
+        return find_measure(self.cases[key], measure, f"{self.name}, {case} ({split})")
 
 
 def read_rows(paths: Sequence[Path]) -> list[ScoredRow]:
@@ -57,34 +69,34 @@ def read_rows(paths: Sequence[Path]) -> list[ScoredRow]:
     Raises:
         EvaluationError: a file cannot be used, two rows share a name, or the rows were scored on different cases.
     """
-    methods = [_read_row(path) for path in paths]
-    for number, (path, method) in enumerate(zip(paths, methods, strict=True)):
-        for other, earlier in zip(paths[:number], methods[:number], strict=True):
-            if method.name == earlier.name:
+    rows = [_read_row(path) for path in paths]
+    for number, (path, row) in enumerate(zip(paths, rows, strict=True)):
+        for other, earlier in zip(paths[:number], rows[:number], strict=True):
+            if row.name == earlier.name:
                 raise EvaluationError(
-                    f"{path}: its row is called {method.name}, as that of {other}. Name one: NAME={path}"
+                    f"{path}: its row is called {row.name}, as that of {other}. Name one: NAME={path}"
                 )
-    require_same_cases(methods)
-    return methods
+    require_same_cases(rows)
+    return rows
 
 
-def require_same_cases(methods: Sequence[ScoredRow]) -> None:
-    """Check that all methods were scored on the same cases, since means over different ones do not compare.
+def require_same_cases(rows: Sequence[ScoredRow]) -> None:
+    """Check that all rows were scored on the same cases, since means over different ones do not compare.
 
     Raises:
         EvaluationError: names the cases that differ.
     """
-    for method in methods[1:]:
-        first, found = methods[0], set(method.cases)
+    for row in rows[1:]:
+        first, found = rows[0], set(row.cases)
         expected = set(first.cases)
         differing = [
             f"{len(keys)} only in {owner}: {_list(sorted(keys))}"
-            for owner, keys in ((method.name, found - expected), (first.name, expected - found))
+            for owner, keys in ((row.name, found - expected), (first.name, expected - found))
             if keys
         ]
         if differing:
             raise EvaluationError(
-                f"{method.name} and {first.name} were scored on different cases; {'; '.join(differing)}. "
+                f"{row.name} and {first.name} were scored on different cases; {'; '.join(differing)}. "
                 "Score both on the same ground truth."
             )
 
@@ -116,7 +128,7 @@ def _read_row(path: Path) -> ScoredRow:
         content = json.loads(file.read_text(encoding="utf-8"))
         guarded = content["guarded"]
         failed = guarded["failed"]
-        cases = _cases_of(guarded)
+        cases = _cases(guarded)
     except OSError as error:
         raise EvaluationError(f"{file}: cannot be read ({error.strerror}); expected a metrics.json.") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -136,10 +148,9 @@ def _read_row(path: Path) -> ScoredRow:
     return ScoredRow(RowCard(name=file.parent.name if file.stem == "metrics" else file.stem), cases)
 
 
-def _cases_of(guarded: dict[str, Any]) -> dict[CaseKey, dict[str, float]]:
-    """`<method of the config>/<measure>` becomes `<measure>`: tables do not care what a config calls it."""
+def _cases(guarded: dict[str, Any]) -> dict[CaseKey, dict[str, float]]:
     return {
-        (split, case): by_measure(measures)
-        for split, of_split in guarded["cases"].items()
-        for case, measures in of_split.items()
+        (split, case): measures
+        for split, split_cases in guarded["cases"].items()
+        for case, measures in split_cases.items()
     }

@@ -1,74 +1,58 @@
-"""Tables of leaderboard results for people to read."""
+"""The table of leaderboard results that is printed after scoring."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from rich import box
 from rich.table import Table
 
-from lumirkit.data_manifests.evaluation import Split
 from lumirkit.eval.leaderboard import DICE_KEYS, Aggregate, LeaderboardResult
-from lumirkit.eval.tables.columns import one_decimal, two_decimals
+from lumirkit.eval.measures import OFFICIAL_MEASURES, ambiguous
+from lumirkit.eval.tables.columns import COLUMNS, Column
 
 _MISSING = "–"
 
 
-@dataclass(frozen=True)
-class _Column:
-    heading: str
-    find: Callable[[LeaderboardResult], Aggregate | None]
-    number: Callable[[float], str]
-
-
 def summary_table(rows: Mapping[str, LeaderboardResult]) -> Table:
-    """One row a method (its name is the key), one column a leaderboard metric, as mean (std) over the cases.
+    """One line a row (its name is the key), one column of the leaderboard each, as mean (std) over the cases.
 
-    Dice in percent, TRE and HdDist95 in voxels, NDV in percent of the brain; a dash where a result lacks the metric.
+    The numbers are the organisers' aggregates, inf and NaN included; a dash stands where a result lacks the metric.
+
+    Raises:
+        EvaluationError: two metrics of a config belong into one column, and their aggregates differ.
     """
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption="mean (std) over pairs; distances in voxels"
     )
     table.add_column("method", no_wrap=True)
-    for column in _COLUMNS:
-        table.add_column(column.heading, justify="right")
-    for method, result in rows.items():
-        table.add_row(method, *(_cell(column.find(result), column.number) for column in _COLUMNS))
+    for column in COLUMNS:
+        table.add_column(_heading(column), justify="right")
+    for row, result in rows.items():
+        table.add_row(row, *(_cell(row, column, result) for column in COLUMNS))
     return table
 
 
-def _cell(found: Aggregate | None, number: Callable[[float], str]) -> str:
-    return _MISSING if found is None else f"{number(found['mean'])} ({number(found['std'])})"
+def _heading(column: Column) -> str:
+    """The column's heading; the split stands on lines of its own, so that the table fits a narrow terminal."""
+    split = [] if column.split is None else ["-\n".join(column.split.rsplit("-", 1))]
+    return "\n".join([column.with_unit(column.name), *split])
 
 
-def _split_dice(split: Split) -> Callable[[LeaderboardResult], Aggregate | None]:
-    return lambda result: result.aggregates.get(DICE_KEYS[split])
+def _cell(row: str, column: Column, result: LeaderboardResult) -> str:
+    printed = {
+        metric: f"{column.text(aggregate['mean'])} ({column.text(aggregate['std'])})"
+        for metric, aggregate in _aggregates(column, result).items()
+    }
+    if len(set(printed.values())) > 1:
+        raise ambiguous(row, column.heading, list(printed))
+    return next(iter(printed.values()), _MISSING)
 
 
-def _metric(kind: str) -> Callable[[LeaderboardResult], Aggregate | None]:
-    """The aggregate of the first metric of a kind, whatever the configs call it."""
-
-    def find(result: LeaderboardResult) -> Aggregate | None:
-        names = [name for name in result.aggregates if result.metrics.get(name) == kind]
-        return result.aggregates[names[0]] if names else None
-
-    return find
-
-
-def _percent(value: float) -> str:
-    return one_decimal(100 * value)
-
-
-def _two_digits(value: float) -> str:
-    return f"{value:.2g}"
-
-
-_COLUMNS = (
-    _Column("Dice %\nin-\ndomain", _split_dice(Split.IN_DOMAIN), _percent),
-    _Column("Dice %\nout-of-\ndomain", _split_dice(Split.OUT_OF_DOMAIN), _percent),
-    _Column("Dice %\nmulti-\nmodal", _split_dice(Split.MULTI_MODAL), _percent),
-    _Column("TRE", _metric("tre"), two_decimals),
-    _Column("HdDist95", _metric("hd95"), two_decimals),
-    _Column("NDV %", _metric("ndv"), _two_digits),
-)
+def _aggregates(column: Column, result: LeaderboardResult) -> dict[str, Aggregate]:
+    """The organisers' aggregates that belong into a column, by name: one for the Dice of a split, one a metric else."""
+    if column.split is not None:
+        names = [DICE_KEYS[column.split]]
+    else:
+        names = [name for name, kind in result.kinds.items() if OFFICIAL_MEASURES[kind] == column.measure]
+    return {name: result.aggregates[name] for name in names if name in result.aggregates}

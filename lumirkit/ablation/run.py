@@ -81,7 +81,7 @@ def _write_tables(out: Path, jobs: Sequence[Job], columns: ColumnSet) -> None:
     if not scored:
         return
     methods = read_rows([folder / "metrics.json" for folder in scored])
-    table = PaperTable.of(methods, columns_of=columns)
+    table = PaperTable.of(methods, column_set=columns)
     for form in FORMS:
         table.write(out / f"table.{form}")
     designs = columns is ColumnSet.DESIGNS

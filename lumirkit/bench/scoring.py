@@ -31,6 +31,7 @@ from lumirkit.eval.metrics.overlap import confusion_matrix, dice_per_label, inde
 from lumirkit.eval.metrics.surface import find_surfaces, surface_scores_per_label
 from lumirkit.eval.metrics.warping import warp_labels
 from lumirkit.eval.scoring import score_case
+from lumirkit.eval.tables.digits import two_digits
 
 FULL_SIZE = (160, 224, 192)
 
@@ -60,7 +61,7 @@ class ScoringBench:
         """Write the result as a table for people."""
         lines = [
             f"Scoring one pair, {' x '.join(map(str, self.shape))}, {self.labels} labels, "
-            f"NDV {self.ndv_percent:.2g} %; one thread of {self.machine}.",
+            f"NDV {two_digits(self.ndv_percent)} %; one thread of {self.machine}.",
             f"Median of {self.repeats} (smallest to largest), seconds.",
             "",
             "| stage | wall | CPU |",
@@ -99,7 +100,7 @@ def bench_scoring(out: Path, repeats: int = 5, shape: tuple[int, int, int] = FUL
         timings, ndv_percent = _time_stages(case, repeats)
     finally:
         torch.set_num_threads(threads)
-    labels = len(case.methods[1].labels)
+    labels = len(case.metrics[1].labels)
     bench = ScoringBench(machine_name(), shape, labels, ndv_percent, repeats, first_pair_s, peak_memory, timings)
     write_text_atomically(out / "scoring.json", json.dumps(asdict(bench), indent=1) + "\n")
     write_text_atomically(out / "scoring.md", bench.to_markdown())
@@ -159,7 +160,7 @@ def _run_stages(case: Case, watch: _Stopwatch) -> float:
         result_key(inputs)
         score_case(inputs)
     _forget_files(case)
-    inputs, labels = Inputs(case), case.methods[1].labels
+    inputs, labels = Inputs(case), case.metrics[1].labels
     with watch.time("reading all files, cold"):
         disp_vox, mask = inputs.displacement(), inputs.mask()
         fixed, moving = inputs.maps("labels")

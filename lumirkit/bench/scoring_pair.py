@@ -32,7 +32,7 @@ def make_pair(root: Path, shape: tuple[int, int, int]) -> None:
             write_volume(root / folder / name, data, np.eye(4))
     disp_vox = np.stack([smooth_noise(shape, 24, 6.0, rng) + smooth_noise(shape, 6, 0.5, rng) for _ in range(3)], -1)
     write_displacement(root / "fields" / "disp_3455_3454.nii.gz", np.asfortranarray(disp_vox), np.eye(4))
-    methods = [
+    metrics = [
         {"name": "Non-diffeomorphic Volumes", "metric": "ndv"},
         {"name": "DSC", "metric": "dice", "labels": ids},
         {"name": "HD95", "metric": "hd95", "labels": ids},
@@ -41,7 +41,7 @@ def make_pair(root: Path, shape: tuple[int, int, int]) -> None:
     images = [f"./imagesVal/LUMIRMRI_{number}_0000.nii.gz" for number in (3455, 3454)]
     config = {
         "name": "bench",
-        "evaluation_methods": methods,
+        "evaluation_methods": metrics,
         "expected_shape": [*shape, 3],
         "eval_pairs": [{"fixed": images[0], "moving": images[1]}],
     }

@@ -47,9 +47,9 @@ def test_reads_a_config(tmp_path):
     assert (config.name, config.path, config.split) == ("LUMIR", path, Split.IN_DOMAIN)
     assert config.image_shape == (16, 18, 20)
     assert config.eval_pairs[0].case_name == "3455_0000<--3454_0000"
-    assert [method.metric for method in config.evaluation_methods] == ["ndv", "dice", "tre"]
-    assert config.evaluation_methods[1].labels == (0, 4)
-    assert [method.folder for method in config.evaluation_methods[1:]] == ["labels", "landmarks"]
+    assert [metric.kind for metric in config.metrics] == ["ndv", "dice", "tre"]
+    assert config.metrics[1].labels == (0, 4)
+    assert [metric.folder for metric in config.metrics[1:]] == ["labels", "landmarks"]
 
 
 def test_finds_the_configs_in_the_official_order(tmp_path):
@@ -64,8 +64,8 @@ def test_a_folder_may_hold_some_of_the_splits(tmp_path):
 
 
 def test_the_files_of_2024_have_names_of_their_own():
-    assert Split.of_file(Path(f"LUMIR_VAL_Landmark{SUFFIX}")) is Split.LANDMARKS
-    assert Split.of_file(Path(f"LUMIR_VAL_Segmentation{SUFFIX}")) is Split.IN_DOMAIN
+    assert Split.from_file_name(Path(f"LUMIR_VAL_Landmark{SUFFIX}")) is Split.LANDMARKS
+    assert Split.from_file_name(Path(f"LUMIR_VAL_Segmentation{SUFFIX}")) is Split.IN_DOMAIN
 
 
 def test_labels_lie_beside_the_images():

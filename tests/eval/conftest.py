@@ -15,8 +15,8 @@ PAIRS = {
     "MultiModal_Segmentation": ("4024_0000", "4033_0001"),
 }
 NDV = {"name": "Non-diffeomorphic Volumes", "metric": "ndv"}
-LANDMARK_METHODS = [NDV, {"name": "TRE_lm", "metric": "tre", "dest": "landmarks"}]
-SEGMENTATION_METHODS = [
+LANDMARK_METRICS = [NDV, {"name": "TRE_lm", "metric": "tre", "dest": "landmarks"}]
+SEGMENTATION_METRICS = [
     NDV,
     {"name": "DSC", "metric": "dice", "labels": LABELS},
     {"name": "HD95", "metric": "hd95", "labels": LABELS},
@@ -51,7 +51,7 @@ def ground_truth(tmp_path):
             save(root / path.replace("images", "landmarks"), labels)
         config = {
             "name": "LUMIR",
-            "evaluation_methods": LANDMARK_METHODS if "Landmark" in kind else SEGMENTATION_METHODS,
+            "evaluation_methods": LANDMARK_METRICS if "Landmark" in kind else SEGMENTATION_METRICS,
             "expected_shape": [*SHAPE, 3],
             "eval_pairs": [{"fixed": paths[0], "moving": paths[1]}],
             "masked_evaluation": False,

@@ -28,7 +28,7 @@ def change(path, edit, affine=None):
     nib.save(nib.Nifti1Image(edit(data), image.affine if affine is None else affine), path)
 
 
-def of_case(result, case=IN_DOMAIN, split="in-domain"):
+def case_measures(result, case=IN_DOMAIN, split="in-domain"):
     return result.guarded["cases"][split][case]
 
 
@@ -48,17 +48,17 @@ def translated(ground_truth, fields):
 
 def test_the_leaderboard_stays_what_it_is(ground_truth, fields):
     plain, more = evaluate(ground_truth, fields), evaluate(ground_truth, fields, options=DESIGNS)
-    official, of_more = (json.loads(result.to_json()) for result in (plain, more))
-    before, after = official.pop("guarded"), of_more.pop("guarded")
-    assert of_more == official
+    official, extended = (json.loads(result.to_json()) for result in (plain, more))
+    before, after = official.pop("guarded"), extended.pop("guarded")
+    assert extended == official
     for split, cases in before["cases"].items():
         for case, measures in cases.items():
             assert {name: after["cases"][split][case][name] for name in measures} == measures
-    assert set(of_case(plain)) < set(of_case(more))
+    assert set(case_measures(plain)) < set(case_measures(more))
 
 
 def test_a_translation_undone(translated, fields):
-    found = of_case(evaluate(translated, fields, options=DESIGNS))
+    found = case_measures(evaluate(translated, fields, options=DESIGNS))
     assert np.isnan(found["images/ncc"])  # both images are 100 in the whole brain
     for measure, expected in {
         "images/ssim": 1,
@@ -74,7 +74,7 @@ def test_a_translation_undone(translated, fields):
 
 def test_a_translation_left(translated):
     result = evaluate(translated, None, options=DESIGNS)
-    found = of_case(result)
+    found = case_measures(result)
     assert found["DSC/centroid_vox"] == pytest.approx(np.linalg.norm(VECTOR))
     assert found["DSC/centroid_mm"] == pytest.approx(np.linalg.norm(np.multiply(VECTOR, (2, 1, 3))))
     assert found["images/ssim"] < 1
@@ -85,18 +85,18 @@ def test_a_translation_left(translated):
 
 def test_label_0_is_not_counted(ground_truth, fields):
     result = evaluate(ground_truth, fields, options=DESIGNS)
-    found = of_case(result)
+    found = case_measures(result)
     (labels,) = (scored.labels for case, scored in result.scored if case.name == IN_DOMAIN)
     for measure, without in {
         "DSC/dice": "DSC/dice_without_background",
         "HD95/hd95_vox": "HD95/hd95_without_background_vox",
         "HD95/hd100_vox": "HD95/hd100_without_background_vox",
     }.items():
-        of_labels = {label: row[measure] for label, row in labels.items()}
-        background = of_labels.pop(0)
-        assert found[without] == pytest.approx(np.mean(list(of_labels.values())))
+        by_label = {label: row[measure] for label, row in labels.items()}
+        background = by_label.pop(0)
+        assert found[without] == pytest.approx(np.mean(list(by_label.values())))
         assert found[without] != pytest.approx(found[measure])
-        assert found[measure] == pytest.approx((background + sum(of_labels.values())) / (1 + len(of_labels)))
+        assert found[measure] == pytest.approx((background + sum(by_label.values())) / (1 + len(by_label)))
 
 
 def test_an_emptied_label_is_named_and_its_centroid_is_not_lost(ground_truth, fields):
@@ -137,9 +137,9 @@ def test_run_times(ground_truth, fields):
     record = fields / "disp_3455_3454.json"
     record.write_text('{"seconds": 12.5}')
     result = evaluate(ground_truth, fields, options=DESIGNS)
-    assert of_case(result)["field/seconds"] == 12.5
-    assert "field/seconds" not in of_case(result, LANDMARKS, "in-domain landmarks")
-    assert "field/seconds" not in of_case(evaluate(ground_truth, None, options=DESIGNS))
+    assert case_measures(result)["field/seconds"] == 12.5
+    assert "field/seconds" not in case_measures(result, LANDMARKS, "in-domain landmarks")
+    assert "field/seconds" not in case_measures(evaluate(ground_truth, None, options=DESIGNS))
     record.write_text("{}")
     evaluate(ground_truth, fields)
     with pytest.raises(EvaluationError, match=r"disp_3455_3454\.json: .*seconds: Field required"):
@@ -148,7 +148,9 @@ def test_run_times(ground_truth, fields):
 
 def test_kept_results_know_what_was_asked_for(ground_truth, fields, tmp_path):
     def measured(designs):
-        return of_case(evaluate(ground_truth, fields, options=ScoringOptions(cache=tmp_path / "c", designs=designs)))
+        return case_measures(
+            evaluate(ground_truth, fields, options=ScoringOptions(cache=tmp_path / "c", designs=designs))
+        )
 
     plain, more = measured(False), measured(True)
     assert set(plain) < set(more)
@@ -160,7 +162,7 @@ def test_kept_results_know_what_was_asked_for(ground_truth, fields, tmp_path):
     assert measured(False) == plain
 
 
-def method(name, dsc=(0.5, 0.6), seconds=(1.0, 2.0), **measures):
+def row(name, dsc=(0.5, 0.6), seconds=(1.0, 2.0), **measures):
     """Cases of two splits; `seconds` of the first ones."""
     cases = {("in-domain", f"c{n}"): {"dice_without_background": value, "dice": 0.9} for n, value in enumerate(dsc)}
     for measure, values in {"seconds": seconds, **measures}.items():
@@ -170,7 +172,7 @@ def method(name, dsc=(0.5, 0.6), seconds=(1.0, 2.0), **measures):
 
 
 def test_columns_of_designs():
-    table = PaperTable.of([method("a"), method("b", dsc=(0.7, 0.8))], columns_of=ColumnSet.DESIGNS)
+    table = PaperTable.of([row("a"), row("b", dsc=(0.7, 0.8))], column_set=ColumnSet.DESIGNS)
     lines = table.as_text("md").splitlines()
     assert lines[0] == "| | DSC ↑ | time s ↓ |"
     assert lines[3] == "| b | **0.750(0.050)** | 1.50(0.50) |"
@@ -178,12 +180,12 @@ def test_columns_of_designs():
     assert r" & DSC $\uparrow$ & time s $\downarrow$" in table.as_text("tex")
     assert [column.heading for column in DESIGN_COLUMNS] == ["SSIM", "NCC", "DSC", "HD", "HD95", "TRE", "time"]
     with pytest.raises(EvaluationError, match=r"a: found no values .* columns SSIM, .* `lumirkit evaluate --designs`"):
-        PaperTable.of([ScoredRow(RowCard(name="a"), {("in-domain", "c"): {"dice": 0.5}})], columns_of=ColumnSet.DESIGNS)
+        PaperTable.of([ScoredRow(RowCard(name="a"), {("in-domain", "c"): {"dice": 0.5}})], column_set=ColumnSet.DESIGNS)
 
 
 def test_statistics_over_columns_of_designs():
     rng = np.random.default_rng(0)
-    good, bad = (method(name, rng.normal(mean, 0.02, 8)) for name, mean in (("good", 0.7), ("bad", 0.5)))
+    good, bad = (row(name, rng.normal(mean, 0.02, 8)) for name, mean in (("good", 0.7), ("bad", 0.5)))
     table = compare_designs([good, bad], DESIGN_COLUMNS)
     dsc = table[(table["column"] == "dsc") & (table["first"] == "good")].iloc[0]
     assert dsc["p_fdr"] < 0.001
@@ -192,7 +194,7 @@ def test_statistics_over_columns_of_designs():
 
 
 def test_a_case_whose_time_is_known_of_one_row_alone():
-    a, b = method("a", (0.5, 0.6, 0.7), seconds=(1, 2, 3)), method("b", (0.4, 0.5, 0.6), seconds=(2, 4))
+    a, b = row("a", (0.5, 0.6, 0.7), seconds=(1, 2, 3)), row("b", (0.4, 0.5, 0.6), seconds=(2, 4))
     table = compare_pairs([a, b], [("a", "b")], DESIGN_COLUMNS)
     time = table[table["column"] == "time"].iloc[0]
     assert (time["cases"], time["difference"], time["effect"]) == (2, -1.5, 1)
@@ -228,8 +230,8 @@ def test_from_the_fields_to_table_and_statistics(metrics, tmp_path):
     titles = "| | SSIM ↑ | NCC ↑ | DSC ↑ | HD ↓ | HD95 ↓ | TRE mm ↓ | time s ↓ |"
     assert (tmp_path / "t.md").read_text().splitlines()[0] == titles
     table = pd.read_csv(tmp_path / "t.csv").set_index("row")
-    of_every_case = pd.read_csv(metrics[1].parent / "pairs.csv")
-    assert table.loc["calm", "tre_mean"] == pytest.approx(of_every_case["DSC/centroid_mm"].mean())
+    pairs = pd.read_csv(metrics[1].parent / "pairs.csv")
+    assert table.loc["calm", "tre_mean"] == pytest.approx(pairs["DSC/centroid_mm"].mean())
     assert table.loc["calm", "time_cases"] == 4
     assert table.loc["calm", "ncc_cases"] == 1  # the other images are flat
     arguments = ["statistics", *files, "--out", str(tmp_path / "s"), "--designs", "--columns", "designs"]

@@ -154,8 +154,8 @@ def test_labels_in_any_order_and_repeated(ground_truth, fields):
     before = evaluate(ground_truth, fields).cases[IN_DOMAIN]
 
     def reorder(config):
-        for method in config["evaluation_methods"][1:]:
-            method["labels"] = [206, 4, 206, 0]
+        for metric in config["evaluation_methods"][1:]:
+            metric["labels"] = [206, 4, 206, 0]
 
     change_config(ground_truth, "LUMIR24_Segmentation", reorder)
     after = evaluate(ground_truth, fields).cases[IN_DOMAIN]

@@ -89,7 +89,7 @@ def test_what_a_report_holds(results, tmp_path):
     for name in ("3485_0000<--3484_0000", "3455_0000<--3454_0000", "4015_0000<--4014_0000", "4024_0000<--4033_0001"):
         assert name in page.text
     assert "Left Accumbens Area" in page.source or "3rd Ventricle (4)" in page.source
-    # four pairs: two pictures that the methods share, and six of each method
+    # four pairs: two pictures that the rows share, and six of each row
     assert len(page.images) == 4 * (2 + 2 * 6)
     assert all(image["alt"] for image in page.images)
     for image in page.images[:8]:
@@ -98,7 +98,7 @@ def test_what_a_report_holds(results, tmp_path):
         assert picture.size == (17, 40)  # of 14 x 32 voxels: planes of 12 x 10, 14 x 10 and 14 x 12
 
 
-def test_methods_to_compare_are_compared_by_chance(results, tmp_path):
+def test_rows_to_compare_are_compared_by_chance(results, tmp_path):
     write_report(tmp_path / "one.html", results, CARDS, pairs_per_split=0)
     assert "What chance" not in Page(tmp_path / "one.html").text
     cards = CARDS | {"zero field": RowCard(name="zero field")}

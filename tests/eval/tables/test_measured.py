@@ -21,11 +21,11 @@ def test_tables_hold_every_pair_label_and_landmark(ground_truth, fields, tmp_pat
     row = pairs.set_index("case").loc[IN_DOMAIN]
     assert (row["split"], row["fixed"], row["moving"]) == ("in-domain", "3455_0000", "3454_0000")
     assert row["DSC/dice"] == pytest.approx(result.cases[IN_DOMAIN]["DSC"]["mean"], rel=1e-15)
-    of_case = labels[labels["case"] == IN_DOMAIN]
-    assert of_case["label"].tolist() == [0, 4, 11, 206]
-    assert of_case["name"].tolist()[:3] == ["background", "3rd Ventricle", "4th Ventricle"]
+    case_rows = labels[labels["case"] == IN_DOMAIN]
+    assert case_rows["label"].tolist() == [0, 4, 11, 206]
+    assert case_rows["name"].tolist()[:3] == ["background", "3rd Ventricle", "4th Ventricle"]
     for metric, measure in (("DSC", "dice"), ("HD95", "hd95_vox")):
-        assert of_case[f"{metric}/{measure}"].tolist() == pytest.approx(result.cases[IN_DOMAIN][metric]["detailed"])
+        assert case_rows[f"{metric}/{measure}"].tolist() == pytest.approx(result.cases[IN_DOMAIN][metric]["detailed"])
     assert landmarks["landmark"].tolist() == [4, 11, 206]
     assert landmarks["TRE_lm/tre_vox"].mean() == pytest.approx(result.aggregates["TRE_lm"]["mean"])
 

@@ -11,13 +11,14 @@ import pytest
 
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.leaderboard import evaluate
-from lumirkit.eval.tables.columns import COLUMNS, two_digits
+from lumirkit.eval.tables.columns import COLUMNS
+from lumirkit.eval.tables.digits import two_digits
 from lumirkit.eval.tables.paper import PaperTable, escape_tex
 from lumirkit.eval.tables.published import published_rows
 from lumirkit.eval.tables.rows import CARD_NAME, RowCard, ScoredRow, read_rows
 
 
-def method(name, dice=(0.7, 0.8), tre=(2.0, 3.0), ndv=(0.001, 0.002), ingredients=(), is_reference=False):
+def row(name, dice=(0.7, 0.8), tre=(2.0, 3.0), ndv=(0.001, 0.002), ingredients=(), is_reference=False):
     cases = {("in-domain", f"d{n}"): {"dice": value, "hd95_vox": 3.0} for n, value in enumerate(dice)}
     cases |= {("in-domain landmarks", f"t{n}"): {"tre_vox": value} for n, value in enumerate(tre)}
     for key, value in zip(cases, ndv, strict=False):
@@ -32,9 +33,9 @@ def cells_of(line):
 def test_markdown():
     table = PaperTable.of(
         [
-            method("zero", dice=(0.9, 0.9), is_reference=True),
-            method("plain", tre=(1.0, 2.0)),
-            method("+A", dice=(0.8, 0.9), ingredients=("A",)),
+            row("zero", dice=(0.9, 0.9), is_reference=True),
+            row("plain", tre=(1.0, 2.0)),
+            row("+A", dice=(0.8, 0.9), ingredients=("A",)),
         ]
     )
     lines = table.as_text("md").splitlines()
@@ -45,7 +46,7 @@ def test_markdown():
 
 
 def test_latex():
-    text = PaperTable.of([method("50 % & more_", dice=(0.9, 0.9)), method("b", ingredients=("A",))]).as_text("tex")
+    text = PaperTable.of([row("50 % & more_", dice=(0.9, 0.9)), row("b", ingredients=("A",))]).as_text("tex")
     body = [line for line in text.splitlines() if not line.startswith("%")]
     assert body[0] == r"\begin{tabular}{lcrrrr}"
     assert sum(line in (r"\toprule", r"\midrule", r"\bottomrule") for line in body) == 3
@@ -55,7 +56,7 @@ def test_latex():
 
 
 def test_csv_has_the_numbers():
-    table = pd.read_csv(StringIO(PaperTable.of([method("a"), method("b", ingredients=("A",))]).as_text("csv")))
+    table = pd.read_csv(StringIO(PaperTable.of([row("a"), row("b", ingredients=("A",))]).as_text("csv")))
     assert table["A"].tolist() == [False, True]
     assert table["dice_in_domain_mean"].tolist() == pytest.approx([75, 75])
     assert table["dice_in_domain_std"].tolist() == pytest.approx([5, 5])
@@ -63,12 +64,12 @@ def test_csv_has_the_numbers():
 
 
 def test_lost_cases_and_single_cases_are_said():
-    table = PaperTable.of([method("a", dice=(0.7, np.nan), tre=(2.0,)), method("b", tre=(3.0,))])
+    table = PaperTable.of([row("a", dice=(0.7, np.nan), tre=(2.0,)), row("b", tre=(3.0,))])
     text = table.as_text("md")
     assert "| 70.0 | **2.00** |" in text
     assert "a, Dice in-domain: 1 of 2 cases are inf or NaN and not in the mean" in text
     assert "TRE: one case, so no standard deviation" in text
-    lost = PaperTable.of([method("a", tre=(np.nan, np.nan))]).as_text("md")
+    lost = PaperTable.of([row("a", tre=(np.nan, np.nan))]).as_text("md")
     assert cells_of(lost.splitlines()[2])[2] == "–"
     assert "a, TRE: 2 of 2 cases" in lost
 
@@ -88,18 +89,26 @@ def test_digits_of_ndv(value, text):
 
 
 def test_published_rows_print_as_they_were_printed():
-    table = PaperTable.of([method("mine", ingredients=("MIND",))], published_rows())
+    table = PaperTable.of([row("mine", ingredients=("MIND",))], published_rows())
     text = table.as_text("md")
-    row = next(line for line in text.splitlines() if "+ENS (published)" in line)
+    line = next(line for line in text.splitlines() if "+ENS (published)" in line)
     numbers = ["78.3(1.7)", "2.24(0.27)", "2.95(0.34)", "0.0015(3.3e-4)"]
-    assert cells_of(row) == ["*+ENS (published)*", *["✓"] * 5, *numbers]
+    assert cells_of(line) == ["*+ENS (published)*", *["✓"] * 5, *numbers]
+
+
+def test_published_rows_have_no_number_of_cases():
+    text = PaperTable.of([row("mine")], published_rows()).as_text("csv")
+    table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False).set_index("row")
+    assert table.loc["mine", "dice_in_domain_cases"] == "2"
+    published = table.loc["+ENS (published)"]
+    assert (published["dice_in_domain_mean"], published["dice_in_domain_std"]) == ("78.3", "1.7")
+    assert published["dice_in_domain_cases"] == published["ndv_cases"] == ""
 
 
 def test_tables_say_what_the_leaderboard_says(ground_truth, fields, tmp_path):
     result = evaluate(ground_truth, fields)
     (tmp_path / "metrics.json").write_text(result.to_json())
-    (method,) = read_rows([tmp_path / "metrics.json"])
-    row = PaperTable.of([method]).rows[0]
+    line = PaperTable.of(read_rows([tmp_path / "metrics.json"])).rows[0]
     official = result.aggregates
     for key, name, scale in (
         ("dice_in_domain", "ID_dice", 100),
@@ -108,7 +117,7 @@ def test_tables_say_what_the_leaderboard_says(ground_truth, fields, tmp_path):
         ("hd95", "HD95", 1),
         ("ndv", "Non-diffeomorphic Volumes", 1),
     ):
-        cell = row.cells[key]
+        cell = line.cells[key]
         assert cell.mean == pytest.approx(scale * official[name]["mean"]), key
         assert cell.std == pytest.approx(scale * official[name]["std"]), key
 
@@ -154,7 +163,7 @@ def test_metrics_that_cannot_be_used(metrics, tmp_path):
 
 
 def test_the_ending_names_the_form(tmp_path):
-    table = PaperTable.of([method("a")])
+    table = PaperTable.of([row("a")])
     for form in ("md", "tex", "csv"):
         table.write(tmp_path / f"table.{form}")
         assert "a" in (tmp_path / f"table.{form}").read_text()
@@ -166,7 +175,7 @@ def test_the_ending_names_the_form(tmp_path):
 def test_latex_compiles(tmp_path):
     import subprocess
 
-    table = PaperTable.of([method("zero", is_reference=True), method("a_%", ingredients=("A",)), method("b")])
+    table = PaperTable.of([row("zero", is_reference=True), row("a_%", ingredients=("A",)), row("b")])
     (tmp_path / "t.tex").write_text(
         "\\documentclass{article}\\usepackage{booktabs,amssymb}\\begin{document}"
         + table.as_text("tex")

@@ -9,13 +9,13 @@ from rich.console import Console
 from lumirkit.eval.leaderboard import LeaderboardResult
 from lumirkit.eval.tables.summary import summary_table
 
-METRICS = {"Non-diffeomorphic Volumes": "ndv", "TRE_lm": "tre", "DSC": "dice", "HD95": "hd95"}
+KINDS = {"Non-diffeomorphic Volumes": "ndv", "TRE_lm": "tre", "DSC": "dice", "HD95": "hd95"}
 
 
 def result(**aggregates):
     aggregates = {name.replace("NDV", "Non-diffeomorphic Volumes"): value for name, value in aggregates.items()}
     full = {name: {"mean": mean, "std": std, "30": 0.0} for name, (mean, std) in aggregates.items()}
-    return LeaderboardResult("LUMIR", {}, full, METRICS)
+    return LeaderboardResult("LUMIR", {}, full, KINDS)
 
 
 def rendered(rows, width=200):
@@ -42,7 +42,7 @@ def test_digits_of_a_published_row():
         "74.5 (3.0)",
         "2.24 (0.27)",
         "2.95 (0.34)",
-        "0.0015 (0.00033)",
+        "0.0015 (3.3e-4)",
     ]
 
 
