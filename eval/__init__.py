@@ -1,1 +1,1 @@
-"""The leaderboard's metrics, one file each, and the aggregates the organisers print."""
+"""Scoring of displacement fields: the leaderboard's numbers, tables, statistics and reports."""

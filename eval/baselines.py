@@ -78,7 +78,7 @@ class SyN(Baseline):
     metric_parameter: int = 32
     """Histogram bins of the metric "mattes", radius in voxels of "CC"."""
     iterations: tuple[int, ...] = (40, 20, 5)
-    """From the coarsest level to full resolution. Three levels are shrunk 4, 2, 1 times and smoothed 2, 1, 0 voxels."""
+    """Iterations a level, from coarse to fine. Three levels are shrunk 4, 2, 1 times, smoothed 2, 1, 0 voxels."""
     gradient_step: float = 0.2
     flow_sigma: float = 3.0
     total_sigma: float = 0.0
@@ -193,7 +193,7 @@ def run_baseline(name: str, dataset_json: Path, images: Path, out: Path, shard: 
 
 
 def _is_made(field: Path, made_of: Mapping[str, Any]) -> bool:
-    """Whether a field is there whose record says that it was made so."""
+    """True where a field is there whose record says that it was made so."""
     try:
         found = json.loads(record_path(field).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -208,7 +208,7 @@ def _sha256(path: Path) -> str:
 
 
 def record_path(field: Path) -> Path:
-    """Where the record of a displacement field lies: `disp_3455_3454.json` beside `disp_3455_3454.nii.gz`."""
+    """The path of a displacement field's record: `disp_3455_3454.json` beside `disp_3455_3454.nii.gz`."""
     return field.with_name(field.name.removesuffix(".nii.gz") + ".json")
 
 

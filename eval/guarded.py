@@ -15,7 +15,7 @@ from lumirkit.data_manifests.evaluation import Split
 from lumirkit.eval.cases import Case, MaskRule
 from lumirkit.eval.scoring import INVERSE_CONSISTENCY, CaseResult
 
-# What the part of a measure's name behind the slash means.
+# The meaning of the part of a measure's name behind the slash.
 DEFINITIONS = {
     "ndv_percent": "non-diffeomorphic volume in percent of the mask, as on the leaderboard",
     "folded_voxels": "voxels of the mask of which at least one of the ten tetrahedra is turned inside out",
@@ -75,8 +75,8 @@ def guarded_reading(
         "mask": f"{'fixed' if mask_rule is MaskRule.LUMIR_2025 else 'moving'} image > 0",
         "definitions": {name: text for name, text in DEFINITIONS.items() if name in used},
         "overall": _statistics(scored),
-        "splits": {str(split): _statistics(of_split) for split, of_split in by_split.items()},
-        "cases": {str(split): {c.name: r.measures for c, r in of_split} for split, of_split in by_split.items()},
+        "splits": {str(split): _statistics(split_cases) for split, split_cases in by_split.items()},
+        "cases": {str(split): {c.name: r.measures for c, r in split_cases} for split, split_cases in by_split.items()},
     }
 
 

@@ -90,9 +90,10 @@ class Inputs:
 
 
 def looks_like_half_precision(disp_vox: Float[ndarray, "x y z 3"]) -> bool:
-    """Whether a field was rounded to float16 before it was stored.
+    """Tell whether a field was rounded to float16 before it was stored.
 
-    True where every sampled value is a float16 number, unless all are multiples of 1/16 voxel, as in hand-made fields.
+    It is True where every sampled value is a float16 number, unless all are multiples of 1/16 voxel, as in fields made
+    by hand.
     """
     flat = disp_vox.reshape(-1, order="F" if disp_vox.flags.f_contiguous else "C")
     sample = flat[:: max(1, flat.size // _SAMPLES)]

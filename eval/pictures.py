@@ -53,7 +53,7 @@ class RegisteredPair:
 
 
 Draw = Callable[[Axes, RegisteredPair, int, int], None]
-"""Draws what it is named after, of a pair, in the plane orthogonal to an axis at an index."""
+"""A function that draws one panel of a pair in the plane orthogonal to an axis at an index."""
 
 
 def registration_figure(pair: RegisteredPair, title: str = "") -> Figure:
@@ -74,7 +74,7 @@ def registration_figure(pair: RegisteredPair, title: str = "") -> Figure:
 
 
 def draw_panel(axes: Axes, pair: RegisteredPair, name: str, axis: int) -> None:
-    """One of PANELS in the plane orthogonal to `axis` through the middle of the brain, without ticks."""
+    """Draw one of PANELS in the plane orthogonal to `axis` through the middle of the brain, without ticks."""
     PANELS[name](axes, pair, axis, pair.middle[axis])
     axes.set_aspect("equal")
     axes.set_xticks([])
@@ -155,7 +155,7 @@ def _draw_checkerboard(axes: Axes, pair: RegisteredPair, axis: int, index: int) 
 
 
 def _draw_contours(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> None:
-    """Borders of the labels on the fixed image: where they should be, and over it where warping put them."""
+    """Draw the borders of the labels on the fixed image: where they should be, and over it where warping put them."""
     _draw_image(axes, pair.fixed, axis, index)
     for labels, color in zip((pair.fixed_labels, pair.warped_labels), _CONTOURS, strict=True):
         if labels is not None:
@@ -186,7 +186,11 @@ def _draw_grid(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> None:
 
 
 def _draw_log_jacobian(axes: Axes, pair: RegisteredPair, axis: int, index: int) -> None:
-    """Of the brain. The determinant needs the neighbours: of a slab of three planes the middle one, without its rim."""
+    """Draw the logarithm inside the brain.
+
+    The determinant needs the neighbouring planes, so it is taken of three of them and drawn for the middle one, without
+    its rim.
+    """
     slab = np.take(pair.disp_vox, range(index - 1, index + 2), axis=axis).astype(np.float64)
     determinant = plane(central_determinant(np.moveaxis(slab, -1, 0)), axis, 0)
     brain = plane(pair.fixed, axis, index) > 0

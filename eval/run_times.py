@@ -1,4 +1,4 @@
-"""How long the registration of each pair took, as the folder of the fields says."""
+"""Run times of the registration of each pair, as the folder of the fields tells them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class _Pair(BaseModel):
 
 
 class _Account(BaseModel):
-    """What is needed of the JSON that `lumirkit predict` and the container write, one a shard."""
+    """The part that is needed of the JSON that `lumirkit predict` and the container write, one a shard."""
 
     updated: str
     pairs: list[_Pair]
 
 
 class _Record(BaseModel):
-    """What is needed of the JSON that `lumirkit baseline` writes beside a field."""
+    """The part that is needed of the JSON that `lumirkit baseline` writes beside a field."""
 
     seconds: Seconds
 
@@ -46,12 +46,12 @@ def read_run_times(folder: Path, fields: Iterable[str]) -> dict[str, float]:
     """
     accounts = [read_json_model(path, _Account) for path in sorted(folder.glob(_ACCOUNTS))]
     pairs = [pair for run in sorted(accounts, key=lambda run: run.updated) for pair in run.pairs]
-    of_runs = {pair.field: pair.seconds for pair in pairs if pair.state in _MADE and pair.seconds}
+    run_seconds = {pair.field: pair.seconds for pair in pairs if pair.state in _MADE and pair.seconds}
     times = {}
     for field in fields:
         record = record_path(folder / field)
         if record.is_file():
             times[field] = read_json_model(record, _Record).seconds
-        elif field in of_runs:
-            times[field] = of_runs[field]
+        elif field in run_seconds:
+            times[field] = run_seconds[field]
     return times

@@ -1,1 +1,1 @@
-"""The metrics, one file each."""
+"""The metrics, one file each, and the maps and distances that they share."""

@@ -62,11 +62,11 @@ class Comparison:
 
     @cached_property
     def structures(self) -> Bool[ndarray, " labels"]:
-        """Those of the scored labels that are not background."""
+        """The scored labels that are not background."""
         return self.scored & (self.ids > 0)
 
     def causes(self, background: bool = True) -> list[str]:
-        """Why a mean over the labels, with or without background, is not a finite number."""
+        """Reasons why a mean over the labels, with or without background, is not a finite number."""
         scored = self.scored if background else self.structures
         if not scored.any():
             above = "" if background else " above 0"

@@ -21,7 +21,7 @@ _SMALLEST_DETERMINANT = 1e-9
 
 @dataclass(frozen=True)
 class Folding:
-    """What a field does to volume inside a mask, over the voxels that have all neighbours.
+    """The effect of a field on volume inside a mask, over the voxels that have all neighbours.
 
     `percent` is the non-diffeomorphic volume in percent of the mask; `folded_voxels` the voxels of which at least one
     of the ten tetrahedra is turned inside out; `sd_log_jacobian` the population standard deviation of

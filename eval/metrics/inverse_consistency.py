@@ -1,4 +1,4 @@
-"""How far two fields of opposite direction are from being each other's inverse."""
+"""Inverse consistency: the error of two fields of opposite direction as each other's inverse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike the fixed and the warped moving image are inside the brain: SSIM and NCC."""
+"""Similarity of the fixed and the warped moving image inside the brain: SSIM and NCC."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Gives the numbers of DeepMind's surface-distance 0.1 (spacing 1), from which the surface elements and their areas are
 taken: a surface element ("surfel") sits at each corner of the voxel grid whose eight voxels are partly inside a label.
 The library works through one label at a time in a float64 distance transform; here all surfels of a map are found in
-one pass, and distances are searched only where the other surface has a surfel (`eval/distance.py`).
+one pass, and distances are searched only where the other surface has a surfel (`eval/metrics/distance.py`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Surfaces:
 
 @dataclass(frozen=True)
 class SurfaceScores:
-    """Per label index: 95th percentile and largest Hausdorff distance in voxels, surface Dice at 1 voxel (0 to 1)."""
+    """The 95th percentile and the largest Hausdorff distance in voxels, and surface Dice at 1 voxel, by label index."""
 
     hd95_vox: Float64[ndarray, " labels"]
     hd100_vox: Float64[ndarray, " labels"]
