@@ -9,20 +9,16 @@ from typing import Annotated
 import torch
 import typer
 
-from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.base.errors import KitError
 from lumirkit.base.memory import use_huge_pages
-from lumirkit.data_manifests.dataset import ManifestError
 from lumirkit.data_manifests.worklist import Shard
 from lumirkit.registration.place import Place, choose_device
 from lumirkit.registration.precision import Precision
-from lumirkit.registration.weights import WeightsError
-from lumirkit.submission.contract import ContractError, ContractName, contract_of_options, find_contract, pair_of_paths
+from lumirkit.submission.contract import ContractName, contract_of_options, find_contract, pair_of_paths
 from lumirkit.submission.predict import predict_dataset, predict_pairs
 from lumirkit.submission.run import OnError
 from lumirkit.submission.status import RunStatus
 from lumirkit.submission.termination import end_on_sigterm
-
-_REQUEST_ERRORS = (ContractError, ManifestError, RequestError, VolumeError, WeightsError)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -55,16 +51,18 @@ def run(
     if paths:
         pair = pair_of_paths(paths)
         status_file = pair.field.with_name(f"{pair.field.name.removesuffix('.gz').removesuffix('.nii')}_status.json")
-        _end(predict_pairs([pair], [weights], place, status_file, on_error))
-    found = contract_of_options(dataset_json, images, output) if dataset_json else find_contract(root, contract)
-    print(f"{found.dataset_json}: {found.images} -> {found.output}, on {place}", flush=True)
-    _end(
-        predict_dataset(found.dataset_json, found.images, found.output, [weights], place, Shard.parse(shard), on_error)
-    )
+        status = predict_pairs([pair], [weights], place, status_file, on_error)
+    else:
+        found = contract_of_options(dataset_json, images, output) if dataset_json else find_contract(root, contract)
+        print(f"{found.dataset_json}: {found.images} -> {found.output}, on {place}", flush=True)
+        part = Shard.parse(shard)
+        status = predict_dataset(found.dataset_json, found.images, found.output, [weights], place, part, on_error)
+    _report(status)
+    raise typer.Exit(1 if status.failures else 0)
 
 
-def _end(status: RunStatus) -> None:
-    """Say what came of the run, and end with its exit status."""
+def _report(status: RunStatus) -> None:
+    """Print what came of the run."""
     for pair in status.pairs:
         for warning in pair.warnings:
             print(f"warning: {pair.case_name}: {warning}", file=sys.stderr)
@@ -74,18 +72,17 @@ def _end(status: RunStatus) -> None:
     print(f"{len(status.pairs) - len(status.failures)} of {status.pairs_asked_for} pairs are registered", flush=True)
     if missing:
         print(f"{missing} pairs were not started", file=sys.stderr)
-    raise typer.Exit(1 if status.failures else 0)
 
 
 def main() -> None:
-    """Run it; a wrong request ends with one message and exit status 2."""
+    """Run the command; an error ends it with one message and the error's exit status."""
     end_on_sigterm()
     use_huge_pages()
     try:
         app()
-    except _REQUEST_ERRORS as error:
+    except KitError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_status)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,13 +113,13 @@ class TrainingImages:
         _all_or_none(problems, self._processes)
         return decoded
 
-    def _own(self, of_all: Sequence[Item] | NDArray[np.generic]) -> Sequence[Item] | NDArray[np.generic]:
-        """What this process does of something that its node does together."""
-        return of_all[self._processes.local_rank :: self._on_node]
+    def _own(self, shared: Sequence[Item] | NDArray[np.generic]) -> Sequence[Item] | NDArray[np.generic]:
+        """This process's part of what its node does together."""
+        return shared[self._processes.local_rank :: self._on_node]
 
     @cached_property
     def _on_node(self) -> int:
-        return len(self._processes.of_my_node(0))
+        return len(self._processes.gather_on_node(0))
 
     def _reading(self) -> joblib.Parallel:
         threads = max(1, joblib.cpu_count() // self._on_node)
@@ -184,7 +184,7 @@ def _all_or_none(results: Sequence[Item | VolumeError], processes: Processes) ->
     Raises:
         VolumeError: in every process, if one met a file that cannot be used.
     """
-    everywhere = [result for of_one in processes.all_of(list(results)) for result in of_one]
+    everywhere = list(chain.from_iterable(processes.gather(list(results))))
     problems = sorted(str(result) for result in everywhere if isinstance(result, VolumeError))
     if problems:
         more = len(problems) - _LISTED_PROBLEMS

@@ -19,24 +19,24 @@ class Draw:
 
     def __init__(self, seed: Sequence[int], shape: Sequence[int], device: torch.device) -> None:
         self.shape, self.device = tuple(shape), device
-        of_numbers, of_volumes = np.random.SeedSequence(seed).spawn(2)
-        self._numbers = np.random.default_rng(of_numbers)
-        self._volumes = torch.Generator(device).manual_seed(int(of_volumes.generate_state(1, np.uint64)[0] >> 1))
+        numbers_seed, volumes_seed = np.random.SeedSequence(seed).spawn(2)
+        self._numbers = np.random.default_rng(numbers_seed)
+        self._volumes = torch.Generator(device).manual_seed(int(volumes_seed.generate_state(1, np.uint64)[0] >> 1))
 
     def number(self, bounds: tuple[float, float]) -> float:
-        """Uniform between the bounds."""
+        """A number drawn uniformly between the bounds."""
         return float(self._numbers.uniform(*bounds))
 
     def numbers(self, count: int, bounds: tuple[float, float]) -> Float[Tensor, " count"]:
-        """Several of them, on the device."""
+        """Several such numbers, on the device."""
         return torch.as_tensor(self._numbers.uniform(*bounds, count), dtype=torch.float32, device=self.device)
 
     def normal_number(self) -> float:
-        """Of standard deviation 1."""
+        """A normal number of mean 0 and standard deviation 1."""
         return float(self._numbers.normal())
 
     def rotation(self) -> Float[Tensor, "3 3"]:
-        """Any rotation, evenly."""
+        """A rotation drawn evenly from all rotations."""
         matrix = Rotation.random(rng=self._numbers).as_matrix()
         return torch.as_tensor(matrix, dtype=torch.float32, device=self.device)
 
@@ -45,7 +45,7 @@ class Draw:
         return torch.randn((1, 1, *self.shape), generator=self._volumes, device=self.device)
 
     def smooth(self, batch: int, channels: int, scale_vox: tuple[float, float]) -> Volume5d:
-        """Smooth noise, all volumes of one scale."""
+        """Volumes of smooth noise, all of one scale."""
         return spline_noise(batch, channels, max(1, round(self.number(scale_vox))), self.shape, self._volumes)
 
     def velocity(self, std_vox: tuple[float, float], scale_vox: tuple[float, float], batch: int = 1) -> DisplacementVox:

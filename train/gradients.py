@@ -50,7 +50,7 @@ def triplet_step(network: Network, triplet: Sequence[View], objective: Objective
         fields = [register(network, fixed.seen, moving.seen)[-1] for fixed, moving in pairs]
     cycle = cycle_gradients(fields, triplet[0].clean)
     terms = []
-    for (fixed, moving), gradients in zip(pairs, cycle.of_fields, strict=True):
+    for (fixed, moving), gradients in zip(pairs, cycle.fields_grad, strict=True):
         total, pair_terms, registration = pairwise_loss(network, fixed, moving, objective)
         (total / len(CYCLE) + cycle_weight * pull(registration, gradients)).backward()
         terms.append(pair_terms)
@@ -65,7 +65,7 @@ def shared_triplet_step(
     pair: int,
     from_all: Callable[[Tensor], Sequence[Tensor]],
 ) -> Terms:
-    """As `triplet_step`, where three processes share the triplet: this one adds the gradients of pair `pair`.
+    """Add the gradients of pair `pair` of a triplet which three processes share, in place of `triplet_step`.
 
     The mean of the three processes' gradients is that of the triplet, and so are the means of their terms.
 
@@ -77,7 +77,7 @@ def shared_triplet_step(
     both = torch.cat([registration.forward_vox, registration.inverse_vox], dim=1).detach()
     fields = [Registration(*each.split(3, dim=1)) for each in from_all(both)]
     cycle = cycle_gradients(fields, triplet[0].clean)
-    (total + len(CYCLE) * cycle_weight * pull(registration, cycle.of_fields[pair])).backward()
+    (total + len(CYCLE) * cycle_weight * pull(registration, cycle.fields_grad[pair])).backward()
     return _with_cycle([terms], cycle.loss.item(), cycle_weight)
 
 

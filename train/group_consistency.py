@@ -30,8 +30,8 @@ def cycle_loss(registrations: Sequence[Registration], mask: Float[Tensor, "batch
     2 / size.
 
     Args:
-        registrations: of the pairs of `CYCLE`, in their order.
-        mask: of the first pair's fixed image, where the cycle begins; nonzero inside.
+        registrations: those of the pairs of `CYCLE`, in their order.
+        mask: the mask of the first pair's fixed image, where the cycle begins; nonzero inside.
     """
     first, second, third = registrations
     # Fixed image of pair 1 -> of pair 2 -> of pair 3 -> back; and the inverse fields the other way round from there.
@@ -51,11 +51,11 @@ class CycleGradients:
     """The cycle loss and its gradients with respect to the (forward, inverse) fields of each pair."""
 
     loss: Tensor
-    of_fields: list[tuple[Tensor, Tensor]]
+    fields_grad: list[tuple[Tensor, Tensor]]
 
 
 def cycle_gradients(registrations: Sequence[Registration], mask: Volume5d) -> CycleGradients:
-    """Value and gradients of the cycle loss at fields that carry no history."""
+    """The value and the gradients of the cycle loss at fields that carry no history."""
     leaves = [
         Registration(r.forward_vox.detach().requires_grad_(), r.inverse_vox.detach().requires_grad_())
         for r in registrations
@@ -66,7 +66,7 @@ def cycle_gradients(registrations: Sequence[Registration], mask: Volume5d) -> Cy
     return CycleGradients(loss.detach(), list(zip(flat[::2], flat[1::2], strict=True)))
 
 
-def pull(registration: Registration, gradients: tuple[Tensor, Tensor]) -> Float[Tensor, ""]:
+def pull(registration: Registration, fields_grad: tuple[Tensor, Tensor]) -> Float[Tensor, ""]:
     """A scalar whose gradient with respect to the network is that of the cycle loss through these two fields."""
-    of_forward, of_inverse = gradients
-    return (registration.forward_vox * of_forward).sum() + (registration.inverse_vox * of_inverse).sum()
+    forward_grad, inverse_grad = fields_grad
+    return (registration.forward_vox * forward_grad).sum() + (registration.inverse_vox * inverse_grad).sum()

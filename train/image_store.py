@@ -37,7 +37,7 @@ def open_store(
     """
     size = count * prod(shape) * np.dtype(dtype).itemsize
     own = str(_reserve(size, folder)) if processes.local_rank == 0 else ""
-    path = Path(next(name for name in processes.of_my_node(own) if name))
+    path = Path(next(name for name in processes.gather_on_node(own) if name))
     store = np.memmap(path, dtype=dtype, mode="r+", shape=(count, *shape))
     processes.wait()
     if processes.local_rank == 0:

@@ -14,7 +14,7 @@ from lumirkit.train.processes import Processes
 from lumirkit.train.recipe import Recipe
 from lumirkit.train.reporting import Reporter
 from lumirkit.train.run_folder import RunFolder
-from lumirkit.train.step import Stepper, check_stage
+from lumirkit.train.step import Stepper, check_stages
 from lumirkit.train.validation import Validation
 
 
@@ -80,8 +80,7 @@ def _prepare(
 ) -> _Job:
     """Check everything, then make or find the run folder and bring the model to where its run stands."""
     model = Model(recipe, processes.device)
-    for number, stage in enumerate(recipe.stages):  # what is wrong with a late stage is said before the first
-        check_stage(model.network, stage, number, processes)
+    check_stages(model.network, recipe.stages, processes)
     validation = Validation(data, recipe.validation, processes) if recipe.validation else None
     with_labels = any(stage.needs_label_maps for stage in recipe.stages)
     images = TrainingImages(data, processes, cache, _few_shot(recipe), with_labels)

@@ -66,8 +66,8 @@ class Processes:
         if self.size > 1:
             dist.barrier()
 
-    def all_of(self, value: Shared) -> list[Shared]:
-        """The (small, picklable) value of every process, by rank."""
+    def gather(self, value: Shared) -> list[Shared]:
+        """The (small, picklable) values of all processes, by rank."""
         if self.size == 1:
             return [value]
         values: list[Shared] = [value] * self.size
@@ -75,11 +75,15 @@ class Processes:
         return values
 
     def any(self, value: bool) -> bool:
-        """Whether it is true in any process."""
-        return self.mean({"": float(value)})[""] > 0
+        """Whether the value is true in any process."""
+        if self.size == 1:
+            return value
+        truth = torch.tensor(int(value), device=self.device)
+        dist.all_reduce(truth, dist.ReduceOp.MAX)
+        return bool(truth)
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Mean of each value over the processes."""
+        """The mean of each value over the processes."""
         if self.size == 1:
             return dict(values)
         together = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
@@ -113,17 +117,17 @@ class Processes:
             request.wait()
         return pieces
 
-    def of_my_node(self, value: Shared) -> list[Shared]:
+    def gather_on_node(self, value: Shared) -> list[Shared]:
         """The values of the processes on this node, by rank."""
         here = socket.gethostname()
-        return [other for host, other in self.all_of((here, value)) if host == here]
+        return [other for host, other in self.gather((here, value)) if host == here]
 
 
 def _announced(environment: Mapping[str, str]) -> dict[str, str] | None:
     """The variables of torch.distributed that torchrun or srun imply; None for a process alone."""
     if int(environment.get("WORLD_SIZE", 1)) > 1:
         return {"LOCAL_RANK": environment.get("LOCAL_RANK", environment["RANK"])}
-    # Of the job step, not of the job: within a batch script the job's variables are set too, and nobody else runs.
+    # The job step's variables count: a batch script has the job's own set too, although nobody else runs there.
     if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         first, last = _SLURM_PORTS
         return {
@@ -137,5 +141,5 @@ def _announced(environment: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def _first_host(node_list: str) -> str:
-    """First name of SLURM's short form of a list: `gpu[07-09,12],login` -> `gpu07`."""
+    """The first name in SLURM's short form of a list: `gpu[07-09,12],login` -> `gpu07`."""
     return re.sub(r"\[(\w+)[^]]*\]", r"\1", node_list).split(",")[0]

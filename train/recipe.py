@@ -45,12 +45,12 @@ class Stage(Settings):
     """Pairs, or triplets where `losses` weight group consistency."""
     batch_size: PositiveInt = 1
     samples_at_once: PositiveInt | None = None
-    """Samples of a process's share that are in memory together; gradients add up over the others. None for all."""
+    """How many samples of a process's share are in memory together; gradients add up over the others. None for all."""
     n_images: int | None = Field(default=None, ge=2)
     """Train on so many of the images only; fewer are among more. None for all."""
     learning_rate: PositiveFloat
     schedule: Literal["constant", "cosine", "plateau"] = "constant"
-    """cosine: the learning rate falls to 0 over the stage; plateau: to a tenth whenever the loss no longer falls."""
+    """With cosine the learning rate falls to 0 over the stage, with plateau to a tenth once the loss falls no more."""
     plateau_patience_epochs: PositiveInt = 10
     """How many epochs without a lower mean loss `plateau` waits for."""
     gradient_clip_norm: PositiveFloat | None = None
@@ -58,10 +58,10 @@ class Stage(Settings):
     frozen: tuple[str, ...] = ()
     """Patterns of parameter names that this stage leaves as they are, such as `extractor.*`."""
     deformation: Deformation = Deformation()
-    """Warps of the real images of pairs and triplets."""
+    """The warps of the real images of pairs and triplets."""
     augmentation: Augmentation = Augmentation()
     losses: LossSettings = LossSettings()
-    """Of pairs or triplets of real images."""
+    """The losses of pairs or triplets of real images."""
     synthetic: SyntheticSource | None = None
     """Generated pairs; steps that no source takes are of real images."""
     one_image: OneImageSource | None = None
@@ -102,14 +102,14 @@ class Stage(Settings):
 
     @property
     def all_losses(self) -> tuple[LossSettings, ...]:
-        """Those of all its steps, whatever their pairs come from."""
+        """The losses of all its steps, whatever their pairs come from."""
         return (*((self.losses,) if self.draws_real else ()), *(source.losses for source in self.sources))
 
     @property
     def needs_label_maps(self) -> bool:
         """Whether label maps of real images guide."""
-        of_pairs = self.draws_real and self.losses.need_labels
-        return of_pairs or (self.one_image is not None and self.one_image.losses.need_labels)
+        real_pairs_do = self.draws_real and self.losses.need_labels
+        return real_pairs_do or (self.one_image is not None and self.one_image.losses.need_labels)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,7 +123,7 @@ class Stage(Settings):
 
     @property
     def images_per_item(self) -> int:
-        """2 for pairs, 3 for triplets."""
+        """The number of images in an item: 2 for pairs, 3 for triplets."""
         return 3 if self.losses.group_consistency_weight > 0 else 2
 
     def shares_at(self, step: int) -> list[float]:
@@ -132,7 +132,7 @@ class Stage(Settings):
         return [source.share_at(progress) for source in self.sources]
 
     def cycle_weight_at(self, step: int) -> float:
-        """Weight of the cycle loss at a step of this stage, counted from 0."""
+        """The weight of the cycle loss at a step of this stage, counted from 0."""
         ramp = self.losses.group_consistency_ramp_epochs * self.steps_per_epoch
         return self.losses.group_consistency_weight * (min(1.0, (step + 1) / ramp) if ramp > 0 else 1.0)
 
@@ -158,18 +158,18 @@ class Recipe(Settings):
     subset_seed: int = 0
     """Draws which images are the `n_images` of a stage; members of an ensemble, whose seeds differ, share them."""
     initial_weights: Path | None = None
-    """Weight file to start from; None starts from random numbers."""
+    """The weight file to start from; None starts from random numbers."""
     initial_parts: Literal["all", "matching"] = "all"
-    """all: the weights are of the same network; matching: take those whose name and shape fit, of any network."""
+    """With all, the weights are of the same network; with matching, those whose name and shape fit are taken."""
     stages: tuple[Stage, ...] = Field(min_length=1)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Weights and validation use a running mean of the parameters, which keeps this share of itself each step."""
     validation: ValidationPlan | None = None
-    """None for no validation; the weights with the best score are then not kept apart."""
+    """None means no validation; the weights with the best score are then not kept apart."""
     kept_checkpoints: PositiveInt = 2
 
     def start_of(self, number: int) -> int:
-        """Steps that are done, over all stages, when stage `number` begins."""
+        """The number of steps that are done, over all stages, when stage `number` begins."""
         return sum(stage.steps for stage in self.stages[:number])
 
 
@@ -211,7 +211,7 @@ def read_settings(path: Path) -> DictConfig:
 
 
 def _read_extended(path: Path, heirs: tuple[Path, ...]) -> DictConfig:
-    """As `read_settings`, for a file that `heirs` extend, one after the other."""
+    """Read settings which the files `heirs` extend, one after the other."""
     if path.resolve() in heirs:
         raise RecipeError(f"{path}: extends itself, at last; expected recipes that end with one of its own.")
     settings = _read_mapping(path)

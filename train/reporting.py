@@ -75,7 +75,7 @@ class Reporter:
 
 
 class StageReport:
-    """One line of the log, one point of the curves and one tick of the progress display a step."""
+    """Writes one line of the log, one point of the curves and one tick of the progress display a step."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class StageReport:
         self._waited = self._started = 0.0
 
     def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
-        """The batches, while noting how long each is waited for and when its step begins."""
+        """Pass the batches on, and note how long each is waited for and when its step begins."""
         asked = time.monotonic()
         for batch in batches:
             self._started = time.monotonic()
@@ -100,13 +100,13 @@ class StageReport:
             asked = time.monotonic()
 
     def step(self, step: int, terms: Terms, learning_rate: float) -> None:
-        """A step is done; `step` counts over all stages."""
+        """Report that a step is done; `step` counts over all stages."""
         if self._board is None:
             return
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)  # what was asked of a GPU is not yet done
         seconds = time.monotonic() - self._started
-        of_stage = step - self._run.recipe.start_of(self._number) - 1
+        stage_step = step - self._run.recipe.start_of(self._number) - 1
         machine = {
             "learning_rate": learning_rate,
             "seconds": round(seconds, 3),
@@ -114,7 +114,7 @@ class StageReport:
             "samples_per_second": round(self._stage.batch_size / (seconds + self._waited), 3),
             "memory_gb": round(peak_bytes_on(self._device) / 1e9, 2),
         }
-        where = {"stage": self._number, "step": step, "epoch": of_stage // self._stage.steps_per_epoch}
+        where = {"stage": self._number, "step": step, "epoch": stage_step // self._stage.steps_per_epoch}
         self._run.log(where | terms | machine)
         self._board.scalars("training", terms | machine, step)
         losses = " ".join(f"{name} {value:.4f}" for name, value in terms.items())

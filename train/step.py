@@ -49,7 +49,7 @@ class Stepper:
         self.batches = Batches(stage, sampler, self._share.places, network)
         self._schedule = LearningRate(stage)
         self.learning_rate = stage.learning_rate
-        """Of the last step."""
+        """The learning rate of the last step."""
         self._learned: LearnedWeights | None = None
         groups = [{"params": trained_parameters(network, stage), "full_rate": stage.learning_rate}]
         if stage.uncertainty is not None:
@@ -62,11 +62,11 @@ class Stepper:
 
     @property
     def _parameters(self) -> list[Tensor]:
-        """All that the steps change."""
+        """All tensors that the steps change."""
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
     def take(self, batch: Batch) -> Terms:
-        """One step; returns the terms of the loss, averaged over all processes.
+        """Take one step; returns the terms of the loss, averaged over all processes.
 
         Raises:
             TrainingError: the loss is NaN or inf, or the device's memory is too small; no parameter was changed.
@@ -117,7 +117,7 @@ class Stepper:
             for parameter in self._parameters:
                 if parameter.grad is not None:
                     parameter.grad /= len(parts)
-        return {name: sum(of_part[name] for of_part in terms) / len(terms) for name in terms[0]}
+        return {name: sum(part[name] for part in terms) / len(terms) for name in terms[0]}
 
     def _gradients_of_part(self, batch: Batch) -> Terms:
         objective = Objective((batch.source or self.stage).losses, self._learned)
@@ -134,7 +134,7 @@ class Stepper:
     def _not_finite(self, batch: Batch, own: Terms, terms: Terms) -> str:
         names = self._sampler.names(batch.samples) if batch.images else f"generated pairs {batch.samples}"
         guilty = "" if isfinite(own["loss"]) else names
-        names = "; ".join(filter(None, self._processes.all_of(guilty)))
+        names = "; ".join(filter(None, self._processes.gather(guilty)))
         return (
             f"step {batch.step + 1} of the stage: the loss is {terms['loss']} on {names}; training stopped, the last "
             "checkpoint is good. Lower the learning rate, or look for damaged training images with "
@@ -155,14 +155,15 @@ def _part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def check_stage(network: Network, stage: Stage, number: int, processes: Processes) -> None:
-    """Check that a stage of the recipe can be trained by these processes.
+def check_stages(network: Network, stages: Sequence[Stage], processes: Processes) -> None:
+    """Check, before the first stage begins, that all stages of a recipe can be trained by these processes.
 
     Raises:
-        RecipeError: the batch cannot be shared, or the frozen patterns are impossible.
+        RecipeError: a batch cannot be shared, or the frozen patterns of a stage are impossible.
     """
-    share_of_batch(stage, number, processes)
-    trained_parameters(network, stage)
+    for number, stage in enumerate(stages):
+        share_of_batch(stage, number, processes)
+        trained_parameters(network, stage)
 
 
 def trained_parameters(network: Network, stage: Stage) -> list[Tensor]:

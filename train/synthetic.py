@@ -36,22 +36,22 @@ class Shapes(StrEnum):
     """What the label maps show."""
 
     NOISE = "noise"
-    """The largest of several smooth noise volumes, which makes shapes like tissue."""
+    """Each voxel shows which of several smooth noise volumes is largest; this makes shapes like tissue."""
     PRIMITIVES = "primitives"
-    """Ellipsoids, boxes and tubes, later ones over earlier ones."""
+    """The maps show ellipsoids, boxes and tubes, later ones over earlier ones."""
     MIXED = "mixed"
-    """One or the other, evenly."""
+    """Half of the maps show noise, half show primitives."""
 
 
 class Synthetic(Ranges):
-    """The factors of a generated pair: each a range that a number is drawn from uniformly, and off at [0, 0].
+    """The factors of a generated pair: each is a range that a number is drawn from uniformly, and is off at [0, 0].
 
     Lengths are in voxels of the network's grid, intensities in the range 0…1.
     """
 
     shapes: Shapes = Shapes.NOISE
     labels: int = Field(default=26, ge=2)
-    """Label ids of a map, 0 among them."""
+    """The number of label ids of a map, 0 among them."""
     shape_scale_vox: tuple[PositiveFloat, PositiveFloat] = (8.0, 24.0)
     """Distance between the control points of the noise; half the diameter of primitives."""
     shape_warp_vox: Range = (0.0, 4.0)
@@ -85,7 +85,7 @@ class SyntheticPair:
     fixed: Volume5d
     moving: Volume5d
     fixed_labels: Volume5d | None
-    """None, as the other one, for a pair of an image that has no label map."""
+    """It is None, as the other one is, for a pair of an image that has no label map."""
     moving_labels: Volume5d | None
     disp_vox: DisplacementVox
 
@@ -105,10 +105,10 @@ def generate_pair(
     fixed_labels, moving_labels = sample_nearest(labels.expand(2, -1, -1, -1, -1), forward).split(1)
     disp_vox = compose(exponential(-to_moving), forward[:1])
     with_background = draw.number((0, 1)) < factors.background_probability
-    of_fixed = _contrast(factors, draw)
-    of_moving = _contrast(factors, draw) if factors.dynamic_contrast else of_fixed
-    fixed = _image(fixed_labels, of_fixed, factors, with_background, draw)
-    moving = _image(moving_labels, of_moving, factors, with_background, draw)
+    fixed_contrast = _contrast(factors, draw)
+    moving_contrast = _contrast(factors, draw) if factors.dynamic_contrast else fixed_contrast
+    fixed = _image(fixed_labels, fixed_contrast, factors, with_background, draw)
+    moving = _image(moving_labels, moving_contrast, factors, with_background, draw)
     return SyntheticPair(fixed, moving, fixed_labels, moving_labels, disp_vox)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from lumirkit.train.processes import Processes
 from lumirkit.train.recipe import ValidationPlan
 
 # Measures of `lumirkit.eval.scoring` that are quick to take, and their names here.
-_OF_LABELS = {"dice": "dice", "tre_of_kept_landmarks_vox": "tre_vox"}
+_LABEL_MEASURES = {"dice": "dice", "tre_of_kept_landmarks_vox": "tre_vox"}
 _NCC_WINDOW_VOX = 11
 
 Measures = dict[str, float]
@@ -38,7 +39,7 @@ Measures = dict[str, float]
 
 @dataclass(frozen=True)
 class ValidationPair:
-    """One pair to validate on; `case` says what its labels are scored by, None where there are none."""
+    """One pair to validate on; `case` says what its labels are scored by, and is None where there are none."""
 
     split: str
     fixed: Path
@@ -80,7 +81,7 @@ class Validation:
         own = self.pairs[self._processes.rank :: self._processes.size]
         first_of_split = {pair.split: pair for pair in reversed(self.pairs)}
         outcomes = [(pair.split, *_validate(network, pair, pair is first_of_split[pair.split])) for pair in own]
-        return _summary([outcome for of_one in self._processes.all_of(outcomes) for outcome in of_one])
+        return _summary(list(chain.from_iterable(self._processes.gather(outcomes))))
 
 
 def _validation_pairs(data: Path, most: int) -> tuple[list[ValidationPair], str]:
@@ -138,8 +139,8 @@ def _validate(network: Network, pair: ValidationPair, draw: bool) -> tuple[Measu
     }
     if pair.case is not None:
         scored = score_case(Inputs(pair.case, disp_vox)).measures
-        found_by_labels = {ours: find_measure(scored, theirs, pair.case.name) for theirs, ours in _OF_LABELS.items()}
-        measures |= {name: value for name, value in found_by_labels.items() if value is not None}
+        by_labels = {ours: find_measure(scored, theirs, pair.case.name) for theirs, ours in _LABEL_MEASURES.items()}
+        measures |= {name: value for name, value in by_labels.items() if value is not None}
     if not draw:
         return measures, None
     picture = RegisteredPair(fixed.data, moving.data, warped[0, 0].cpu().numpy(), disp_vox)
@@ -157,11 +158,11 @@ def _summary(outcomes: Sequence[tuple[str, Measures, bytes | None]]) -> Validati
     for split, measures, _ in outcomes:
         for measure, value in measures.items():
             values.setdefault(f"{split}/{measure}", []).append(value)
-    means = {name: float(np.mean(of_split)) for name, of_split in sorted(values.items())}
-    chosen = _of_measure(means, "dice") or _of_measure(means, "ncc")
+    means = {name: float(np.mean(per_pair)) for name, per_pair in sorted(values.items())}
+    chosen = _per_split(means, "dice") or _per_split(means, "ncc")
     pictures = {split: picture for split, _, picture in outcomes if picture is not None}
     return ValidationResult(float(np.mean(chosen)), means, pictures)
 
 
-def _of_measure(means: Mapping[str, float], measure: str) -> list[float]:
+def _per_split(means: Mapping[str, float], measure: str) -> list[float]:
     return [value for name, value in means.items() if name.endswith(f"/{measure}")]

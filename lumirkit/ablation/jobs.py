@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lumirkit.ablation.plan import Ablation, PlannedRow, Run
 from lumirkit.base.errors import KitError, RequestError
 from lumirkit.base.files import write_text_atomically
@@ -17,6 +19,7 @@ from lumirkit.eval.baselines import BASELINES, run_baseline
 from lumirkit.eval.leaderboard import ScoringOptions, evaluate
 from lumirkit.eval.tables.columns import ColumnSet
 from lumirkit.eval.tables.rows import CARD_NAME, RowCard, read_card
+from lumirkit.registration.architecture import make_network
 from lumirkit.registration.place import Place
 from lumirkit.registration.weights import load_weights
 from lumirkit.submission.predict import predict_dataset
@@ -24,6 +27,7 @@ from lumirkit.train.deadline import Deadline
 from lumirkit.train.loop import train
 from lumirkit.train.processes import Processes
 from lumirkit.train.run_folder import RunFolder
+from lumirkit.train.step import check_stages
 
 REFERENCE_NAMES = {"zero": "zero field", "syn": "SyN", "convexadam": "ConvexAdam"}
 
@@ -52,15 +56,19 @@ class Job(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """Unique among the jobs of an ablation; the folder of its result."""
+        """The folder of its result, which no other job of the ablation has."""
 
     @property
     @abstractmethod
     def needs(self) -> Sequence[str]:
-        """Names of the jobs whose results it uses."""
+        """The names of the jobs whose results it uses."""
 
-    def require_own_folder(self, out: Path) -> None:  # noqa: B027  most have nothing to check
-        """Raise RecipeError where its folder holds other work."""
+    def check(self, out: Path) -> None:  # noqa: B027  most have nothing to check
+        """Find out, before any job begins, whether this one cannot be done.
+
+        Raises:
+            RecipeError: its recipe is impossible, or its folder holds other work.
+        """
 
     @abstractmethod
     def is_done(self, out: Path) -> bool:
@@ -83,7 +91,7 @@ class TrainRun(Job):
 
     @property
     def name(self) -> str:
-        """`runs/<row>/seed<n>`, the run folder."""
+        """The run folder, `runs/<row>/seed<n>`."""
         return f"runs/{self.run.folder}"
 
     @property
@@ -91,9 +99,14 @@ class TrainRun(Job):
         """The run whose checkpoint this one starts from."""
         return [f"runs/{self.run.start.folder}"] if self.run.start is not None else []
 
-    def require_own_folder(self, out: Path) -> None:
-        """Raise RecipeError where the run folder holds a run of another recipe."""
+    def check(self, out: Path) -> None:
+        """Check that the run folder is this recipe's, and that all stages of the recipe can be trained.
+
+        Raises:
+            RecipeError: the folder holds a run of another recipe, or a stage is impossible.
+        """
         RunFolder(out / self.name, self.run.recipe).require_own()
+        check_stages(make_network(self.run.recipe.network), self.run.recipe.stages, Processes(torch.device("cpu")))
 
     def is_done(self, out: Path) -> bool:
         """Whether the last step is in a checkpoint and in the weights."""
@@ -115,7 +128,7 @@ class ScoreRow(Job):
 
     @property
     def name(self) -> str:
-        """`rows/<row>`."""
+        """The row's folder, `rows/<row>`."""
         return f"rows/{self.row.folder}"
 
     @property
@@ -155,12 +168,12 @@ class ScoreReference(Job):
 
     @property
     def name(self) -> str:
-        """`references/<method>`."""
+        """The method's folder, `references/<method>`."""
         return f"references/{self.baseline}"
 
     @property
     def needs(self) -> Sequence[str]:
-        """Nothing."""
+        """No job: its fields are made without training."""
         return []
 
     def is_done(self, out: Path) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,7 +109,7 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
         number = _last([ancestor.members for ancestor in lineages[row.name]]) or 1
         seeds = range(recipe.seed, recipe.seed + number)
         members[row.name] = [recipe.model_copy(update={"name": name, "seed": seed}) for seed in seeds]
-    runs = _plan_runs([recipe for of_row in members.values() for recipe in of_row])
+    runs = _plan_runs(list(chain.from_iterable(members.values())))
     rows = tuple(
         PlannedRow(
             row.name,

@@ -12,7 +12,7 @@ from lumirkit.ablation.jobs import Job, list_jobs
 from lumirkit.ablation.plan import Ablation
 from lumirkit.ablation.work import work_side_by_side
 from lumirkit.base.files import require_writable, write_text_atomically
-from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
+from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
 from lumirkit.data_manifests.evaluation import find_evaluation_configs
 from lumirkit.eval.statistics.tables import statistics_of
 from lumirkit.eval.tables.columns import ColumnSet
@@ -48,20 +48,33 @@ def run_ablation(
     Raises:
         ManifestError, RecipeError, RequestError: nothing was started.
     """
-    read_dataset(find_dataset_json(data))
-    find_evaluation_configs(data)
+    _require_dataset(data)
     require_writable(out)
     jobs = list_jobs(ablation, references)
     for job in jobs:
-        job.require_own_folder(out)
+        job.check(out)
     write_text_atomically(out / "plan.json", _plan(ablation))
     failures = work_side_by_side(jobs, data, out, places, minutes, cache)
     _write_tables(out, jobs, ablation.columns)
     return failures
 
 
+def _require_dataset(data: Path) -> None:
+    """Check that the images which all rows train on and are scored by are there.
+
+    Raises:
+        ManifestError: a JSON or a listed image is missing or cannot be used.
+    """
+    path = find_dataset_json(data)
+    dataset = read_dataset(path)
+    images = [entry.image for entry in dataset.training]
+    images += [image for pair in dataset.validation for image in (pair.fixed, pair.moving)]
+    require_files(data, images, path)
+    find_evaluation_configs(data)
+
+
 def _plan(ablation: Ablation) -> str:
-    """Which row is trained by which runs, for a reader."""
+    """Tell a reader as JSON which row is trained by which runs."""
     rows = [
         {
             "row": row.name,

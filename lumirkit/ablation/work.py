@@ -15,26 +15,21 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from torch.multiprocessing.spawn import spawn
 
-from lumirkit.ablation.jobs import Job, JobError, Workplace
-from lumirkit.base.errors import VolumeError
+from lumirkit.ablation.jobs import Job, Workplace
+from lumirkit.base.errors import KitError
 from lumirkit.base.files import write_text_atomically
-from lumirkit.eval.cases import EvaluationError
 from lumirkit.registration.place import Place
-from lumirkit.registration.weights import WeightsError
 from lumirkit.train.deadline import Deadline
-from lumirkit.train.step import TrainingError
 
 _CLAIMS, _FAILURES = ".claims", "failures"
 _SECONDS_BETWEEN_LOOKS = 1.0
-_OF_A_JOB = (JobError, TrainingError, VolumeError, EvaluationError, WeightsError, OSError)
-"""Errors that cost a job and what needs it; the others go on. What is wrong with the request itself is none of them."""
 
 
 def work_side_by_side(
     jobs: Sequence[Job], data: Path, out: Path, places: Sequence[Place], minutes: float | None, cache: Path | None
 ) -> dict[str, str]:
     """Do all jobs, one worker a place; returns why jobs failed, by name."""
-    shutil.rmtree(out / _FAILURES, ignore_errors=True)  # of an earlier call; what failed is tried again
+    shutil.rmtree(out / _FAILURES, ignore_errors=True)  # what failed in an earlier call is tried again
     arguments = (jobs, data, out, places, minutes, cache)
     if len(places) == 1:
         _work(0, *arguments)
@@ -69,7 +64,11 @@ def _work(
 
 
 def _take(job: Job, left: dict[str, Job], at: Workplace) -> bool:
-    """Do a job if it is ready and unclaimed; `left` loses those that are done or failed. True if there was work."""
+    """Do a job if it is ready and unclaimed; `left` loses those that are done or failed. True if there was work.
+
+    Whatever goes wrong now costs this job and those that need it, and the others go on: what is wrong with the request
+    as a whole was found before the first job began.
+    """
     failures = read_failures(at.out)
     if lost := next((need for need in (job.name, *job.needs) if need in failures), None):
         if lost != job.name:
@@ -90,7 +89,7 @@ def _take(job: Job, left: dict[str, Job], at: Workplace) -> bool:
             return True
     except Timeout:
         return False
-    except _OF_A_JOB as error:
+    except (KitError, OSError) as error:
         _note_failure(job, str(error), at.out)
         return True
 

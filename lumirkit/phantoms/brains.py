@@ -304,10 +304,10 @@ def render(
     labels: NDArray[np.uint8], brain: NDArray[np.bool_], contrast: Contrast, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Image (X, Y, Z), uint8, of a label map: 0 outside the brain mask, 1 to 255 inside."""
-    of_tissue = dict(zip(get_args(Tissue), contrast.means, strict=True))
-    means = np.full(256, of_tissue["csf"])
+    tissue_means = dict(zip(get_args(Tissue), contrast.means, strict=True))
+    means = np.full(256, tissue_means["csf"])
     for structure in STRUCTURES:
-        means[structure.label] = of_tissue[structure.tissue] + rng.normal(0, 3)
+        means[structure.label] = tissue_means[structure.tissue] + rng.normal(0, 3)
     # Normalised by the blurred mask: partial volume between tissues, but no dark rim at the brain border.
     blurred = ndimage.gaussian_filter(means[labels] * brain, 0.55)
     weight = ndimage.gaussian_filter(brain.astype(np.float64), 0.55)

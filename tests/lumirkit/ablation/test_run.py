@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from lumirkit.ablation.plan import load_ablation
 from lumirkit.ablation.run import run_ablation
 from lumirkit.base.errors import RequestError
+from lumirkit.data_manifests.dataset import ManifestError
 from lumirkit.registration.place import Place
 from lumirkit.train.recipe import RecipeError
 
@@ -173,6 +175,17 @@ def test_wrong_requests(phantom_root, plan, tmp_path):
     changed["seed"] = 0
     with pytest.raises(RecipeError, match="holds a run of a different recipe"):
         run_ablation(load_ablation(plan(ROWS[:1], changed)), phantom_root, out, [CPU])
+
+
+def test_what_is_wrong_as_a_whole_is_said_before_the_first_job(phantom_root, plan, tmp_path, capsys):
+    late = [*ROWS[:1], {"name": "frozen", "parent": "plain", "set": {"stages.*.frozen": ["head.*"]}}]
+    with pytest.raises(RecipeError, match=r"'head.\*' matches no parameter"):
+        run_ablation(load_ablation(plan(late)), phantom_root, tmp_path / "out", [CPU])
+    data = shutil.copytree(phantom_root, tmp_path / "data")
+    next((data / "imagesVal").iterdir()).unlink()
+    with pytest.raises(ManifestError, match="1 listed files do not exist"):
+        run_ablation(load_ablation(plan()), data, tmp_path / "out", [CPU])
+    assert started(capsys.readouterr().err) == []
 
 
 def test_the_command_reports_failures_and_exits_with_1(phantom_root, plan, tmp_path):
