@@ -32,11 +32,11 @@ class OnError(StrEnum):
     """What a pair that cannot be registered means for the run."""
 
     STOP = "stop"
-    """End at once."""
+    """The run ends at once."""
     SKIP = "skip"
-    """Do the others; the pair has no field."""
+    """The others are done; the pair has no field."""
     ZERO = "zero"
-    """Do the others; a zero field that says so stands for the pair."""
+    """The others are done; a zero field that says so stands for the pair."""
 
 
 class Run:
@@ -68,7 +68,7 @@ class Run:
         return status
 
     def _do_all(self, pairs: Sequence[PairFiles], status: RunStatus) -> None:
-        """One pair is registered while the next is read and the one before is packed and written."""
+        """Register one pair while the next is read and the one before is packed and written."""
         loaded_pairs = one_ahead(partial(load_pair, maker=self._maker), pairs)
         with ThreadPoolExecutor(max_workers=1) as writer, closing(loaded_pairs), Progress(len(pairs), "pairs") as bar:
 

@@ -25,7 +25,7 @@ class Maker:
     precision: Precision
 
     def stamp(self, images: Iterable[bytes]) -> str:
-        """The description of the field that these make of the contents of image files."""
+        """Make the description that a field gets which these make of the contents of image files."""
         digest = hashlib.sha256(f"{self.weights_sha256} {self.precision}".encode())
         for content in images:
             digest.update(hashlib.sha256(content).digest())

@@ -15,7 +15,7 @@ from torch import get_num_threads
 from lumirkit.base.files import write_text_atomically
 
 STATUS_NAME = "lumirkit_status"
-"""Of the file in the folder of the fields, without .json; a shard adds its number."""
+"""The name of the status file in the folder of the fields, without .json; a shard adds its number."""
 
 
 class PairState(StrEnum):
@@ -35,7 +35,7 @@ class RunState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     STOPPED = "stopped"
-    """At the first failure, as asked for, or by a signal; a restart goes on."""
+    """The run stopped at the first failure, as asked for, or by a signal; a restart goes on."""
 
 
 class PairStatus(BaseModel):
@@ -43,16 +43,16 @@ class PairStatus(BaseModel):
 
     case_name: str
     field: str
-    """File name."""
+    """The name of the field's file."""
     state: PairState
     seconds: float = 0.0
-    """From images in memory to the field in memory; of a field that was kept, when it was made, 0 if that is lost."""
+    """The time from images to field, both in memory; a kept field keeps its time, 0 where that is lost."""
     peak_memory_gb: float = 0.0
     """The most that the run had held on its device (on the CPU: the process) by the end of the pair, in 1e9 bytes."""
     device: str = ""
     convolutions: str = ""
     reason: str = ""
-    """Why it failed."""
+    """Why the pair failed."""
     warnings: list[str] = []
 
     @property

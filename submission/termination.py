@@ -1,4 +1,4 @@
-"""Ending when the system asks for it, as the first process of a container too, for which there is no default."""
+"""A process ends when the system asks for it, even as the first of a container, for which there is no default."""
 
 from __future__ import annotations
 

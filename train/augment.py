@@ -23,8 +23,8 @@ from lumirkit.registration.smoothing import gaussian_smooth
 from lumirkit.train.settings import Ranges
 
 _RADIUS_PER_SIGMA = 3  # where a Gaussian is cut off
-_KNOTS = 6  # of a random contrast; the curves from T1w to T2w and PD intensities have no more bends
-_DARKEST = 0.05  # of the range 0…1: what shows brain differs from the background
+_KNOTS = 6  # points of a random contrast's curve; the curves from T1w to T2w and PD intensities have no more bends
+_DARKEST = 0.05  # in the range 0…1; what shows brain differs from the background
 
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
@@ -55,7 +55,7 @@ class Augmentation(Ranges):
 
 @dataclass(frozen=True)
 class Appearance:
-    """What is done to one image; with the defaults, nothing."""
+    """What is done to the appearance of one image; with the defaults, nothing is."""
 
     contrast: tuple[float, ...] = ()
     """New intensities 0…1 of the brain, for old ones at even steps from 0 to 1; none leaves the old ones."""
@@ -97,7 +97,7 @@ def change_contrast(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) -
 
 
 def apply_appearance(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) -> Float[Tensor, "1 1 x y z"]:
-    """Gamma, inversion, blur, noise, in this order, on intensities 0…255; the result may leave that range by its noise.
+    """Apply gamma, inversion, blur and noise, in this order, to intensities 0…255; noise may lead out of that range.
 
     Noise comes last: it is what a scanner adds to whatever contrast there is, and MIND, which does not see an inversion
     or a linear change of contrast, does see it. As in a skull-stripped image, there is noise in the brain only.

@@ -15,13 +15,12 @@ from lumirkit.registration.warp import sample, sample_nearest
 from lumirkit.train.augment import Augmentation
 from lumirkit.train.data import GroupSampler
 from lumirkit.train.deform import draw_deformation
-from lumirkit.train.gradients import make_view, views_of
 from lumirkit.train.guidance import Guidance, coarsen_labels, guidance_of
-from lumirkit.train.objective import View
 from lumirkit.train.one_image import pair_from_image
 from lumirkit.train.recipe import Stage
 from lumirkit.train.sources import OneImageSource, Source, SyntheticSource
 from lumirkit.train.synthetic import SyntheticPair, generate_pair
+from lumirkit.train.views import View, make_view, views_of
 
 # What is drawn for a sample beside its images has generators of its own, told apart by these numbers.
 _LABELS, _ONE_IMAGE, _DEFORMATION = 3, 4, 5
@@ -41,10 +40,10 @@ class Batch:
     labels: list[Tensor] = field(default_factory=list)
     """The label maps of the images (int16), where they guide."""
     source: Source | None = None
-    """What the pairs are made by; None where they are of real images."""
+    """The source that makes the pairs; None where they are of real images."""
 
     def parts(self, at_once: int | None) -> list[Batch]:
-        """The batch in pieces of `at_once` samples each; None for one piece."""
+        """Divide the batch into pieces of `at_once` samples each; None makes one piece."""
         if at_once is None or at_once >= len(self.samples):
             return [self]
         pieces = [slice(start, start + at_once) for start in range(0, len(self.samples), at_once)]
@@ -63,11 +62,11 @@ class Batches:
     """The batches of one stage, or one process's share of them."""
 
     def __init__(self, stage: Stage, sampler: GroupSampler, places: Sequence[int], network: Network) -> None:
-        """Prepare to load.
+        """Prepare to load the batches.
 
         Args:
-            places: of this process's samples in each batch.
-            network: what is trained; its grid, its device and its number format are those of the batches.
+            places: the places of this process's samples in each batch.
+            network: the network that is trained; its grid, its device and its number format are those of the batches.
         """
         self._stage, self._sampler, self._places = stage, sampler, places
         parameter = next(network.parameters())
@@ -89,7 +88,7 @@ class Batches:
         return Batch(step, samples, images, labels, source)
 
     def prepare(self, batch: Batch) -> tuple[Sequence[View], Guidance | None]:
-        """Two or three views, and what is known of them, on the network's device and grid."""
+        """Make two or three views, and what is known of them, on the network's device and grid."""
         if batch.source is None:
             batch = self._on_device(batch)
             return self._views(batch), self._guidance_by_labels(batch)
@@ -158,11 +157,11 @@ class Batches:
         ]
 
     def _seeds(self, batch: Batch, *purpose: int) -> list[list[int]]:
-        """What is drawn for each sample depends on these numbers alone."""
+        """The numbers that alone decide what is drawn for each sample."""
         return [[self._sampler.seed, self._sampler.stage, sample, *purpose] for sample in batch.samples]
 
     def _to_device(self, volumes: Tensor) -> Tensor:
-        """In the network's number format; they are small on their way to a GPU."""
+        """Bring volumes to the network's device and number format; they are small on their way to a GPU."""
         return volumes.to(self._device, non_blocking=True).to(self._dtype)
 
 

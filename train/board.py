@@ -18,12 +18,12 @@ class Board:
         self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
-        """One point of each curve."""
+        """Add one point to each curve."""
         for name, value in values.items():
             self._writer.add_scalar(f"{group}/{name}", value, step)
 
     def pictures(self, group: str, pictures: Mapping[str, bytes], step: int) -> None:
-        """Show PNG files."""
+        """Show pictures, which are PNG files."""
         for name, content in pictures.items():
             pixels = np.asarray(Image.open(io.BytesIO(content)))
             self._writer.add_image(f"{group}/{name}", pixels, step, dataformats="HWC")

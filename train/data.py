@@ -81,20 +81,20 @@ class TrainingImages:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Shaped[Tensor, "1 x y z"]:
-        """One image, uint8 or float16, intensities as in the file; a view of what all processes share."""
+        """The image `index`, uint8 or float16, intensities as in the file; it is a view of what all processes share."""
         return torch.from_numpy(self._decoded[index])[None]
 
     def few(self, count: int | None) -> list[int]:
-        """Indices of the first `count` images that the subset's seed draws: fewer are among more; None for all."""
+        """The indices of the first `count` images that the subset's seed draws: fewer are among more; None: all."""
         return sorted(self._drawn[:count])
 
     def labels(self, index: int) -> Shaped[Tensor, "1 x y z"]:
-        """The label map of one image, int16; only where the label maps were decoded."""
+        """The label map of the image `index`, int16; it is there only where the label maps were decoded."""
         assert self._maps is not None
         return torch.from_numpy(self._maps[index])[None]
 
     def _image_dtype(self) -> np.dtype[np.generic]:
-        """What all images are kept as, from their headers."""
+        """The number format that all images are kept in, found in their headers."""
         checks = (joblib.delayed(_attempt)(_stored_dtype, path, self.shape) for path in self._own(self.paths))
         dtypes = _all_or_none(list(self._reading()(checks)), self._processes)
         return np.dtype(np.uint8 if set(dtypes) == {np.dtype(np.uint8)} else np.float16)
@@ -102,7 +102,7 @@ class TrainingImages:
     def _decode_all(
         self, paths: Sequence[Path], dtype: np.dtype[np.generic], decode: Callable[..., None], description: str
     ) -> NDArray[np.generic]:
-        """Every file in one array, this process's share of them read by itself."""
+        """Decode all files into one array; this process reads its own share of them."""
         decoded = open_store(len(paths), self.shape, dtype, self._processes, self._cache)
         own = list(zip(self._own(paths), self._own(decoded), strict=True))
         problems = []
@@ -134,7 +134,7 @@ class Subset:
     seed: int = 0
 
     def of(self, listed: int, source: Path) -> list[int]:
-        """Numbers of the chosen images, in the order drawn.
+        """The numbers of the chosen images, in the order drawn.
 
         Raises:
             VolumeError: there are fewer.
@@ -217,7 +217,10 @@ class GroupSampler:
         self.images, self.seed, self.stage, self.group = images, seed, stage, group
 
     def indices(self, sample: int) -> tuple[int, ...]:
-        """Indices of the images, of a pair (fixed, moving): every ordered group is equally likely, none repeats one."""
+        """The indices of a sample's images, (fixed, moving) in a pair.
+
+        Every ordered group is equally likely, and none repeats an image.
+        """
         generator = np.random.default_rng([self.seed, self.stage, sample])
         chosen: list[int] = []
         for remaining in range(len(self._few), len(self._few) - self.group, -1):
@@ -233,7 +236,7 @@ class GroupSampler:
         return [draw_appearance(ranges, generator) for _ in range(self.group)]
 
     def source(self, step: int, shares: Sequence[float]) -> int | None:
-        """Which of the sources with these shares a step takes its pairs from; None for real pairs.
+        """The number of the source, among those with these shares, that a step takes pairs from; None: real pairs.
 
         All samples of a step, and all processes, agree.
         """

@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class Deadline:
-    """Passed after some minutes, or once a signal to end has come; never, without either."""
+    """The time to stop: after some minutes, or once a signal to end has come; without either it never comes."""
 
     def __init__(self, minutes: float | None = None) -> None:
         self._end = float("inf") if minutes is None else time.monotonic() + 60 * minutes
@@ -19,7 +19,7 @@ class Deadline:
         return time.monotonic() > self._end
 
     def on_termination(self) -> None:
-        """Let SIGTERM, which schedulers send before they kill, mean: finish the step, write a checkpoint, end."""
+        """Let the deadline pass at SIGTERM, which schedulers send before they kill: a checkpoint is then in time."""
         signal.signal(signal.SIGTERM, self._pass)
 
     def _pass(self, number: int, frame: FrameType | None) -> None:

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from lumirkit.registration.network import CommonConfig, Network, Registration, register
-from lumirkit.registration.tensors import Volume5d
-from lumirkit.train.augment import Appearance, apply_appearance, change_contrast
+from lumirkit.registration.network import Network, Registration, register
 from lumirkit.train.group_consistency import CYCLE, cycle_gradients, pull
 from lumirkit.train.guidance import Guidance
-from lumirkit.train.objective import Objective, Terms, View, pairwise_loss
-
-
-def make_view(images: Volume5d, config: CommonConfig, appearances: Sequence[Appearance] | None = None) -> View:
-    """Bring full-size images to the network's grid, and change how each looks to the network."""
-    clean = config.coarsened(images)
-    if appearances is None:
-        return View(clean, clean)
-    seen = [
-        apply_appearance(
-            config.coarsened(change_contrast(full, appearance)) if appearance.contrast else coarse,
-            appearance,
-        )
-        for full, coarse, appearance in zip(images.split(1), clean.split(1), appearances, strict=True)
-    ]
-    return View(clean, torch.cat(seen))
+from lumirkit.train.objective import Objective, Terms, pairwise_loss
+from lumirkit.train.views import View
 
 
 def pair_step(
@@ -84,8 +68,3 @@ def shared_triplet_step(
 def _with_cycle(terms: Sequence[Terms], cycle: float, weight: float) -> Terms:
     mean = {name: sum(pair[name] for pair in terms) / len(terms) for name in terms[0]}
     return mean | {"loss": mean["loss"] + weight * cycle, "cycle": cycle}
-
-
-def views_of(images: Iterable[Volume5d], config: CommonConfig) -> list[View]:
-    """Views of images that the network sees as they are."""
-    return [make_view(image, config) for image in images]

@@ -26,7 +26,7 @@ class Guidance:
 
     @property
     def masks(self) -> tuple[Volume5d, Volume5d]:
-        """Of the fixed and the moving images, where label maps guide."""
+        """The masks of the fixed and of the moving images, where label maps guide."""
         assert self.fixed_masks is not None and self.moving_masks is not None
         return self.fixed_masks, self.moving_masks
 
@@ -38,7 +38,7 @@ class Guidance:
 
 
 def label_masks(labels: Shaped[Tensor, "batch 1 x y z"], ids: Shaped[Tensor, " chosen"], stride: int) -> Volume5d:
-    """How much of each voxel of the grid coarser by `stride` is of each label, 0…1, one channel a label.
+    """The share, 0…1, that each label has of each voxel of the grid coarser by `stride`; one channel a label.
 
     Memory grows with the number of labels, so a step takes some of many.
     """
@@ -52,11 +52,11 @@ def guidance_of(
     seeds: Sequence[Sequence[int]],
     stride: int = 1,
 ) -> Guidance:
-    """Masks, on the grid coarser by `stride`, of labels that each fixed map has, 0 not among them.
+    """Draw labels that each fixed map has, without 0, and make their masks on the grid coarser by `stride`.
 
     Args:
-        count: how many guide a pair; of fewer, some guide twice.
-        seeds: of each pair, the numbers that the choice depends on; so a batch is the mean of its pairs.
+        count: how many labels guide a pair; where a map has fewer, some guide twice.
+        seeds: the numbers that the choice for each pair depends on; so a batch is the mean of its pairs.
     """
     fixed, moving = [], []
     for own_fixed, own_moving, seed in zip(fixed_labels.split(1), moving_labels.split(1), seeds, strict=True):
@@ -70,6 +70,6 @@ def guidance_of(
 
 
 def coarsen_labels(labels: Shaped[Tensor, "batch 1 x y z"], stride: int) -> Shaped[Tensor, "batch 1 x y z"]:
-    """One voxel of every block of the grid coarser by `stride`, that next to its centre."""
+    """Take from every block of `stride` voxels along each axis the one next to its centre."""
     first = (stride - 1) // 2
     return fill_blocks(labels, stride)[:, :, first::stride, first::stride, first::stride]

@@ -62,17 +62,18 @@ def _distances(inside: Bool[ndarray, "x y z"], farthest_vox: int) -> Float32[nda
 
 
 def _reach(inside: Bool[ndarray, "x y z"], axis: int, margin: int) -> slice:
-    """Where along an axis the mask is, and so many voxels more."""
+    """The part of an axis where the mask is, and `margin` voxels more on either side."""
     others = tuple(other for other in range(3) if other != axis)
     occupied = np.flatnonzero(inside.any(axis=others))
     return slice(max(0, occupied[0] - margin), occupied[-1] + margin + 1)
 
 
 def hausdorff_loss(fixed: Outlined, moving: Outlined, disp_vox: DisplacementVox) -> Float[Tensor, ""]:
-    """Squared distance between the borders of the fixed and the warped masks, summed over where they differ.
+    """The squared distance between the borders of the fixed and the warped masks, summed over where they differ.
 
-    Per voxel of border: for a flat border that is s voxels off it is s (s + 1) (2 s + 1) / 12, so 0.5 for one voxel and
-    7 for three. Mean over masks and batch; 0 for equal masks, and for masks that are empty in both.
+    The sum is divided by the voxels of the border: for a flat border that is s voxels off it is
+    s (s + 1) (2 s + 1) / 12, so 0.5 for one voxel and 7 for three. The loss is the mean over masks and batch; it is 0
+    for equal masks, and for masks that are empty in both.
     """
     warped, distances = sample(torch.cat([moving.masks, moving.distances_vox], dim=1), disp_vox).chunk(2, dim=1)
     squared = fixed.distances_vox.square() + distances.square()
@@ -82,5 +83,5 @@ def hausdorff_loss(fixed: Outlined, moving: Outlined, disp_vox: DisplacementVox)
 
 
 def _border_voxels(outlined: Outlined) -> Float[Tensor, "batch channel"]:
-    """How many voxels have one of the other side beside them; a border has two sides."""
+    """The number of voxels that have one of the other side beside them; a border has two sides."""
     return (outlined.distances_vox == 1).to(outlined.masks).sum(dim=(2, 3, 4))

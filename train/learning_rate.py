@@ -13,22 +13,22 @@ _DROP = 0.1
 
 
 class LearningRate:
-    """Share of the stage's learning rate that a step takes; of `plateau` it depends on the losses so far."""
+    """The share of the stage's learning rate that a step takes; with `plateau` it depends on the losses so far."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._best = inf  # of the epochs' mean losses
-        self._sum = 0.0  # of the losses of the epoch so far
+        self._best = inf  # the lowest of the epochs' mean losses
+        self._sum = 0.0  # the sum of the epoch's losses so far
         self._waited = self._drops = 0.0
 
     def share_at(self, step: int) -> float:
-        """What the learning rate is multiplied by at a step of the stage, counted from 0."""
+        """The factor of the stage's learning rate at a step, counted from 0."""
         if self._stage.schedule == "cosine":
             return (1 + cos(pi * step / self._stage.steps)) / 2
         return _DROP**self._drops
 
     def after(self, step: int, loss: float) -> None:
-        """Note the loss of a step; at the end of an epoch, of plateau, the next ones may get less."""
+        """Note the loss of a step; with `plateau`, the end of an epoch may lower the rate of the next ones."""
         self._sum += loss
         if (step + 1) % self._stage.steps_per_epoch:
             return

@@ -57,7 +57,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Job:
-    """What all stages of a run share."""
+    """What all stages of one run share."""
 
     recipe: Recipe
     model: Model
@@ -102,7 +102,7 @@ def _prepare(
 
 
 def _few_shot(recipe: Recipe) -> Subset:
-    """The images that some stage trains on; generated pairs need none, but the shape of any."""
+    """The subset of images that some stage trains on; generated pairs need none, but the shape of any."""
     counts = [stage.n_images for stage in recipe.stages if stage.draws_images]
     every = not counts or None in counts
     return Subset(None if every else max(count for count in counts if count is not None), recipe.subset_seed)

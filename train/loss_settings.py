@@ -8,11 +8,11 @@ from lumirkit.train.settings import Settings
 
 
 class LossSettings(Settings):
-    """Weighted terms of a pair, both directions, and of the cycle of a triplet."""
+    """The weights of the terms of a pair, both directions, and of the cycle of a triplet."""
 
     ncc_weight: NonNegativeFloat = 1.0
     ncc_window_vox: PositiveInt = 11
-    """Edge of the local NCC window in voxels of the network's grid; odd."""
+    """The edge of the local NCC window, an odd number of voxels of the network's grid."""
     ssim_weight: NonNegativeFloat = 0.0
     """Weight of 1 - SSIM."""
     diffusion_weight: NonNegativeFloat = 1.0
@@ -25,7 +25,7 @@ class LossSettings(Settings):
     hausdorff_weight: NonNegativeFloat = 0.0
     """Weight of the Hausdorff loss of label maps, in its distance-transform form."""
     dice_labels: PositiveInt = 16
-    """How many labels, drawn anew at every step, soft Dice and Hausdorff are taken over."""
+    """The number of labels, drawn anew at every step, that soft Dice and Hausdorff are taken over."""
     displacement_weight: NonNegativeFloat = 0.0
     """Weight of the squared distance, in voxels squared, from the true field; for pairs that have one."""
 

@@ -24,10 +24,10 @@ def train_members(
     Each run lies in `out/seed<n>`. Called again, finished members are left alone and an interrupted one continues.
 
     Args:
-        deadline: when to stop early, of all members together.
+        deadline: when to stop early; it holds for all members together.
 
     Raises:
-        As `train`.
+        KitError: as `train` does.
     """
     deadline = deadline or Deadline()
     weights: list[Path] = []

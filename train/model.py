@@ -21,7 +21,7 @@ _REFERENCE_IMAGES = 100  # more change the mean and the histogram of brains no f
 
 
 class Model:
-    """What a recipe trains."""
+    """The network that a recipe trains, with its running mean."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         """Make the network from the recipe's seed or its initial weights.
@@ -33,7 +33,7 @@ class Model:
         self.network = make_network(recipe.network).to(device)
         try_kernels(device, torch.float32)  # the first batch is already warped on that device
         self.remark = "started from random numbers"
-        """What the network was made from."""
+        """A sentence on what the network was made from."""
         if recipe.initial_weights is not None:
             self.remark = start_from(recipe.initial_weights, recipe, self.network)
         self.network.precision, self.network.recompute = recipe.convolutions, recipe.recompute

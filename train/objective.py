@@ -23,6 +23,7 @@ from lumirkit.train.losses import (
     ndv_loss,
     soft_dice_loss,
 )
+from lumirkit.train.views import View
 from lumirkit.train.weighting import LearnedWeights
 
 Terms = dict[str, float]
@@ -31,22 +32,14 @@ _SIMILARITIES = ("ncc", "ssim", "dice")  # logged as such, 1 at best; their loss
 
 
 @dataclass(frozen=True)
-class View:
-    """A batch of images on the network's grid, intensities 0…255: as they are, and as the network sees them."""
-
-    clean: Volume5d
-    seen: Volume5d
-
-
-@dataclass(frozen=True)
 class Objective:
-    """The terms of a loss with the recipe's weights, and those that training learns, where it does."""
+    """A stage's loss settings, and the weights that training learns, where it does."""
 
     losses: LossSettings
     learned: LearnedWeights | None = None
 
     def weighted(self, term: str, loss: Tensor) -> Tensor:
-        """What a guiding term adds to the total."""
+        """Weigh a guiding term for the total."""
         loss = self.losses.guiding[term] * loss
         return loss if self.learned is None else self.learned(term, loss)
 
@@ -75,7 +68,7 @@ def pairwise_loss(
 def _loss_of(
     registration: Registration, fixed: Volume5d, moving: Volume5d, objective: Objective, guidance: Guidance | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of one registration, and its terms, each the mean of the two directions."""
+    """The loss of one registration, and its terms, each the mean over the two directions."""
     losses, fields = objective.losses, (registration.forward_vox, registration.inverse_vox)
     terms = dict(_guiding(registration, fixed, moving, losses, guidance))
     weighted = [objective.weighted(name, term) for name, term in terms.items()]
@@ -113,7 +106,7 @@ def _guiding(
 
 
 def _mean(loss: Callable[..., Tensor], there: tuple[Any, ...], back: tuple[Any, ...]) -> Tensor:
-    """Of the two directions."""
+    """The mean of a loss over the two directions of a pair."""
     return (loss(*there) + loss(*back)) / 2
 
 

@@ -29,7 +29,7 @@ from lumirkit.train.augment import Appearance, apply_appearance
 from lumirkit.train.settings import Ranges
 from lumirkit.train.synthetic import SyntheticPair
 
-CONTROL_POINTS = 8  # of the thin-plate spline, along each axis
+CONTROL_POINTS = 8  # along each axis of the thin-plate spline
 
 
 class OneImage(Ranges):
@@ -77,7 +77,7 @@ def pair_from_image(image: Volume5d, labels: Volume5d | None, factors: OneImage,
 
 
 def _draw_field(image: Volume5d, factors: OneImage, generator: np.random.Generator) -> DisplacementVox:
-    """First bent, then rotated about the middle of the grid, then translated; exact at every voxel."""
+    """Draw a field that bends, then rotates about the middle of the grid, then translates; exact at every voxel."""
     shape = image.shape[2:]
     rotation = Rotation.from_euler("xyz", generator.uniform(-1, 1, 3) * factors.rotation_deg, degrees=True)
     translation = _vectors(1, factors.translation_vox, generator)
@@ -94,6 +94,6 @@ def _draw_field(image: Volume5d, factors: OneImage, generator: np.random.Generat
 
 
 def _vectors(count: int, longest: float, generator: np.random.Generator) -> Float64[ndarray, "3 count"]:
-    """Vectors of any direction and of lengths up to `longest`, both evenly."""
+    """Draw vectors whose directions, and whose lengths up to `longest`, are evenly distributed."""
     direction = generator.normal(size=(3, count))
     return generator.uniform(0, longest, count) * direction / np.linalg.norm(direction, axis=0)

@@ -42,7 +42,7 @@ class Stage(Settings):
 
     epochs: PositiveInt
     items_per_epoch: PositiveInt
-    """Pairs, or triplets where `losses` weight group consistency."""
+    """The number of pairs, or of triplets where `losses` weight group consistency."""
     batch_size: PositiveInt = 1
     samples_at_once: PositiveInt | None = None
     """How many samples of a process's share are in memory together; gradients add up over the others. None for all."""
@@ -63,9 +63,9 @@ class Stage(Settings):
     losses: LossSettings = LossSettings()
     """The losses of pairs or triplets of real images."""
     synthetic: SyntheticSource | None = None
-    """Generated pairs; steps that no source takes are of real images."""
+    """The source of generated pairs; steps that no source takes are of real images."""
     one_image: OneImageSource | None = None
-    """Pairs made from one real image each."""
+    """The source of pairs that are made from one real image each."""
     uncertainty: Uncertainty | None = None
     """Learn the weights of the guiding terms; None keeps those of the losses."""
 
@@ -87,7 +87,7 @@ class Stage(Settings):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Where pairs come from beside pairs of real images."""
+        """The sources of pairs beside pairs of real images."""
         return tuple(source for source in (self.synthetic, self.one_image) if source is not None)
 
     @property
@@ -113,12 +113,12 @@ class Stage(Settings):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps an epoch; a last, smaller batch is filled up."""
+        """The number of optimizer steps an epoch; a last, smaller batch is filled up."""
         return -(-self.items_per_epoch // self.batch_size)
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole stage."""
+        """The number of optimizer steps of the whole stage."""
         return self.epochs * self.steps_per_epoch
 
     @property
@@ -142,7 +142,7 @@ class ValidationPlan(Settings):
 
     every_epochs: PositiveInt = 1
     pairs_per_split: PositiveInt = 4
-    """The first so many pairs of each split; those of an epoch cost about as many seconds on a CPU."""
+    """How many pairs, the first of each split, are scored; each costs about a second on a CPU."""
 
 
 class Recipe(Settings):
@@ -152,7 +152,7 @@ class Recipe(Settings):
     seed: int = 0
     network: NetworkConfig
     convolutions: Precision = Precision.FLOAT32
-    """bfloat16 is faster; weights, statistics, fields and losses stay in float32."""
+    """The convolutions' number format: bfloat16 is faster; weights, statistics, fields and losses stay in float32."""
     recompute: bool = False
     """Keep only what goes from level to level for the backward pass: a fraction of the memory for more time."""
     subset_seed: int = 0
@@ -198,7 +198,7 @@ def parse_override(text: str) -> Change:
 
 
 def read_settings(path: Path) -> DictConfig:
-    """The content of a YAML file, not yet checked.
+    """Read a YAML file; its content is not checked yet.
 
     A file that `extends` another one (named relative to its folder) has that one's keys where it has none of its own,
     and changes some inside its lists by `set`: keys such as `stages.*.losses.ncc_weight`, each with a value. A network
@@ -273,7 +273,7 @@ def _changed(settings: DictConfig, changes: Sequence[Change], origin: str) -> Di
 
 
 def list_problems(error: ValidationError) -> str:
-    """One line for every key that was refused."""
+    """List every key that was refused, one a line."""
     return "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors())
 
 

@@ -30,7 +30,7 @@ class Reporter:
         self._run, self._processes = run, processes
         earlier = run.validations()
         self.validated: set[int] = {entry["step"] for entry in earlier}
-        """Steps after which the run was validated."""
+        """The steps after which the run was validated."""
         self._best = max((entry["score"] for entry in earlier), default=float("-inf"))
         self._board = Board(run.path / "tensorboard", run.last_step()) if processes.is_first else None
 

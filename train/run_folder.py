@@ -106,7 +106,7 @@ class RunFolder:
 
     @property
     def best_weights(self) -> Path:
-        """The weights that validated best; in a folder of their own, since a folder of weights is an ensemble."""
+        """The weights that validated best; their folder is their own, since a folder of weights is an ensemble."""
         return self.path / "best" / self._weights_name
 
     @property
@@ -122,7 +122,7 @@ class RunFolder:
         self._append(_VALIDATION, entry)
 
     def validations(self) -> list[dict[str, Any]]:
-        """All validations so far."""
+        """The entries of all validations so far."""
         path = self.path / _VALIDATION
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
@@ -189,7 +189,7 @@ class RunFolder:
         return self.weights.exists() and self.last_step() == self.recipe.start_of(len(self.recipe.stages))
 
     def last_step(self) -> int:
-        """Step of the newest checkpoint; 0 for a new run."""
+        """The step of the newest checkpoint; 0 for a new run."""
         checkpoints = self._checkpoints()
         if not checkpoints:
             return 0
@@ -216,7 +216,7 @@ class RunFolder:
 
 
 def _git_commit() -> str:
-    """Commit of the code, `unknown` where it does not run from a clone."""
+    """The commit of the code; it is `unknown` where it does not run from a clone."""
     try:
         result = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True

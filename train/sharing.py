@@ -11,11 +11,11 @@ from lumirkit.train.recipe import RecipeError, Stage
 
 @dataclass(frozen=True)
 class Share:
-    """What of every batch one process works on.
+    """The part of every batch that one process works on.
 
-    `places` are those of its samples in the batch. `pair` is the number of its pair in `CYCLE` where three processes
-    share each triplet; None where a process does everything for its samples. In both cases the gradient of the batch is
-    the mean of those of the processes.
+    `places` are the places of its samples in the batch. `pair` is the number of its pair in `CYCLE` where three
+    processes share each triplet; None where a process does everything for its samples. In both cases the gradient of
+    the batch is the mean of those of the processes.
     """
 
     places: range

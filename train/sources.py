@@ -16,13 +16,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 class _Source(Settings):
     share: Share
-    """Probability that a step takes its pairs from here: 1 - alpha of Roy et al.'s weighted transfer."""
+    """The probability that a step takes its pairs from here: 1 - alpha of Roy et al.'s weighted transfer."""
     share_at_end: Share | None = None
-    """The share changes evenly to this one over the stage; None for a share that stays."""
+    """The share that this one changes to, evenly over the stage; None means that it stays."""
     losses: LossSettings
 
     @model_validator(mode="after")
-    def _of_pairs(self) -> Self:
+    def _draws_pairs(self) -> Self:
         if self.losses.group_consistency_weight > 0:
             raise ValueError("losses.group_consistency_weight: expected 0; the samples of a source are pairs")
         return self

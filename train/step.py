@@ -91,7 +91,7 @@ class Stepper:
         return terms
 
     def state(self) -> dict[str, Tensor]:
-        """What continuing this stage needs beside the network: moments, learned weights, and the schedule's memory."""
+        """The state to continue this stage from, beside the network: moments, learned weights and schedule."""
         moments: Mapping[str, Any] = get_optimizer_state_dict(self._trained, self._optimizer, options=_FLAT)
         state = {f"{_MOMENTS}{name}": value for name, value in moments.items() if isinstance(value, Tensor)}
         if self._learned is not None:
@@ -99,7 +99,7 @@ class Stepper:
         return state | {_SCHEDULE: self._schedule.state()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a `state`; the learning rate stays that of the stage."""
+        """Continue from `state`; the learning rate stays that of the stage."""
         if self._learned is not None:
             self._learned.load_state_dict(_part_of(state, _WEIGHTS))
         self._schedule.load(state[_SCHEDULE])

@@ -28,8 +28,8 @@ from lumirkit.train.settings import Ranges
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
 _RADIUS_PER_SIGMA = 3
-_TUBE_RADIUS, _TUBE_LENGTH = 0.4, 2.0  # in half diameters
-_DARKEST = 0.02  # of the range 0…1: what shows brain is above 0, which is background
+_TUBE_RADIUS, _TUBE_LENGTH = 0.4, 2.0  # the unit is half a diameter
+_DARKEST = 0.02  # in the range 0…1; what shows brain is above 0, which is background
 
 
 class Shapes(StrEnum):
@@ -53,11 +53,11 @@ class Synthetic(Ranges):
     labels: int = Field(default=26, ge=2)
     """The number of label ids of a map, 0 among them."""
     shape_scale_vox: tuple[PositiveFloat, PositiveFloat] = (8.0, 24.0)
-    """Distance between the control points of the noise; half the diameter of primitives."""
+    """The distance between the control points of the noise, and half the diameter of primitives."""
     shape_warp_vox: Range = (0.0, 4.0)
     """Standard deviation of the velocity that each noise volume is warped by on its own."""
     background_probability: float = Field(default=0.5, ge=0, le=1)
-    """How often label 0 is background, 0 in both images, as around a brain."""
+    """How often label 0 is background, that is 0 in both images, as around a brain."""
 
     deformation_vox: Range = (0.0, 3.0)
     """Standard deviation of the velocities that carry the map to the fixed and to the moving image."""
@@ -65,7 +65,7 @@ class Synthetic(Ranges):
     """Distance between the control points of these velocities; below five standard deviations fields begin to fold."""
 
     dynamic_contrast: bool = True
-    """Each image draws its own mean and spread for every label; else both share one draw."""
+    """Whether each image draws its own mean and spread for every label; else both share one draw."""
     label_mean: Range = (0.1, 1.0)
     label_spread: Range = (0.0, 0.1)
     """Standard deviation of the voxels of one label."""
@@ -120,7 +120,7 @@ def _label_map(factors: Synthetic, draw: Draw) -> Volume5d:
 
 
 def _tissue(factors: Synthetic, draw: Draw) -> Volume5d:
-    """The number of the largest of smooth noise volumes, each warped by a field of its own."""
+    """Give each voxel the number of the noise volume that is largest there; each is warped by a field of its own."""
     volumes = draw.smooth(factors.labels, 1, factors.shape_scale_vox)
     if factors.shape_warp_vox[1] > 0:
         volumes = sample(volumes, draw.velocity(factors.shape_warp_vox, factors.shape_scale_vox, factors.labels))
@@ -128,7 +128,7 @@ def _tissue(factors: Synthetic, draw: Draw) -> Volume5d:
 
 
 def _primitives(factors: Synthetic, draw: Draw) -> Volume5d:
-    """Ellipsoids, boxes and tubes of random place, size and direction on label 0, one a label."""
+    """Draw ellipsoids, boxes and tubes of random place, size and direction on label 0, one a label."""
     axes = [torch.arange(size, dtype=torch.float32, device=draw.device) for size in draw.shape]
     positions = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
     extent = torch.tensor(draw.shape, dtype=torch.float32, device=draw.device)
@@ -163,7 +163,7 @@ def _contrast(factors: Synthetic, draw: Draw) -> _Contrast:
 
 
 def _image(labels: Volume5d, contrast: _Contrast, factors: Synthetic, with_background: bool, draw: Draw) -> Volume5d:
-    """An image 0…255 of a label map: contrast, blur, bias field, gamma, noise; 0 is background and nothing else is."""
+    """Make an image 0…255 of a label map: contrast, blur, bias field, gamma, noise; only background is 0."""
     ids = labels.long()
     image = contrast.means[ids] + contrast.spreads[ids] * draw.noise()
     sigma_vox = draw.number(factors.blur_sigma_vox)

@@ -49,7 +49,7 @@ class ValidationPair:
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Means over the pairs of each split (`<split>/<measure>`), and pictures as PNG by split.
+    """The means over the pairs of each split (`<split>/<measure>`), and one PNG picture a split.
 
     `score` is what the best checkpoint is chosen by: the mean over the splits of their Dice, or of NCC where no split
     has labels.
@@ -85,7 +85,7 @@ class Validation:
 
 
 def _validation_pairs(data: Path, most: int) -> tuple[list[ValidationPair], str]:
-    """The first `most` pairs of every split, and a remark on how they can be scored."""
+    """Find the first `most` pairs of every split, and say in a remark how they can be scored."""
     dataset_json = find_dataset_json(data)
     if find_evaluation_files(data):
         cases = list_cases(find_evaluation_configs(data), data, None)
@@ -121,7 +121,7 @@ def _labelled(case: Case) -> ValidationPair:
 
 
 def _validate(network: Network, pair: ValidationPair, draw: bool) -> tuple[Measures, bytes | None]:
-    """All measures of one pair, and its picture if asked for."""
+    """Take all measures of one pair, and draw its picture if asked for."""
     fixed, moving = read_pair(pair.fixed, pair.moving)
     device = next(network.parameters()).device
     images = [torch.from_numpy(image.data).to(device)[None, None] for image in (fixed, moving)]

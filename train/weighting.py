@@ -1,4 +1,4 @@
-"""How the terms of a loss are weighted: by the recipe, or by what training finds."""
+"""Weights of a loss's terms that training learns, in place of those of the recipe."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Uncertainty(Settings):
     """Uncertainty weighting of the guiding terms; regularisers keep the weights of the recipe."""
 
     learning_rate: PositiveFloat = 1e-2
-    """Of the logarithms of the weights; it follows the stage's schedule."""
+    """The learning rate of the logarithms of the weights; it follows the stage's schedule."""
 
 
 class LearnedWeights(nn.Module):
-    """Log-variances s of the guiding terms, which turn a weighted loss L into exp(-s) L + s.
+    """Learned log-variances s of the guiding terms: they turn a weighted loss L into exp(-s) L + s.
 
-    Of a loss that stays at L, exp(-s) becomes 1 / L: all terms come to count alike. At the start they count as the
+    Where a loss stays at L, exp(-s) becomes 1 / L: all terms come to count alike. At the start they count as the
     recipe weights them. Source: Kendall et al., CVPR 2018, in the form of de Frutos et al. (DDMR).
     """
 
@@ -31,12 +31,12 @@ class LearnedWeights(nn.Module):
         self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in sorted(terms)})
 
     def forward(self, term: str, loss: Tensor) -> Tensor:
-        """What a term, weighted by the recipe, adds to the total."""
+        """Weigh a term, already weighted by the recipe, for the total."""
         log_variance = self._log_variance(term)
         return torch.exp(-log_variance) * loss + log_variance
 
     def weight(self, term: str) -> float:
-        """By what a term is multiplied now, beside the recipe's weight."""
+        """The factor that a term has now, beside the recipe's weight."""
         return torch.exp(-self._log_variance(term)).item()
 
     def _log_variance(self, term: str) -> Tensor:

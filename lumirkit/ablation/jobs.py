@@ -196,7 +196,7 @@ class ScoreReference(Job):
 
 
 def list_jobs(ablation: Ablation, references: Sequence[str]) -> list[Job]:
-    """All work of an ablation, each row as soon as its models are there.
+    """List all work of an ablation, each row as soon as its models are there.
 
     Raises:
         RequestError: a reference method does not exist or its package is not installed.
@@ -220,7 +220,7 @@ def _with_starts(run: Run) -> list[Run]:
 
 
 def _scored_by(columns: ColumnSet) -> dict[str, Any]:
-    """What the card says of the measures: a row that was scored for other columns is scored again."""
+    """The entry on a row's card that lets it be scored again where it was scored for other columns."""
     return {} if columns is ColumnSet.LEADERBOARD else {"columns": str(columns)}
 
 

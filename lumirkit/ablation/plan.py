@@ -25,13 +25,13 @@ class Row(Settings):
 
     name: str = Field(min_length=1)
     parent: str | None = None
-    """The row that this one is a change of; None for the base recipe."""
+    """The row that this one is a change of; None means the base recipe."""
     recipe: Path | None = None
     """A recipe, relative to the file's folder, in place of the base recipe, for this row and those that change it."""
     adds: tuple[str, ...] = ()
     """Ingredients that this row has beside those of its parent: its new check marks in the table."""
     set: Mapping[str, Any] = {}
-    """Keys of the recipe that change, `stages.*.…` for all stages."""
+    """The keys of the recipe that change; `stages.*.…` means all stages."""
     stages: PositiveInt | None = None
     """How many of the base recipe's stages are trained."""
     members: PositiveInt | None = None
@@ -39,7 +39,7 @@ class Row(Settings):
 
 
 class AblationFile(Settings):
-    """The file: a base recipe and rows."""
+    """The content of an ablation file: a base recipe and rows."""
 
     name: str = Field(min_length=1)
     base: Path
@@ -63,7 +63,7 @@ class Run:
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """One row with what it is trained by: the models of its `runs` are averaged."""
+    """One row with the runs that train its models; their average registers."""
 
     name: str
     folder: str
@@ -103,9 +103,8 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
         own_base = _last([ancestor.recipe for ancestor in lineages[row.name]])
         settings = read(path.parent / own_base if own_base else base or path.parent / file.base)
         recipe = _recipe_of(settings, changes, lineages[row.name], f"{path}: row {row.name}")
-        name = names.setdefault(
-            _training(recipe), recipe.name
-        )  # equal recipes are one training, under the first's name
+        # Equal recipes are one training, under the name of the first.
+        name = names.setdefault(_training(recipe), recipe.name)
         number = _last([ancestor.members for ancestor in lineages[row.name]]) or 1
         seeds = range(recipe.seed, recipe.seed + number)
         members[row.name] = [recipe.model_copy(update={"name": name, "seed": seed}) for seed in seeds]
@@ -123,7 +122,7 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
 
 
 def folder_name(row: str) -> str:
-    """The name of a row as that of a folder: `+NDV+GC` -> `NDV_GC`.
+    """Make a folder's name of a row's name: `+NDV+GC` -> `NDV_GC`.
 
     Raises:
         RecipeError: nothing of it is left.
@@ -135,7 +134,7 @@ def folder_name(row: str) -> str:
 
 
 def _lineages(rows: Sequence[Row], path: Path) -> dict[str, list[Row]]:
-    """Every row with its ancestors, the eldest first.
+    """List for every row its ancestors and itself, the eldest first.
 
     Raises:
         RecipeError: two rows share a name (or a folder), or a parent is missing or comes later.
@@ -175,7 +174,7 @@ def _last(values: Sequence[Value | None]) -> Value | None:
 
 
 def _plan_runs(recipes: Sequence[Recipe]) -> dict[tuple[str, int], Run]:
-    """One run for every different recipe and seed; each starts from the longest run of its first stages."""
+    """Plan one run for every different recipe and seed; each starts from the longest run of its first stages."""
     runs: dict[tuple[str, int], Run] = {}
     for recipe in sorted(recipes, key=lambda recipe: len(recipe.stages)):
         counts = range(len(recipe.stages) - 1, 0, -1)
@@ -187,5 +186,5 @@ def _plan_runs(recipes: Sequence[Recipe]) -> dict[tuple[str, int], Run]:
 
 
 def _training(recipe: Recipe, stages: int | None = None) -> str:
-    """What two recipes share if they train the same, up to seeds: in their first `stages`, or in all."""
+    """A text that two recipes share if they train the same, up to seeds, in their first `stages`, or in all."""
     return recipe.model_copy(update={"name": "", "seed": 0, "stages": recipe.stages[:stages]}).model_dump_json()

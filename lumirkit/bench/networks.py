@@ -16,9 +16,10 @@ from lumirkit.registration.architecture import make_network
 from lumirkit.registration.ensemble import make_ensemble
 from lumirkit.registration.network import Network
 from lumirkit.registration.predictor import register_pair
-from lumirkit.train.gradients import triplet_step, views_of
+from lumirkit.train.gradients import triplet_step
 from lumirkit.train.loss_settings import LossSettings
 from lumirkit.train.objective import Objective, pairwise_loss
+from lumirkit.train.views import views_of
 
 # The public code's fine-tuning without group consistency: the final registration alone, so that both do the same.
 STEP_LOSSES = Objective(LossSettings(ncc_window_vox=11, diffusion_weight=1.0, ndv_weight=1e-5, intermediate_weight=0.0))

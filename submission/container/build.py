@@ -1,4 +1,4 @@
-"""From weights and this clone to an image."""
+"""The image of the container is built from weights and this clone."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _repository() -> Path:
 
 
 def _fill(context: Path, weights: Sequence[Path]) -> None:
-    """What the Dockerfile copies, with these weights and no others; numbered, so that their order is kept."""
+    """Copy what the Dockerfile copies, with these weights and no others; they are numbered, which keeps their order."""
     for name in _SOURCES:
         source = _repository() / name
         if source.is_dir():

@@ -15,7 +15,7 @@ from lumirkit.submission.contract import CONTRACTS, ContractName
 
 
 def mounts_of(contract: ContractName, dataset_json: Path, out: Path) -> list[Mount]:
-    """What a year's task mounts; auto is the latest year's.
+    """The mounts of a year's task; auto means the latest year's.
 
     Args:
         dataset_json: pair list beside its images.
@@ -42,8 +42,8 @@ def run_on_dataset(
 
     Args:
         dataset_json: pair list beside its images.
-        contract: whose mounts; auto is the latest year's.
-        memory_gb: limit in units of 2^30 bytes; none if None.
+        contract: the year whose mounts are made; auto means the latest.
+        memory_gb: the most memory that it may take, in units of 2^30 bytes; None means no limit.
 
     Raises:
         RequestError: `out` is not writable.

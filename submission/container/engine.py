@@ -30,20 +30,20 @@ class Conditions:
     """What a container may use; what is not said here is never given."""
 
     user: str | None = None
-    """`uid:gid`; the image's own if None."""
+    """The user, `uid:gid`; None means the image's own."""
     network: str = "none"
     read_only: bool = False
     no_privileges: bool = False
-    """Drop all capabilities, and forbid to gain new ones."""
+    """Whether all capabilities are dropped, and no new ones can be gained."""
     shm_bytes: int | None = None
     host_ipc: bool = False
     memory_bytes: int | None = None
     gpus: str | None = None
-    """Which: a device number, or all; none if None."""
+    """The GPUs that it may use: a device number, or all; None means none."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def as_options(self) -> dict[str, object]:
-        """For `docker run` through the SDK."""
+        """The options of `docker run` that the SDK takes."""
         options: dict[str, object] = {
             "user": self.user,
             "network_mode": self.network,
@@ -70,7 +70,7 @@ class Mount:
     writable: bool = False
 
     def as_option(self) -> str:
-        """In the notation of `docker run -v`."""
+        """The mount in the notation of `docker run -v`."""
         return f"{self.source.resolve()}:{self.target}:{'rw' if self.writable else 'ro'}"
 
 
@@ -169,6 +169,6 @@ def run(
     mounts: Sequence[Mount] = (),
     conditions: Conditions | None = None,
 ) -> Finished:
-    """Run a container to its end; see `started`."""
+    """Run a container to its end; everything else is as with `started`."""
     with started(client, image, arguments, mounts, conditions) as container:
         return finish(container)

@@ -17,9 +17,9 @@ from lumirkit.phantoms.brains import T1, T2, Contrast, PhantomSpec, Subject, mak
 from lumirkit.registration.volume import write_volume
 
 TRANSLATION_VOX = np.array([3.0, -1.0, 0.0])
-"""By which the moving image is shifted; other in every component, and other when exchanged or turned round."""
+"""The shift of the moving image; every exchange of axes and every change of sign makes it another."""
 ROTATION_DEGREES = 6.0
-"""About the last axis, from the first axis to the second."""
+"""The angle of the rotation about the last axis, from the first axis to the second."""
 AFFINE = np.array([[1.0, 0, 0, -40], [0, 1, 0, -56], [0, 0, 1, -48], [0, 0, 0, 1]])
 _SUBJECT = 3455
 
@@ -51,12 +51,12 @@ class ExamData:
 
     @property
     def dataset_json(self) -> Path:
-        """The pair list."""
+        """The file of the pair list."""
         return self.root / "exam_dataset.json"
 
     @property
     def field_names(self) -> list[str]:
-        """Under which the evaluator looks for the fields, sorted."""
+        """The file names under which the evaluator looks for the fields, sorted."""
         return sorted(
             (
                 *("disp_3455_3454.nii.gz", "disp_4015_4014.nii.gz", "disp_4024_4033.nii.gz"),
@@ -103,6 +103,6 @@ def rotated(image: Shaped[ndarray, "x y z"]) -> Shaped[ndarray, "x y z"]:
 
 
 def rotation_matrix(degrees: float) -> Float[ndarray, "3 3"]:
-    """From the first axis to the second, about the last."""
+    """The matrix that turns by an angle about the last axis, from the first axis to the second."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])

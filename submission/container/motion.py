@@ -1,4 +1,4 @@
-"""Whether a field shows the motion that is known to be there: in sign, axis and, roughly, size."""
+"""The check that a field shows the motion which is known to be there, in sign, axis and, roughly, size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lumirkit.submission.container.exam_data import ROTATION_DEGREES, TRANSLATIO
 # A network that was never shown such motions finds a part of them, a weak one a small part. What counts is direction:
 # the opposite, another axis or another unit is no part of it.
 _LEAST, _MOST = 0.1, 1.7
-_MOST_SIDEWAYS = 0.5  # of what is found along the motion
+_MOST_SIDEWAYS = 0.5  # as a share of what is found along the motion
 
 
 def translation_found(disp_vox: Float[ndarray, "x y z 3"], brain: Bool[ndarray, "x y z"]) -> tuple[bool, str]:
@@ -43,7 +43,7 @@ def rotation_found(disp_vox: Float[ndarray, "x y z 3"], brain: Bool[ndarray, "x 
 
 
 def _is_right(along: float, sideways: float) -> bool:
-    """Whether a motion's parts along the known one and across it, relative to its size, are those of the same one."""
+    """Whether a motion, by its parts along and across the known one relative to its size, is the same one."""
     return bool(_LEAST <= along <= _MOST and sideways <= _MOST_SIDEWAYS * along)
 
 

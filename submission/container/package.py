@@ -64,7 +64,7 @@ def _pack(parts: list[Path], out: Path, image: str, dataset_json: Path) -> None:
 
 
 def _plain_name(image: str) -> str:
-    """An image's tag as a file's name: without registry, `:latest` and colon."""
+    """Make a file's name of an image's tag: without registry, `:latest` and colon."""
     return image.rsplit("/", 1)[-1].removesuffix(":latest").replace(":", "_")
 
 

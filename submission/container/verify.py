@@ -58,7 +58,7 @@ class Exam:
     """Runs one image under every condition; the fields of the first run are what all others must repeat."""
 
     def __init__(self, client: DockerClient, image: str, data: ExamData, scratch: Path) -> None:
-        """Raises nothing; `scratch` is an empty folder for the outputs."""
+        """Prepare the examination; `scratch` is an empty folder for the outputs."""
         self._client, self._image, self._data, self._scratch = client, image, data, scratch
         self._first = scratch / "LUMIR 2025"
         self._brain = read_image(data.root / data.translation.fixed).data > 0
@@ -118,7 +118,7 @@ class Exam:
         return self._same_as_first(out)
 
     def _forced(self) -> str:
-        """Both years are mounted; the option decides."""
+        """Mount the files of both years, and let the option decide."""
         out = self._scratch / "forced"
         mounts = [*self._mounts_2025(self._scratch / "not asked for"), *self._mounts_2024(out)]
         _require_status(run(self._client, self._image, ("--contract", "lumir2024"), mounts), 0)
@@ -192,7 +192,7 @@ class Exam:
         return self._same_as_first(out)
 
     def _same_as_first(self, out: Path) -> str:
-        """Whether a run's fields are, byte for byte, those of the first run, and nothing else was left."""
+        """Require that a run's fields are, byte for byte, those of the first run, and that nothing else was left."""
         for name in self._data.field_names:
             _require((out / name).is_file(), f"{name} is missing")
             _require((out / name).read_bytes() == (self._first / name).read_bytes(), f"{name}: other bytes")
@@ -211,7 +211,7 @@ class Exam:
         return f"{largest:.2g} voxels apart"
 
     def _terminated(self) -> str:
-        """A signal once the first field is there; afterwards only whole fields, and a restart that makes the rest."""
+        """Send a signal once the first field is there; then only whole fields remain, and a restart makes the rest."""
         out = self._scratch / "terminated"
         mounts = self._mounts_2025(out)
         with started(self._client, self._image, (), mounts, LUMIR_2025) as container:
@@ -277,7 +277,7 @@ class Exam:
 
 
 def _open_folder(folder: Path) -> Path:
-    """A folder that every user may write into."""
+    """Make a folder that every user may write into."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o777)
     return folder

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from lumirkit.registration.mind import mind
 from lumirkit.registration.sitreg import SITRegConfig
 from lumirkit.train.augment import Appearance, Augmentation, apply_appearance, change_contrast, draw_appearance
-from lumirkit.train.gradients import make_view
+from lumirkit.train.views import make_view
 
 RANGES = Augmentation(noise_std=(0.01, 0.05), blur_sigma_vox=(0.2, 1.0), gamma=(0.5, 2.0), inversion_probability=0.3)
 

@@ -3,10 +3,10 @@ import torch
 
 from lumirkit.registration.network import register
 from lumirkit.registration.sitreg import SITReg, SITRegConfig
-from lumirkit.train.gradients import views_of
 from lumirkit.train.loss_settings import LossSettings
 from lumirkit.train.losses import ndv_loss
 from lumirkit.train.objective import Objective, pairwise_loss
+from lumirkit.train.views import views_of
 
 
 def folding_network():

@@ -6,12 +6,13 @@ import torch
 from lumirkit.registration.network import Registration, register
 from lumirkit.registration.sitreg import SITReg, SITRegConfig
 from lumirkit.train.augment import Appearance
-from lumirkit.train.gradients import make_view, triplet_step, views_of
+from lumirkit.train.gradients import triplet_step
 from lumirkit.train.group_consistency import CYCLE, cycle_loss
 from lumirkit.train.learning_rate import LearningRate
 from lumirkit.train.loss_settings import LossSettings
 from lumirkit.train.objective import Objective, pairwise_loss
 from lumirkit.train.recipe import Stage
+from lumirkit.train.views import make_view, views_of
 
 SHAPE = (10, 12, 14)
 

@@ -20,11 +20,12 @@ from lumirkit.train.guidance import guidance_of, label_masks
 from lumirkit.train.loop import train
 from lumirkit.train.loss_settings import LossSettings
 from lumirkit.train.losses import displacement_loss, soft_dice_loss
-from lumirkit.train.objective import Objective, View, pairwise_loss
+from lumirkit.train.objective import Objective, pairwise_loss
 from lumirkit.train.processes import Processes
 from lumirkit.train.recipe import Recipe, RecipeError, Stage
 from lumirkit.train.sharing import share_of_batch
 from lumirkit.train.synthetic import Synthetic, generate_pair
+from lumirkit.train.views import View
 
 CPU = Processes(torch.device("cpu"))
 FACTORS = {"labels": 6, "shape_scale_vox": [6, 6], "deformation_scale_vox": [8, 12], "deformation_vox": [1, 1]}

@@ -14,7 +14,7 @@ from lumirkit.registration.volume import read_displacement
 from lumirkit.registration.voxelmorph import VoxelMorph
 from lumirkit.registration.weights import load_weights
 from lumirkit.submission.predict import predict_dataset
-from lumirkit.train.gradients import triplet_step, views_of
+from lumirkit.train.gradients import triplet_step
 from lumirkit.train.group_consistency import CYCLE, cycle_loss
 from lumirkit.train.loop import train
 from lumirkit.train.loss_settings import LossSettings
@@ -23,6 +23,7 @@ from lumirkit.train.objective import Objective, pairwise_loss
 from lumirkit.train.processes import Processes
 from lumirkit.train.recipe import Recipe
 from lumirkit.train.step import Stepper
+from lumirkit.train.views import views_of
 
 CPU = Processes(torch.device("cpu"))
 NETWORK = {

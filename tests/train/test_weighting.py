@@ -8,13 +8,13 @@ import torch
 from pydantic import ValidationError
 
 from lumirkit.registration.sitreg import SITReg, SITRegConfig
-from lumirkit.train.gradients import views_of
 from lumirkit.train.loop import train
 from lumirkit.train.loss_settings import LossSettings
 from lumirkit.train.losses import diffusion_loss
 from lumirkit.train.objective import Objective, pairwise_loss
 from lumirkit.train.processes import Processes
 from lumirkit.train.recipe import Recipe, Stage
+from lumirkit.train.views import views_of
 from lumirkit.train.weighting import LearnedWeights
 
 CPU = Processes(torch.device("cpu"))
