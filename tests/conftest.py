@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shapes  # noqa: F401  it checks the shapes of what is imported after it
 import torch
 from hypothesis import settings
 
