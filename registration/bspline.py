@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lumirkit.registration.resolution import coarse_size, fine_positions_on_coarse
 from lumirkit.registration.separable import AxisOperator, apply_along_axes, clamped_operator
-from lumirkit.registration.tensors import DisplacementVox
+from lumirkit.registration.tensors import Volume5d
 
 _SAFETY = 0.99  # strictly below 1, so that id + u stays a contraction away from folding
 
@@ -35,17 +35,18 @@ def _spline_operator(size: int, stride: int) -> AxisOperator:
 
 
 def spline_displacement(
-    control_points: Float[Tensor, "batch 3 i j k"], stride: int, shape: Sequence[int]
-) -> DisplacementVox:
+    control_points: Float[Tensor, "batch channel i j k"], stride: int, shape: Sequence[int]
+) -> Volume5d:
     """Evaluate u(x) = stride * sum_k beta3(t - k) c_k with t = (x + 0.5) / stride - 0.5 on the grid of `shape`.
 
     Args:
-        control_points: coefficients in voxels of the coarse grid (no prefilter), extended by replication.
+        control_points: coefficients in voxels of the coarse grid (no prefilter), extended by replication; three
+            channels of a displacement, or any number of volumes that are not one.
         stride: spacing of the control points in fine voxels.
         shape: (X, Y, Z) of the fine grid; the control points number ceil(shape / stride).
 
     Returns:
-        The displacement in fine voxels.
+        The displacement in fine voxels, channel by channel.
     """
     return apply_along_axes(control_points * stride, [_spline_operator(size, stride) for size in shape])
 

@@ -19,7 +19,7 @@ from lumirkit.submission.container.engine import ContainerError
 
 _SOURCES = (
     *("Dockerfile", ".dockerignore", "constraints.txt", "pyproject.toml", "README.md", "LICENSE"),
-    *("registration", "data_manifests", "submission"),
+    *("lumirkit/__init__.py", "lumirkit/base", "registration", "data_manifests", "submission"),
 )
 
 
@@ -71,6 +71,7 @@ def _fill(context: Path, weights: Sequence[Path]) -> None:
     """Copy what the Dockerfile copies, with these weights and no others; they are numbered, which keeps their order."""
     for name in _SOURCES:
         source = _repository() / name
+        (context / name).parent.mkdir(exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, context / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
         elif source.is_file():
