@@ -18,7 +18,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Floor(BaseModel):
-    """The best rates of some repeats: by dtype in GFLOP/s (10^9 operations a second), bandwidth in GB/s (10^9 bytes)."""
+    """The best rates of some repeats: GFLOP/s (10^9 operations a second) by dtype, bandwidth in GB/s (10^9 bytes)."""
 
     matrix_gflops: dict[str, float]
     """The rate of the product of two square matrices."""
