@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from lumirkit.base.errors import KitError
 from lumirkit.data_manifests.dataset import Pair
 from lumirkit.data_manifests.evaluation import EvaluationConfig, MetricEntry, Split, beside_image
+from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.eval.run_times import read_run_times
 
 
 class EvaluationError(KitError):
     """Nothing can be scored as requested; the message has one line a problem: file, found, expected and what to do."""
-
-
-class MaskRule(StrEnum):
-    """The image whose non-zero voxels are the brain that folding is measured in."""
-
-    LUMIR_2024 = "2024"
-    """The moving image."""
-    LUMIR_2025 = "2025"
-    """The fixed image."""
 
 
 @dataclass(frozen=True)

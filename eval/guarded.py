@@ -12,7 +12,8 @@ from typing import Any, TypedDict
 import numpy as np
 
 from lumirkit.data_manifests.evaluation import Split
-from lumirkit.eval.cases import Case, MaskRule
+from lumirkit.eval.cases import Case
+from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.eval.scoring import INVERSE_CONSISTENCY, CaseResult
 
 # The meaning of the part of a measure's name behind the slash.

@@ -19,9 +19,10 @@ from lumirkit.base.progress import Progress
 from lumirkit.data_manifests.dataset import ManifestError
 from lumirkit.data_manifests.evaluation import Split, find_evaluation_configs
 from lumirkit.eval.cache import find_result, keep_result, result_key
-from lumirkit.eval.cases import Case, EvaluationError, MaskRule, list_cases, require_case_files
+from lumirkit.eval.cases import Case, EvaluationError, list_cases, require_case_files
 from lumirkit.eval.guarded import guarded_reading
 from lumirkit.eval.inputs import Inputs
+from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.eval.scoring import CaseResult, CaseScores, score_case
 
 EVAL_VERSION = "3.0"

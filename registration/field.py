@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 from jaxtyping import Float, Float64
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.registration.convention import Convention
 from lumirkit.registration.grid import Grid, flip_lps, to_mm, to_voxels
 from lumirkit.registration.volume import read_displacement, read_header, read_vectors, write_displacement, write_vectors
-
-
-class Convention(StrEnum):
-    """The meaning of the numbers in a field file."""
-
-    CHALLENGE = "challenge"
-    """(X, Y, Z, 3): voxels of the one grid that both images share, in array-axis order; headers play no part."""
-    ITK = "itk"
-    """(X, Y, Z, 1, 3): LPS mm on the fixed grid, wherever the moving grid lies."""
 
 
 @dataclass(frozen=True)

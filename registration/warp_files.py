@@ -15,7 +15,8 @@ from scipy.ndimage import map_coordinates
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import require_output
-from lumirkit.registration.field import Convention, Field, read_field, require_convention, write_field
+from lumirkit.registration.convention import Convention
+from lumirkit.registration.field import Field, read_field, require_convention, write_field
 from lumirkit.registration.grid import Grid, voxels_of
 from lumirkit.registration.volume import read_header, read_image, read_labels, write_volume
 

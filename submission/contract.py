@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from lumirkit.base.errors import KitError, RequestError
 from lumirkit.base.nifti import require_output
 from lumirkit.data_manifests.worklist import PairFiles
+from lumirkit.submission.contract_name import ContractName
 
 _PAIR_PATHS = ("fixed image", "moving image", "mask of the fixed image", "mask of the moving image", "output")
 
 
 class ContractError(KitError):
     """The container was started with other mounts or paths than a task gives; the message says what was expected."""
-
-
-class ContractName(StrEnum):
-    """Which year's mounts to look for."""
-
-    AUTO = "auto"
-    LUMIR_2025 = "lumir2025"
-    LUMIR_2024 = "lumir2024"
 
 
 @dataclass(frozen=True)

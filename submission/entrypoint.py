@@ -14,9 +14,10 @@ from lumirkit.base.memory import use_huge_pages
 from lumirkit.data_manifests.worklist import Shard
 from lumirkit.registration.place import Place, choose_device
 from lumirkit.registration.precision import Precision
-from lumirkit.submission.contract import ContractName, contract_of_options, find_contract, pair_of_paths
+from lumirkit.submission.contract import contract_of_options, find_contract, pair_of_paths
+from lumirkit.submission.contract_name import ContractName
+from lumirkit.submission.on_error import OnError
 from lumirkit.submission.predict import predict_dataset, predict_pairs
-from lumirkit.submission.run import OnError
 from lumirkit.submission.status import RunStatus
 from lumirkit.submission.termination import end_on_sigterm
 

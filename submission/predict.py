@@ -8,7 +8,8 @@ from pathlib import Path
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 from lumirkit.registration.place import Place
 from lumirkit.registration.predictor import Predictor
-from lumirkit.submission.run import OnError, Run
+from lumirkit.submission.on_error import OnError
+from lumirkit.submission.run import Run
 from lumirkit.submission.status import STATUS_NAME, RunStatus
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -24,19 +23,9 @@ from lumirkit.data_manifests.worklist import PairFiles
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import read_affine, write_displacement
 from lumirkit.submission.loading import LoadedPair, MadePair, UnusablePair, load_pair
+from lumirkit.submission.on_error import OnError
 from lumirkit.submission.stamp import ZERO_FIELD, Maker
 from lumirkit.submission.status import PairState, PairStatus, RunState, RunStatus
-
-
-class OnError(StrEnum):
-    """What a pair that cannot be registered means for the run."""
-
-    STOP = "stop"
-    """The run ends at once."""
-    SKIP = "skip"
-    """The others are done; the pair has no field."""
-    ZERO = "zero"
-    """The others are done; a zero field that says so stands for the pair."""
 
 
 class Run:

@@ -1,7 +1,7 @@
 """What chance has to do with a table: tests, intervals and ranks from the case values that methods share.
 
-All statistics are those of scipy and statsmodels; here stands which one is asked of which values, by default those of
-the leaderboard's columns. A case that is inf, NaN or absent for one of the methods compared is left out for all of
+All statistics are those of scipy; here stands which one is asked of which values, by default those of the
+leaderboard's columns. A case that is inf, NaN or absent for one of the methods compared is left out for all of
 them, and the number of cases says so.
 """
 
@@ -17,9 +17,9 @@ import pandas as pd
 from jaxtyping import Float, Float64
 from numpy import ndarray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from lumirkit.eval.cases import EvaluationError
+from lumirkit.eval.statistics.corrections import benjamini_hochberg, holm
 from lumirkit.eval.tables.columns import COLUMNS, Column, columns_with_values
 from lumirkit.eval.tables.rows import ScoredRow, require_same_cases
 
@@ -49,11 +49,11 @@ def compare_pairs(
             raise EvaluationError(f"compare {name}: no such row; there are {', '.join(by_name)}.")
     lines: list[dict[str, Any]] = []
     for column in _columns(columns, methods):
-        of_column: list[dict[str, Any]] = []
+        tested: list[dict[str, Any]] = []
         for first, second in pairs:
             a, b = _finite_in_all(column, (by_name[first], by_name[second]))
             low, high = interval_of_mean(a - b)
-            of_column.append(
+            tested.append(
                 {
                     "column": column.key,
                     "first": first,
@@ -67,13 +67,13 @@ def compare_pairs(
                     "p_least": min(1.0, 2.0 ** (1 - a.size)),
                 }
             )
-        corrected = adjust([line["p"] for line in of_column], "holm")
-        lines += [line | {"p_holm": p} for line, p in zip(of_column, corrected, strict=True)]
+        corrected = holm([line["p"] for line in tested])
+        lines += [line | {"p_holm": p} for line, p in zip(tested, corrected, strict=True)]
     return pd.DataFrame(lines)
 
 
 def intervals(methods: Sequence[ScoredRow], columns: Sequence[Column] = COLUMNS) -> pd.DataFrame:
-    """Of every method and column: the mean with its bootstrap interval (BCa), and its rank among all with its interval.
+    """Give each method and column the mean and its bootstrap interval (BCa), and the rank among all with its interval.
 
     Ranks (1 is best, ties share) are of the means; cases are drawn together for all methods, since they share them.
     """
@@ -112,10 +112,10 @@ def compare_designs(methods: Sequence[ScoredRow], columns: Sequence[Column] = CO
             continue
         tukey = _tukey_p(samples)
         better = "greater" if column.high_is_better else "less"
-        of_column: list[dict[str, Any]] = []
+        tested: list[dict[str, Any]] = []
         for first, second in permutations(range(len(methods)), 2):
             one_sided = stats.mannwhitneyu(samples[first], samples[second], alternative=better).pvalue
-            of_column.append(
+            tested.append(
                 {
                     "column": column.key,
                     "first": methods[first].name,
@@ -125,8 +125,8 @@ def compare_designs(methods: Sequence[ScoredRow], columns: Sequence[Column] = CO
                     "p_better": one_sided,
                 }
             )
-        corrected = adjust([line["p_better"] for line in of_column], "fdr_bh")
-        lines += [line | {"p_fdr": p} for line, p in zip(of_column, corrected, strict=True)]
+        corrected = benjamini_hochberg([line["p_better"] for line in tested])
+        lines += [line | {"p_fdr": p} for line, p in zip(tested, corrected, strict=True)]
     return pd.DataFrame(lines)
 
 
@@ -179,11 +179,6 @@ def interval_of_mean(values: Values) -> tuple[float, float]:
         return float(values[0]), float(values[0])
     found = _bootstrap((values,), np.mean, "BCa")
     return float(found.low), float(found.high)
-
-
-def adjust(p: Sequence[float], method: str) -> Float64[ndarray, " tests"]:
-    """Corrected p of a family of tests: "holm" or "fdr_bh" (Benjamini-Hochberg)."""
-    return np.asarray(multipletests(p, alpha=ALPHA, method=method)[1]) if len(p) else np.empty(0)
 
 
 def _tukey_p(samples: Sequence[Values]) -> Float64[ndarray, "methods methods"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,6 +12,7 @@ from numpy import ndarray
 from lumirkit.data_manifests.evaluation import Split
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.tables.digits import one_decimal, three_decimals, two_decimals, two_digits
+from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.rows import CaseKey, ScoredRow
 
 
@@ -97,25 +97,9 @@ DESIGN_COLUMNS = (
 )
 
 
-class ColumnSet(StrEnum):
-    """The columns that a table may have."""
-
-    LEADERBOARD = "leaderboard"
-    """The columns of the challenge's table."""
-    DESIGNS = "designs"
-    """The columns that de Frutos et al. compare designs of training by; `lumirkit evaluate --designs` measures them."""
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """The columns from left to right."""
-        return DESIGN_COLUMNS if self is ColumnSet.DESIGNS else COLUMNS
-
-    @property
-    def note(self) -> str:
-        """The remark beneath the table."""
-        if self is ColumnSet.DESIGNS:
-            return "SSIM and NCC inside the brain; DSC, HD, HD95 (voxels) and TRE of centroids without background"
-        return "distances in voxels"
+def columns_in(column_set: ColumnSet) -> tuple[Column, ...]:
+    """The columns of a set, from left to right."""
+    return DESIGN_COLUMNS if column_set is ColumnSet.DESIGNS else COLUMNS
 
 
 def columns_with_values(

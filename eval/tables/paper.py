@@ -14,7 +14,8 @@ import pandas as pd
 
 from lumirkit.base.files import write_text_atomically
 from lumirkit.eval.cases import EvaluationError
-from lumirkit.eval.tables.columns import Column, ColumnSet, columns_with_values
+from lumirkit.eval.tables.column_set import ColumnSet
+from lumirkit.eval.tables.columns import Column, columns_in, columns_with_values
 from lumirkit.eval.tables.rows import ScoredRow, require_same_cases
 
 
@@ -82,7 +83,7 @@ class PaperTable:
             EvaluationError: the rows were scored on different cases, or without these columns.
         """
         require_same_cases(scored)
-        columns = columns_with_values(column_set.columns, scored)
+        columns = columns_with_values(columns_in(column_set), scored)
         rows: list[TableRow] = []
         references: list[TableRow] = []
         for row in scored:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable
-from lumirkit.eval.tables.columns import ColumnSet
+from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.paper import PaperTable
 from lumirkit.eval.tables.published import published_rows
 from lumirkit.eval.tables.rows import read_rows

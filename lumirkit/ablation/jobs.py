@@ -17,7 +17,7 @@ from lumirkit.base.files import write_text_atomically
 from lumirkit.data_manifests.dataset import find_dataset_json
 from lumirkit.eval.baselines import BASELINES, run_baseline
 from lumirkit.eval.leaderboard import ScoringOptions, evaluate
-from lumirkit.eval.tables.columns import ColumnSet
+from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.rows import CARD_NAME, RowCard, read_card
 from lumirkit.registration.architecture import make_network
 from lumirkit.registration.place import Place

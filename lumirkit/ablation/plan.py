@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, PositiveInt, ValidationError
 
-from lumirkit.eval.tables.columns import ColumnSet
+from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.train.recipe import Change, Recipe, RecipeError, list_problems, make_recipe, parse_override, read_settings
 from lumirkit.train.settings import Settings
 

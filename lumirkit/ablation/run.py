@@ -14,8 +14,8 @@ from lumirkit.ablation.work import work_side_by_side
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
 from lumirkit.data_manifests.evaluation import find_evaluation_configs
-from lumirkit.eval.statistics.tables import statistics_of
-from lumirkit.eval.tables.columns import ColumnSet
+from lumirkit.eval.statistics.tables import make_statistics
+from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.paper import PaperTable
 from lumirkit.eval.tables.rows import CARD_NAME, read_rows
 from lumirkit.registration.place import Place
@@ -98,6 +98,6 @@ def _write_tables(out: Path, jobs: Sequence[Job], columns: ColumnSet) -> None:
     for form in FORMS:
         table.write(out / f"table.{form}")
     designs = columns is ColumnSet.DESIGNS
-    for name, statistics in statistics_of(methods, designs=designs, columns=columns).items():
+    for name, statistics in make_statistics(methods, designs=designs, column_set=columns).items():
         write_text_atomically(out / "statistics" / f"{name}.csv", statistics.to_csv(index=False))
     Console().print(table.as_text("md"), markup=False, highlight=False, soft_wrap=True)

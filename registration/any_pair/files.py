@@ -12,7 +12,8 @@ from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.nifti import require_output
 from lumirkit.registration.any_pair.anywhere import register_anywhere
 from lumirkit.registration.any_pair.start import require_ants
-from lumirkit.registration.field import Convention, require_convention, write_field
+from lumirkit.registration.convention import Convention
+from lumirkit.registration.field import require_convention, write_field
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.masks import masked
 from lumirkit.registration.place import Place

@@ -11,7 +11,8 @@ from docker import DockerClient
 
 from lumirkit.base.files import require_writable
 from lumirkit.submission.container.engine import GIGABYTE, Conditions, Mount, started
-from lumirkit.submission.contract import CONTRACTS, ContractName
+from lumirkit.submission.contract import CONTRACTS
+from lumirkit.submission.contract_name import ContractName
 
 
 def mounts_of(contract: ContractName, dataset_json: Path, out: Path) -> list[Mount]:

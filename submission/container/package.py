@@ -20,7 +20,7 @@ from lumirkit.data_manifests.dataset import read_dataset
 from lumirkit.registration.volume import read_displacement
 from lumirkit.submission.container.challenge import run_on_dataset
 from lumirkit.submission.container.engine import ContainerError, find_image
-from lumirkit.submission.contract import ContractName
+from lumirkit.submission.contract_name import ContractName
 from lumirkit.submission.status import STATUS_NAME, RunStatus
 
 _FIELDS, _README = "validation_predictions.zip", "README.txt"

@@ -28,7 +28,7 @@ from lumirkit.submission.container.engine import (
 )
 from lumirkit.submission.container.exam_data import AFFINE, ExamData
 from lumirkit.submission.container.motion import rotation_found, translation_found
-from lumirkit.submission.contract import ContractName
+from lumirkit.submission.contract_name import ContractName
 from lumirkit.submission.status import STATUS_NAME, PairState, RunStatus
 
 _FOREIGN_USER = "12345:54321"  # has neither name nor home in any image

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import lumirkit.eval.leaderboard
-from lumirkit.eval.cases import MaskRule
 from lumirkit.eval.leaderboard import ScoringOptions, evaluate
+from lumirkit.eval.mask_rule import MaskRule
 
 CASES = 4
 

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lumirkit.eval.cases import MaskRule
 from lumirkit.eval.leaderboard import ScoringOptions, aggregate, evaluate
+from lumirkit.eval.mask_rule import MaskRule
 
 IN_DOMAIN = "3455_0000<--3454_0000"
 LANDMARKS = "3485_0000<--3484_0000"

@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.registration.ants_image import to_ants
-from lumirkit.registration.field import Convention, read_field, require_convention, write_field
+from lumirkit.registration.convention import Convention
+from lumirkit.registration.field import read_field, require_convention, write_field
 from lumirkit.registration.grid import Grid, to_voxels
 from lumirkit.registration.volume import write_vectors, write_volume
 

@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from lumirkit.commands.main import main
 from lumirkit.eval.metrics.warping import warp_labels
-from lumirkit.registration.field import Convention, read_field, write_field
+from lumirkit.registration.convention import Convention
+from lumirkit.registration.field import read_field, write_field
 from lumirkit.registration.grid import Grid, to_voxels, voxels_of
 from lumirkit.registration.volume import write_displacement, write_vectors, write_volume
 from lumirkit.registration.warp_files import warp

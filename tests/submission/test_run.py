@@ -18,8 +18,8 @@ from lumirkit.registration.place import Place
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.volume import read_description, read_displacement, read_image, write_volume
 from lumirkit.registration.warp import sample
+from lumirkit.submission.on_error import OnError
 from lumirkit.submission.predict import predict_dataset, predict_pairs
-from lumirkit.submission.run import OnError
 from lumirkit.submission.stamp import ZERO_FIELD
 from lumirkit.submission.status import PairState, PairStatus, RunState, RunStatus
 

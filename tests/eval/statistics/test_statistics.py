@@ -1,13 +1,17 @@
 """Statistics against worked examples: by hand, and those that R prints in its own help pages."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from lumirkit.eval.cases import EvaluationError
+from lumirkit.eval.statistics.corrections import benjamini_hochberg, holm
 from lumirkit.eval.statistics.tests import (
-    adjust,
     compare_designs,
     compare_pairs,
     consecutive,
@@ -61,9 +65,18 @@ def test_signed_rank_by_hand():
 def test_corrections_as_r():
     """R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm") and "BH"."""
     p = [0.01, 0.04, 0.03, 0.005]
-    np.testing.assert_allclose(adjust(p, "holm"), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(adjust(p, "fdr_bh"), [0.02, 0.04, 0.04, 0.02])
-    assert adjust([], "holm").size == 0
+    np.testing.assert_allclose(holm(p), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(benjamini_hochberg(p), [0.02, 0.04, 0.04, 0.02])
+    assert holm([]).size == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_bonferroni_closed(p):
+    """A test is rejected where Bonferroni rejects every set of hypotheses that it belongs to (Marcus et al. 1976)."""
+    families = [family for size in range(1, len(p) + 1) for family in combinations(range(len(p)), size)]
+    bonferroni = {family: min(1, len(family) * min(p[number] for number in family)) for family in families}
+    expected = [max(bonferroni[family] for family in families if number in family) for number in range(len(p))]
+    np.testing.assert_allclose(holm(p), expected, rtol=1e-12)
 
 
 def test_tukey_as_r():
@@ -100,7 +113,7 @@ def test_holm_is_over_the_pairs_of_a_column():
     rng = np.random.default_rng(0)
     methods = [method(name, rng.normal(shift, 1, 12)) for name, shift in (("a", 0), ("b", 1), ("c", 2))]
     table = compare_pairs(methods, [("b", "a"), ("c", "b"), ("c", "a")])
-    np.testing.assert_allclose(table["p_holm"], adjust(table["p"].tolist(), "holm"))
+    np.testing.assert_allclose(table["p_holm"], holm(table["p"].tolist()))
     assert (table["p_holm"] >= table["p"]).all()
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from lumirkit import train
 from lumirkit.ablation.plan import folder_name, load_ablation
-from lumirkit.eval.tables.columns import ColumnSet
+from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.train.recipe import RecipeError
 
 RECIPES = Path(train.__file__).parent / "recipes"

@@ -16,7 +16,8 @@ from lumirkit.registration.any_pair import start
 from lumirkit.registration.any_pair.anywhere import register_anywhere
 from lumirkit.registration.any_pair.frame import normalised
 from lumirkit.registration.any_pair.start import affine_start, overlapping_start
-from lumirkit.registration.field import Convention, read_field
+from lumirkit.registration.convention import Convention
+from lumirkit.registration.field import read_field
 from lumirkit.registration.grid import Grid, to_mm
 from lumirkit.registration.place import Place
 from lumirkit.registration.predictor import Predictor
