@@ -1,20 +1,18 @@
-"""`lumirkit evaluate`: scores written to files and shown as a table."""
+"""`lumirkit evaluate`: scores of a folder of fields, written to files."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
-
-from rich.console import Console
 
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
 from lumirkit.eval.tables.measured import write_tables
-from lumirkit.eval.tables.summary import summary_table
+
+REGISTERED, ZERO_FIELD = "registered", "zero field"
 
 
-def score_and_show(
+def score_fields(
     ground_truth: Path,
     fields: Path,
     out: Path,
@@ -22,10 +20,13 @@ def score_and_show(
     tables: Path | None = None,
     zero_field: bool = False,
     workers: int = 1,
-) -> LeaderboardResult:
-    """Score a folder of fields, write `out` (metrics.json) and the CSV tables, and print the summary.
+) -> dict[str, LeaderboardResult]:
+    """Score a folder of fields, and write `out` (metrics.json) and the CSV tables.
 
     Scored pairs are kept beside `out` and found again, so that interrupted scoring continues.
+
+    Returns:
+        What was found, as `REGISTERED`; before it `ZERO_FIELD`, if that is asked for.
 
     Raises:
         EvaluationError, RequestError: nothing could be scored, or the result could not be written.
@@ -36,12 +37,8 @@ def score_and_show(
     write_text_atomically(out, result.to_json())
     if tables is not None:
         write_tables(tables, result)
-    rows = {"registered": result}
-    if zero_field:
-        unregistered = replace(options, inverse_fields=None, cache=kept / "zero-field")
-        zero = evaluate(ground_truth, None, workers, "scoring the zero field", unregistered)
-        rows = {"zero field": zero} | rows
-    Console().print(summary_table(rows))
-    for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return result
+    if not zero_field:
+        return {REGISTERED: result}
+    unregistered = replace(options, inverse_fields=None, cache=kept / "zero-field")
+    zero = evaluate(ground_truth, None, workers, "scoring the zero field", unregistered)
+    return {ZERO_FIELD: zero, REGISTERED: result}

@@ -6,28 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable
-from lumirkit.registration.weights import find_weights, load_ensemble, save_weights
+from lumirkit.registration.weights import WeightsCard, find_weights, load_ensemble, save_weights
 
 
-def show_weights(paths: Sequence[Path]) -> None:
-    """Check that weight files are intact and fit together as one ensemble, and print a table of their cards.
+def read_cards(paths: Sequence[Path]) -> list[tuple[Path, WeightsCard]]:
+    """Check that weight files are intact and fit together as one ensemble; returns each with its card.
 
     Raises:
         WeightsError: a file cannot be used, or the networks differ.
     """
     _, cards = load_ensemble(paths)
-    table = Table("file", "recipe", "seed", "steps", "network", "sha256")
-    for file, card in zip(find_weights(paths), cards, strict=True):
-        network = card.network
-        name = str(card.recipe.get("name", ""))
-        what = f"{network.architecture}, {network.input_transform}, {network.resolution_vox} vox"
-        table.add_row(file.name, name, str(card.seed), str(card.steps), what, card.sha256[:12])
-    Console().print(table)
+    return list(zip(find_weights(paths), cards, strict=True))
 
 
 def pack_weights(paths: Sequence[Path], out: Path, notes: Sequence[str]) -> None:
@@ -39,15 +31,15 @@ def pack_weights(paths: Sequence[Path], out: Path, notes: Sequence[str]) -> None
     Raises:
         WeightsError, RequestError: a file cannot be used, two have one name, or a note is no note; nothing was written.
     """
-    said = dict(_note(text) for text in notes)
+    noted = dict(_note(text) for text in notes)
     files = find_weights(paths)
     if len({file.name for file in files}) < len(files):
         raise RequestError(f"{out}: two of {', '.join(map(str, files))} have one name. Rename one.")
     ensemble, cards = load_ensemble(paths)
     require_writable(out)
     for file, network, card in zip(files, ensemble.members, cards, strict=True):
-        noted = card.model_copy(update={"provenance": {**card.provenance, **said}})
-        save_weights(out / file.name, network, noted, torch.float16)
+        packed = card.model_copy(update={"provenance": {**card.provenance, **noted}})
+        save_weights(out / file.name, network, packed, torch.float16)
 
 
 def _note(text: str) -> tuple[str, str]:

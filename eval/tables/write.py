@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable
 from lumirkit.eval.tables.column_set import ColumnSet
@@ -20,8 +18,8 @@ def write_table(
     out: Sequence[Path],
     published: bool = False,
     columns: ColumnSet = ColumnSet.LEADERBOARD,
-) -> None:
-    """Write one file for every path of `out`, in the form that its ending names, and print the Markdown.
+) -> PaperTable:
+    """Write one file for every path of `out`, in the form that its ending names; returns the table.
 
     Raises:
         EvaluationError, RequestError: a file cannot be used; nothing was written.
@@ -33,4 +31,4 @@ def write_table(
     table = PaperTable.of(read_rows(metrics), published_rows() if published else (), columns)
     for path in out:
         table.write(path)
-    Console().print(table.as_text("md"), markup=False, highlight=False, soft_wrap=True)
+    return table

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
 
 from lumirkit.ablation.jobs import Job, list_jobs
 from lumirkit.ablation.plan import Ablation
@@ -23,6 +22,16 @@ from lumirkit.registration.place import Place
 FORMS = ("md", "tex", "csv")
 
 
+@dataclass(frozen=True)
+class AblationResult:
+    """What is done of an ablation after a call, and what failed in it."""
+
+    failures: dict[str, str]
+    """Why jobs failed, by name; the rows that need them are not in the table."""
+    table: PaperTable | None
+    """The rows that are done; None where none is."""
+
+
 def run_ablation(
     ablation: Ablation,
     data: Path,
@@ -31,7 +40,7 @@ def run_ablation(
     references: Sequence[str] = (),
     minutes: float | None = None,
     cache: Path | None = None,
-) -> dict[str, str]:
+) -> AblationResult:
     """Train, register and score every row, and write `table.md`, `.tex`, `.csv` and `statistics/`.
 
     Called again, with the same or more rows, it does what is not done yet. Several places do jobs side by side.
@@ -41,9 +50,6 @@ def run_ablation(
         out: the ablation's folder: `runs/`, `rows/`, `references/` and the tables.
         references: reference methods to score beside the rows.
         minutes: stop after this time; a later call continues.
-
-    Returns:
-        Why jobs failed, by name; the rows that need them are not in the table.
 
     Raises:
         ManifestError, RecipeError, RequestError: nothing was started.
@@ -55,8 +61,7 @@ def run_ablation(
         job.check(out)
     write_text_atomically(out / "plan.json", _plan(ablation))
     failures = work_side_by_side(jobs, data, out, places, minutes, cache)
-    _write_tables(out, jobs, ablation.columns)
-    return failures
+    return AblationResult(failures, _write_tables(out, jobs, ablation.columns))
 
 
 def _require_dataset(data: Path) -> None:
@@ -88,11 +93,11 @@ def _plan(ablation: Ablation) -> str:
     return json.dumps({"name": ablation.name, "rows": rows, "starts_from": starts}, indent=1) + "\n"
 
 
-def _write_tables(out: Path, jobs: Sequence[Job], columns: ColumnSet) -> None:
-    """The table and the statistics of the rows that are done, each row compared with the one before it."""
+def _write_tables(out: Path, jobs: Sequence[Job], columns: ColumnSet) -> PaperTable | None:
+    """Write the table and the statistics of the rows that are done, each row compared with the one before it."""
     scored = [out / job.name for job in jobs if (out / job.name / CARD_NAME).exists() and job.is_done(out)]
     if not scored:
-        return
+        return None
     methods = read_rows([folder / "metrics.json" for folder in scored])
     table = PaperTable.of(methods, column_set=columns)
     for form in FORMS:
@@ -100,4 +105,4 @@ def _write_tables(out: Path, jobs: Sequence[Job], columns: ColumnSet) -> None:
     designs = columns is ColumnSet.DESIGNS
     for name, statistics in make_statistics(methods, designs=designs, column_set=columns).items():
         write_text_atomically(out / "statistics" / f"{name}.csv", statistics.to_csv(index=False))
-    Console().print(table.as_text("md"), markup=False, highlight=False, soft_wrap=True)
+    return table

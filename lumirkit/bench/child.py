@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-import lumirkit
 from lumirkit.base.errors import RequestError
 from lumirkit.base.memory import use_huge_pages
 from lumirkit.bench.floor import Floor, measure_floor
@@ -51,14 +50,10 @@ def check_reference_in_child(checkout: Path) -> None:
 
 def _run(task: str, argument: str, threads: int) -> str:
     """The last line that the new process prints."""
-    root = str(Path(lumirkit.__file__).resolve().parents[1])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     count = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
-    # -P: a folder called `train` or `eval` where the command is called must not be taken for ours.
+    # -P: `lumirkit` itself imports nothing from the folder it is called in, whatever that holds, say a random.py.
     command = [sys.executable, "-P", "-m", "lumirkit.bench.child", task, argument]
-    ended = subprocess.run(
-        command, env=os.environ | count | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
-    )
+    ended = subprocess.run(command, env=os.environ | count, capture_output=True, text=True, check=False)
     lines = ended.stderr.strip().splitlines()
     if ended.returncode == _WRONG_REQUEST:
         raise RequestError(lines[-1])

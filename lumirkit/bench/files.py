@@ -11,8 +11,9 @@ import numpy as np
 
 from lumirkit.base.files import write_atomically
 from lumirkit.bench.images import brain_like_pair
+from lumirkit.bench.kinds import Kind, Shape
 from lumirkit.bench.scoring_pair import smooth_noise
-from lumirkit.bench.work import Kind, Shape, Work
+from lumirkit.bench.work import Work
 from lumirkit.registration.volume import read_image, write_displacement, write_volume
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lumirkit.bench.work import Shape
+from lumirkit.bench.kinds import Shape
 from lumirkit.registration.volume import Volume
 
 _BLOB_VOX = 6  # distance of the random values between which the intensities are interpolated

@@ -17,11 +17,12 @@ from numpy import ndarray
 from lumirkit.bench.files import file_work
 from lumirkit.bench.floor import synchronize
 from lumirkit.bench.flops import ConvolutionFlop
+from lumirkit.bench.kinds import IO_KINDS, SOURCE_KINDS, Kind
 from lumirkit.bench.memory import MemoryMeter, SavedBytes
 from lumirkit.bench.networks import TrainingStep, registration_call, training_step, triplet_call
 from lumirkit.bench.reference import reference_call, reference_step
 from lumirkit.bench.sources import source_call
-from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, Kind, Measurement, Spread, Work
+from lumirkit.bench.work import Measurement, Spread, Work
 from lumirkit.registration.kernels.dispatch import plain_torch
 
 

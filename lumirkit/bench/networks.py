@@ -11,7 +11,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from lumirkit.bench.images import brain_like_pair
-from lumirkit.bench.work import Kind, Work
+from lumirkit.bench.kinds import Kind
+from lumirkit.bench.work import Work
 from lumirkit.registration.architecture import make_network
 from lumirkit.registration.ensemble import make_ensemble
 from lumirkit.registration.network import Network

@@ -1,66 +1,27 @@
-"""The plan of a benchmark: its options, the sizes, and the rows of works that follow from them."""
+"""The plan of a benchmark: the rows of works that follow from its options and the sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from lumirkit import train
-from lumirkit.base.errors import RequestError
+from lumirkit.bench.kinds import NETWORK_KINDS, Kind, Shape
+from lumirkit.bench.options import Options
 from lumirkit.bench.report import Row
-from lumirkit.bench.work import NETWORK_KINDS, Kind, Shape, Work
+from lumirkit.bench.work import Work
 from lumirkit.registration.architecture import NetworkConfig
-from lumirkit.registration.precision import Precision
 from lumirkit.train.recipe import load_recipe
-
-_SMALLEST_AXIS = 8
-_RECIPES = Path(train.__file__).parent / "recipes"
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of a benchmark."""
-
-    device: str = "cpu"
-    network: str = "lumir25"
-    """The name of a shipped recipe, or the path of one; its `network` is measured."""
-    precisions: Sequence[Precision] = (Precision.FLOAT32,)
-    members: int = 5
-    repeats: int = 5
-    plain: bool = False
-    """Whether to measure the plain torch versions of the compiled kernels, too."""
-    threads: int | None = None
-    """The number of torch's threads; None takes as many as torch does by itself."""
-    reference: Path | None = None
-    """A checkout of the public SITReg repository, to be measured at the same works."""
-    reference_repeats: int | None = None
-    """The repeats of the public code; None takes as many as for ours."""
-
-
-def parse_size(text: str) -> Shape:
-    """Read (X, Y, Z) from a text such as 160x224x192.
-
-    Raises:
-        RequestError: the text is not of that form, or an axis is too short for the losses.
-    """
-    try:
-        x, y, z = (int(part) for part in text.lower().split("x"))
-    except ValueError as error:
-        raise RequestError(f"--size {text}: expected voxels along three axes, such as 160x224x192") from error
-    if min(x, y, z) < _SMALLEST_AXIS:
-        raise RequestError(f"--size {text}: expected at least {_SMALLEST_AXIS} voxels along each axis")
-    return x, y, z
+from lumirkit.train.shipped import find_recipe
 
 
 def load_network(name: str) -> NetworkConfig:
     """Load the network of a recipe, which is a YAML file or the name of a shipped one.
 
     Raises:
-        RecipeError: there is no such recipe, or it is not valid.
+        RequestError: there is no such recipe.
+        RecipeError: it is not valid.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else _RECIPES / f"{name}.yaml"
-    return load_recipe(path).network
+    return load_recipe(find_recipe(name)).network
 
 
 def plan_rows(kind: Kind, shape: Shape, network: NetworkConfig, options: Options) -> Iterator[Row]:

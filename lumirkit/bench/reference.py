@@ -22,8 +22,9 @@ from torch import Tensor
 
 from lumirkit.base.errors import RequestError
 from lumirkit.bench.images import brain_like_pair
+from lumirkit.bench.kinds import Shape
 from lumirkit.bench.networks import TrainingStep
-from lumirkit.bench.work import Shape, Work
+from lumirkit.bench.work import Work
 from lumirkit.registration.network import INTENSITY_MAX
 
 _CONFIG = Path("src/scripts/configs/sitreg/lumir/cc_grad_1.0_very_deep_heavy_group_consistency_ndv.json")

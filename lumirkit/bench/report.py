@@ -14,9 +14,10 @@ from rich.table import Table
 
 from lumirkit.base.files import write_text_atomically
 from lumirkit.bench.floor import Floor
+from lumirkit.bench.kinds import IO_KINDS, SOURCE_KINDS, Kind
 from lumirkit.bench.machine import Machine
 from lumirkit.bench.scoring import ScoringBench
-from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, Kind, Measurement, Spread, Work
+from lumirkit.bench.work import Measurement, Spread, Work
 
 _NONE = "-"
 _NOTES = (

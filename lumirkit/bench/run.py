@@ -12,13 +12,13 @@ from lumirkit.base.errors import RequestError
 from lumirkit.base.progress import Progress
 from lumirkit.bench.child import check_reference_in_child, floor_in_child, measure_in_child
 from lumirkit.bench.floor import Floor
+from lumirkit.bench.kinds import FULL_SIZE, IO_KINDS, SOURCE_KINDS, STEP_SIZE, Kind, Shape
 from lumirkit.bench.machine import describe_machine
-from lumirkit.bench.plan import Options, load_network, plan_rows
+from lumirkit.bench.options import Options
+from lumirkit.bench.plan import load_network, plan_rows
 from lumirkit.bench.report import Report, Row
-from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
-from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, BenchError, Kind, Shape
-
-STEP_SIZE: Shape = (80, 112, 96)
+from lumirkit.bench.scoring import bench_scoring
+from lumirkit.bench.work import BenchError
 
 
 def run_bench(sizes: dict[Kind, Sequence[Shape]], options: Options, out: Path, with_scoring: bool = False) -> Report:

@@ -19,6 +19,7 @@ import torch
 from lumirkit.base.files import write_text_atomically
 from lumirkit.base.memory import peak_memory_bytes
 from lumirkit.base.progress import Progress
+from lumirkit.bench.kinds import FULL_SIZE
 from lumirkit.bench.machine import machine_name
 from lumirkit.bench.scoring_pair import make_pair
 from lumirkit.data_manifests.evaluation import find_evaluation_configs
@@ -32,8 +33,6 @@ from lumirkit.eval.metrics.surface import find_surfaces, surface_scores_per_labe
 from lumirkit.eval.metrics.warping import warp_labels
 from lumirkit.eval.scoring import score_case
 from lumirkit.eval.tables.digits import two_digits
-
-FULL_SIZE = (160, 224, 192)
 
 
 @dataclass(frozen=True)

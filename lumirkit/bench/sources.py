@@ -8,7 +8,8 @@ import torch
 
 from lumirkit.bench.floor import synchronize
 from lumirkit.bench.images import brain_like_pair
-from lumirkit.bench.work import Kind, Work
+from lumirkit.bench.kinds import Kind
+from lumirkit.bench.work import Work
 from lumirkit.registration.resolution import coarse_shape
 from lumirkit.registration.trust import try_kernels
 from lumirkit.train.one_image import OneImage, pair_from_image

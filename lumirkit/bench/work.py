@@ -4,43 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from lumirkit.base.errors import KitError
+from lumirkit.bench.kinds import Kind, Shape
 from lumirkit.registration.architecture import NetworkConfig
 from lumirkit.registration.precision import Precision
-
-Shape = tuple[int, int, int]
 
 
 class BenchError(KitError):
     """Some works could not be measured; everything else was, and is written."""
 
     exit_status = 1
-
-
-class Kind(StrEnum):
-    """The kinds of work."""
-
-    FORWARD = "forward"
-    STEP = "step"
-    TRIPLET = "triplet"
-    ENSEMBLE = "ensemble"
-    NOISE_PAIR = "pair of noise"
-    PRIMITIVES_PAIR = "pair of primitives"
-    ONE_IMAGE_PAIR = "pair of one image"
-    READ_NII = "read .nii"
-    READ_NII_GZ = "read .nii.gz"
-    WRITE_NII = "write .nii"
-    WRITE_NII_GZ = "write .nii.gz"
-
-
-NETWORK_KINDS = (Kind.FORWARD, Kind.STEP, Kind.TRIPLET, Kind.ENSEMBLE)
-SOURCE_KINDS = (Kind.NOISE_PAIR, Kind.PRIMITIVES_PAIR, Kind.ONE_IMAGE_PAIR)
-IO_KINDS = (Kind.READ_NII, Kind.READ_NII_GZ, Kind.WRITE_NII, Kind.WRITE_NII_GZ)
 
 
 class Work(BaseModel):

@@ -1,18 +1,17 @@
-"""The sub-commands of `lumirkit bench`: each parses its arguments and calls one function."""
+"""The sub-commands of `lumirkit bench`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lumirkit.bench.accuracy import measure_accuracy
-from lumirkit.bench.plan import Options, parse_size
-from lumirkit.bench.run import STEP_SIZE, run_all, run_bench
-from lumirkit.bench.scoring import FULL_SIZE, bench_scoring
-from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, Kind, Shape
+from lumirkit.base.extras import require_extra
+from lumirkit.bench.kinds import FULL_SIZE, IO_KINDS, SOURCE_KINDS, STEP_SIZE, Kind, Shape
+from lumirkit.bench.options import Options, parse_size
 from lumirkit.registration.precision import Precision
 
 app = typer.Typer(no_args_is_help=True, help="Measure how long things take on this machine, and how much memory.")
@@ -44,8 +43,12 @@ Out = Annotated[Path, typer.Option(help="Folder for bench.md and bench.json.")]
 _OUT = Path("runs/bench")
 
 
-def _shapes(size: list[str] | None, default: Shape) -> list[Shape]:
-    return [parse_size(text) for text in size] if size else [default]
+def _measure(kinds: Sequence[Kind], size: list[str] | None, default: Shape, options: Options, out: Path) -> None:
+    require_extra("lumirkit bench", "train", "omegaconf")
+    shapes = [parse_size(text) for text in size] if size else [default]
+    from lumirkit.bench.run import run_bench
+
+    run_bench(dict.fromkeys(kinds, shapes), options, out)
 
 
 def _formats(precisions: list[Precision] | None) -> list[Precision]:
@@ -67,7 +70,7 @@ def forward(
 ) -> None:
     """Register one pair with one network."""
     options = Options(device, network, _formats(precisions), 1, repeats, plain, threads, reference, reference_repeats)
-    run_bench({Kind.FORWARD: _shapes(size, FULL_SIZE)}, options, out)
+    _measure([Kind.FORWARD], size, FULL_SIZE, options, out)
 
 
 @app.command()
@@ -85,7 +88,7 @@ def step(
 ) -> None:
     """Train one step: forward, loss with folding, backward, optimizer."""
     options = Options(device, network, _formats(precisions), 1, repeats, plain, threads, reference, reference_repeats)
-    run_bench({Kind.STEP: _shapes(size, STEP_SIZE)}, options, out)
+    _measure([Kind.STEP], size, STEP_SIZE, options, out)
 
 
 @app.command()
@@ -101,7 +104,7 @@ def triplet(
 ) -> None:
     """Train one step with group consistency, on three images."""
     options = Options(device, network, _formats(precisions), 1, repeats, plain, threads)
-    run_bench({Kind.TRIPLET: _shapes(size, STEP_SIZE)}, options, out)
+    _measure([Kind.TRIPLET], size, STEP_SIZE, options, out)
 
 
 @app.command()
@@ -116,7 +119,7 @@ def sources(
 ) -> None:
     """Make pairs to train on, of noise, of primitives and of one image, beside a training step."""
     options = Options(device, network, _formats(precisions), 1, repeats, False, threads)
-    run_bench(dict.fromkeys((Kind.STEP, *SOURCE_KINDS), _shapes(size, FULL_SIZE)), options, out)
+    _measure([Kind.STEP, *SOURCE_KINDS], size, FULL_SIZE, options, out)
 
 
 @app.command()
@@ -133,14 +136,13 @@ def ensemble(
 ) -> None:
     """Register one pair with several networks in lock-step."""
     options = Options(device, network, _formats(precisions), members, repeats, plain, threads)
-    run_bench({Kind.ENSEMBLE: _shapes(size, FULL_SIZE)}, options, out)
+    _measure([Kind.ENSEMBLE], size, FULL_SIZE, options, out)
 
 
 @app.command()
 def io(size: Size = None, repeats: Repeats = 5, threads: Threads = None, out: Out = _OUT) -> None:
     """Read images and write fields, packed and not."""
-    shapes = _shapes(size, FULL_SIZE)
-    run_bench(dict.fromkeys(IO_KINDS, shapes), Options(repeats=repeats, threads=threads), out)
+    _measure(IO_KINDS, size, FULL_SIZE, Options(repeats=repeats, threads=threads), out)
 
 
 @app.command()
@@ -149,6 +151,8 @@ def scoring(
     repeats: Annotated[int, typer.Option(min=1, help="How often each stage is timed.")] = 5,
 ) -> None:
     """Score one full-size pair, stage by stage."""
+    from lumirkit.bench.scoring import bench_scoring
+
     print(bench_scoring(out, repeats).to_markdown(), end="")
 
 
@@ -160,6 +164,8 @@ def accuracy(
     out: Annotated[Path, typer.Option(help="Where to write the numbers (.json).")] = _OUT / "accuracy.json",
 ) -> None:
     """Compare the fields of the kernels, in float32 and bfloat16, with plain torch in float64."""
+    from lumirkit.bench.accuracy import measure_accuracy
+
     measure_accuracy(weights, fixed, moving, out)
 
 
@@ -180,4 +186,7 @@ def all_(
     options = Options(
         device, network, _formats(precisions), members, repeats, plain, threads, reference, reference_repeats
     )
+    require_extra("lumirkit bench", "train", "omegaconf")
+    from lumirkit.bench.run import run_all
+
     run_all(options, out)

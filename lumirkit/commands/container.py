@@ -1,26 +1,15 @@
-"""The sub-commands of `lumirkit container`: each parses its arguments and calls one function."""
+"""The sub-commands of `lumirkit container`."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from lumirkit.bench.plan import parse_size
-from lumirkit.data_manifests.dataset import find_dataset_json
-from lumirkit.submission.container.build import build_image
-from lumirkit.submission.container.challenge import run_on_dataset
-from lumirkit.submission.container.engine import connect, find_image, full_tag
-from lumirkit.submission.container.exam_data import make_exam_data
-from lumirkit.submission.container.package import package_submission
-from lumirkit.submission.container.verify import Check, Exam, all_passed
-from lumirkit.submission.contract import ContractName
-from lumirkit.submission.shipped import chosen_weights
+from lumirkit.base.extras import require_extra
+from lumirkit.submission.contract_name import ContractName
 
 app = typer.Typer(no_args_is_help=True, help="The submission's container: build it, run it, examine it, pack it.")
 
@@ -29,6 +18,10 @@ Dataset = Annotated[Path, typer.Option(help="Dataset folder with *dataset.json."
 Gpus = Annotated[str | None, typer.Option(help="GPU to give to the container: a number, or all.")]
 Memory = Annotated[float | None, typer.Option(help="Most memory that it may take, in GB (2^30 bytes).")]
 Extra = Annotated[list[str] | None, typer.Argument(help="Options for the container's own command, after --.")]
+
+
+def _require_docker() -> None:
+    require_extra("lumirkit container", "container", "docker")
 
 
 @app.command()
@@ -43,13 +36,18 @@ def build(
     ] = None,
 ) -> None:
     """Build the image of an ensemble from this clone."""
+    _require_docker()
+    from lumirkit.submission.container.build import build_image
+    from lumirkit.submission.container.engine import connect
+    from lumirkit.submission.shipped import chosen_weights
+
     chosen = chosen_weights(weights)
     image = build_image(connect(), chosen, tag, base_image, torch_index, lambda line: print(line, file=sys.stderr))
     print(f"{tag}: {image.attrs['Size'] / 1e9:.2f} GB, weights {image.labels['lumirkit.weights-sha256'][:12]}")
 
 
-@app.command("run")
-def run_(
+@app.command()
+def run(
     image: Image,
     dataset: Dataset,
     out: Annotated[Path, typer.Option(help="Folder for the displacement fields.")],
@@ -59,6 +57,11 @@ def run_(
     extra: Extra = None,
 ) -> None:
     """Run an image on a dataset, exactly as the challenge does."""
+    _require_docker()
+    from lumirkit.data_manifests.dataset import find_dataset_json
+    from lumirkit.submission.container.challenge import run_on_dataset
+    from lumirkit.submission.container.engine import connect, find_image
+
     client = connect()
     name = find_image(client, image).id
     raise typer.Exit(run_on_dataset(client, name, find_dataset_json(dataset), out, contract, gpus, memory, extra or []))
@@ -71,25 +74,21 @@ def verify(
     keep: Annotated[Path | None, typer.Option(help="Folder in which the data and all outputs are kept.")] = None,
 ) -> None:
     """Examine an image under every contract and hostile conditions; exit status 1 if it fails a check."""
-    client = connect()
-    name = find_image(client, image).id
-    with tempfile.TemporaryDirectory(prefix="lumirkit-verify-") as folder:
-        root = keep or Path(folder)
-        root.mkdir(parents=True, exist_ok=True)
-        root.chmod(0o755)
-        data = make_exam_data(root / "data", parse_size(size))
-        checks = Exam(client, name, data, root / "runs").take()
-    _show(image, checks)
-    if not all_passed(checks):
-        raise typer.Exit(1)
+    _require_docker()
+    from rich.console import Console
+    from rich.table import Table
 
+    from lumirkit.bench.options import parse_size
+    from lumirkit.submission.container.examine import examine_image
 
-def _show(image: str, checks: list[Check]) -> None:
+    checks = examine_image(image, parse_size(size), keep)
     passed = sum(check.passed for check in checks)
     table = Table("check", "result", "found", title=f"{image}: {passed} of {len(checks)} checks passed")
     for check in checks:
         table.add_row(check.name, "pass" if check.passed else "FAIL", check.found)
     Console().print(table, highlight=False, markup=False)
+    if passed < len(checks):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -101,6 +100,11 @@ def package(
     memory: Memory = None,
 ) -> None:
     """Run an image on the validation pairs, and pack it with their fields and what it needed into one zip."""
+    _require_docker()
+    from lumirkit.data_manifests.dataset import find_dataset_json
+    from lumirkit.submission.container.engine import connect, find_image, full_tag
+    from lumirkit.submission.container.package import package_submission
+
     client = connect()
     tag = full_tag(find_image(client, image), image)
     package_submission(client, tag, find_dataset_json(dataset), out, gpus, memory)

@@ -1,67 +1,49 @@
-"""`lumirkit manifest check`: runs the checks with a progress display and shows the findings as tables."""
+"""The sub-commands of `lumirkit manifest`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import typer
 
-from lumirkit.base.files import write_text_atomically
-from lumirkit.base.progress import Progress
-from lumirkit.data_manifests.check import check_dataset
-from lumirkit.data_manifests.checks.findings import CheckReport, Finding, Severity
-
-_STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
+app = typer.Typer(no_args_is_help=True, help="What a dataset folder holds.")
 
 
-def check(root: Path, task: str | None, workers: int, json_file: Path | None) -> bool:
-    """Check a dataset folder, print what was found and write it as JSON if asked; true where there is no error.
+@app.command()
+def check(
+    root: Annotated[Path, typer.Argument(help="Dataset folder with *dataset.json.")],
+    task: Annotated[str | None, typer.Option(help="Compare with the facts of LUMIR24 or LUMIR25 too.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read files at the same time.")] = 1,
+    json: Annotated[Path | None, typer.Option(help="Write the findings to this file too.")] = None,
+) -> None:
+    """List everything in a dataset folder that would make a run fail or a score wrong."""
+    from rich.console import Console
 
-    Raises:
-        ManifestError: the request itself is wrong.
-    """
-    report = check_dataset(root, task, workers, _watch)
-    if json_file is not None:
-        write_text_atomically(json_file, report.model_dump_json(indent=1) + "\n")
-    show(report, Console())
-    return not report.errors
+    from lumirkit.base.files import write_text_atomically
+    from lumirkit.commands.findings import print_findings, watch_reading
+    from lumirkit.data_manifests.check import check_dataset
 
-
-def show(report: CheckReport, console: Console) -> None:
-    """Print one table for the errors and one for the warnings, then the sums."""
-    for severity, findings in ((Severity.ERROR, report.errors), (Severity.WARNING, report.warnings)):
-        if findings:
-            table = Table(title=f"{severity}s", title_style=_STYLES[severity], show_lines=True, expand=True)
-            table.add_column("file", ratio=3, overflow="fold")
-            for title in ("found", "expected", "what to do"):
-                table.add_column(title, ratio=3, overflow="fold")
-            for files, finding in _grouped(findings):
-                cells = ("\n".join(files), finding.found, finding.expected, finding.remedy)
-                table.add_row(*map(escape, cells))
-            console.print(table)
-    errors, warnings = len(report.errors), len(report.warnings)
-    console.print(
-        f"{report.root}: {report.files_read} files read, {errors} errors, {warnings} warnings",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    report = check_dataset(root, task, workers, watch_reading)
+    if json is not None:
+        write_text_atomically(json, report.model_dump_json(indent=1) + "\n")
+    print_findings(report, Console())
+    if report.errors:
+        raise typer.Exit(1)
 
 
-def _grouped(findings: list[Finding]) -> list[tuple[list[str], Finding]]:
-    """Files with the same problem together, so that one mistake in a thousand files is one row."""
-    groups: dict[tuple[str, str, str], tuple[list[str], Finding]] = {}
-    for finding in findings:
-        key = (finding.found, finding.expected, finding.remedy)
-        groups.setdefault(key, ([], finding))[0].append(finding.file)
-    return list(groups.values())
+@app.command()
+def split(
+    root: Annotated[Path, typer.Argument(help="Dataset folder with *dataset.json, training images and label maps.")],
+    out: Annotated[Path, typer.Option(help="Folder for the dataset folders `development` and `test`.")],
+    shares: Annotated[str, typer.Option(help="Of training/validation/test.")] = "60/20/20",
+    seed: Annotated[int, typer.Option(help="Draws which image goes where.")] = 0,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="CSV file with the columns image and part, instead of shares.")
+    ] = None,
+) -> None:
+    """Divide the training images of a dataset into a part to train on, one to validate on and one to test on."""
+    from lumirkit.data_manifests.split import split_dataset
 
-
-@contextmanager
-def _watch(total: int) -> Iterator[Callable[[], None]]:
-    with Progress(total, "reading files") as progress:
-        yield progress.advance
+    counts = split_dataset(root, out, shares, seed, listed)
+    print(f"{out}: {', '.join(f'{count} {part}' for part, count in counts.items())}")

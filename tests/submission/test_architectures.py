@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lumirkit.data_manifests.dataset import find_dataset_json
-from lumirkit.registration.packing import show_weights
+from lumirkit.registration.packing import read_cards
 from lumirkit.registration.volume import read_displacement
 from lumirkit.registration.voxelmorph import VoxelMorphConfig
 from lumirkit.submission.warm_up import warm_up
@@ -32,5 +32,5 @@ def test_the_entrypoint_takes_a_unet(phantom_root, make_weights, tmp_path, capsy
     fields = [read_displacement(path, (32, 40, 34)) for path in (tmp_path / "out").glob("*.nii.gz")]
     assert len(fields) == 4
     assert all(0.1 < np.abs(field).max() < 32 for field in fields)
-    show_weights([folder])
+    read_cards([folder])
     assert "voxelmorph" in capsys.readouterr().out

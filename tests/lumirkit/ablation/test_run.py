@@ -63,7 +63,7 @@ def command(plan, data, out):
 
 def test_from_nothing_to_the_table_and_nothing_twice(phantom_root, plan, tmp_path, capsys):
     out = tmp_path / "out"
-    assert run_ablation(load_ablation(plan()), phantom_root, out, [CPU], ["zero"]) == {}
+    assert run_ablation(load_ablation(plan()), phantom_root, out, [CPU], ["zero"]).failures == {}
     jobs = [
         "references/zero",
         "runs/plain/seed0",
@@ -83,7 +83,7 @@ def test_from_nothing_to_the_table_and_nothing_twice(phantom_root, plan, tmp_pat
     assert list(card["made_by"]) == ["runs/NDV/seed0", "runs/NDV/seed1"]
     log = [json.loads(line)["step"] for line in (out / "runs/NDV/seed0/log.jsonl").read_text().splitlines()]
     assert log == [1, 2, 3, 4, 5, 6]  # four of them trained by the run of the row before
-    assert run_ablation(load_ablation(plan()), phantom_root, out, [CPU], ["zero"]) == {}
+    assert run_ablation(load_ablation(plan()), phantom_root, out, [CPU], ["zero"]).failures == {}
     assert started(capsys.readouterr().err) == []
     more = [*ROWS, {"name": "slow", "parent": "plain", "set": {"stages.*.learning_rate": 1e-4}}]
     run_ablation(load_ablation(plan(more)), phantom_root, out, [CPU], ["zero"])
@@ -119,7 +119,7 @@ def test_a_failing_row_costs_itself_and_what_needs_it(phantom_root, plan, tmp_pa
         {"name": "tuned", "parent": "wild", "stages": 2},
         {"name": "tame", "stages": 1},
     ]
-    failures = run_ablation(load_ablation(plan(rows)), phantom_root, tmp_path / "out", [CPU])
+    failures = run_ablation(load_ablation(plan(rows)), phantom_root, tmp_path / "out", [CPU]).failures
     assert set(failures) == {"runs/wild/seed0", "rows/wild", "runs/tuned/seed0", "rows/tuned"}
     assert "the loss is nan" in failures["runs/wild/seed0"]
     assert failures["rows/wild"] == "needs runs/wild/seed0, which failed"
@@ -131,7 +131,7 @@ def test_a_failing_row_costs_itself_and_what_needs_it(phantom_root, plan, tmp_pa
 def test_two_workers_share_the_jobs(phantom_root, plan, tmp_path, capfd):
     out = tmp_path / "out"
     rows = [{"name": name, "stages": 1, "set": {"seed": seed}} for seed, name in enumerate("abc")]
-    assert run_ablation(load_ablation(plan(rows)), phantom_root, out, [CPU, CPU]) == {}
+    assert run_ablation(load_ablation(plan(rows)), phantom_root, out, [CPU, CPU]).failures == {}
     begun = started(capfd.readouterr().err)
     assert sorted(begun) == sorted({*begun})
     assert len(begun) == 6
@@ -141,12 +141,15 @@ def test_two_workers_share_the_jobs(phantom_root, plan, tmp_path, capfd):
 def test_columns_of_designs(phantom_root, plan, tmp_path, capsys):
     """Rows that were scored for the leaderboard are scored again, not trained or registered again."""
     out, rows = tmp_path / "out", [{"name": "a", "stages": 1}, {"name": "b", "parent": "a", "set": {"seed": 1}}]
-    assert run_ablation(load_ablation(plan(rows)), phantom_root, out, [CPU], ["zero"]) == {}
+    assert run_ablation(load_ablation(plan(rows)), phantom_root, out, [CPU], ["zero"]).failures == {}
     fields = {path: path.stat().st_mtime_ns for path in out.glob("rows/*/fields/*.nii.gz")}
     assert (out / "table.md").read_text().startswith("| | Dice in-domain % ↑ |")
     capsys.readouterr()
     for expected in (["references/zero", "rows/a", "rows/b"], []):
-        assert run_ablation(load_ablation(plan(rows, columns="designs")), phantom_root, out, [CPU], ["zero"]) == {}
+        assert (
+            run_ablation(load_ablation(plan(rows, columns="designs")), phantom_root, out, [CPU], ["zero"]).failures
+            == {}
+        )
         assert started(capsys.readouterr().err) == expected
     titles = "| | SSIM ↑ | NCC ↑ | DSC ↑ | HD ↓ | HD95 ↓ | TRE mm ↓ | time s ↓ |"
     assert (out / "table.md").read_text().splitlines()[0] == titles
@@ -158,9 +161,9 @@ def test_columns_of_designs(phantom_root, plan, tmp_path, capsys):
 
 def test_time_is_up(phantom_root, plan, tmp_path):
     out = tmp_path / "out"
-    assert run_ablation(load_ablation(plan()), phantom_root, out, [CPU], minutes=0) == {}
+    assert run_ablation(load_ablation(plan()), phantom_root, out, [CPU], minutes=0).failures == {}
     assert not (out / "table.md").exists()
-    assert run_ablation(load_ablation(plan()), phantom_root, out, [CPU]) == {}
+    assert run_ablation(load_ablation(plan()), phantom_root, out, [CPU]).failures == {}
     assert (out / "table.md").exists()
 
 

@@ -13,12 +13,13 @@ from lumirkit.bench import sources
 from lumirkit.bench.accuracy import measure_accuracy
 from lumirkit.bench.child import check_reference_in_child, measure_in_child
 from lumirkit.bench.floor import Floor
+from lumirkit.bench.kinds import IO_KINDS, SOURCE_KINDS, Kind
 from lumirkit.bench.machine import Machine
 from lumirkit.bench.measure import measure
-from lumirkit.bench.plan import Options, parse_size
+from lumirkit.bench.options import Options, parse_size
 from lumirkit.bench.report import Report, Row
 from lumirkit.bench.run import run_bench
-from lumirkit.bench.work import IO_KINDS, SOURCE_KINDS, BenchError, Kind, Measurement, Spread, Work
+from lumirkit.bench.work import BenchError, Measurement, Spread, Work
 from lumirkit.commands.main import main
 from lumirkit.registration.sitreg import SITRegConfig
 from lumirkit.registration.voxelmorph import VoxelMorphConfig

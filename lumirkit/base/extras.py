@@ -1,0 +1,27 @@
+"""Packages that only some commands need, which come with the extras of the installation."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from lumirkit.base.errors import RequestError
+
+
+def require_extra(asker: str, extra: str, *packages: str) -> None:
+    """Check that packages of an extra are installed.
+
+    Args:
+        asker: the command or option that needs them, as a user wrote it.
+        extra: the extra of this kit that brings them.
+        packages: names of distributions, such as antspyx.
+
+    Raises:
+        RequestError: one of them is not installed.
+    """
+    for package in packages:
+        try:
+            version(package)
+        except PackageNotFoundError as error:
+            raise RequestError(
+                f"{asker} needs {package}; install the extra: pip install 'lumirkit[{extra}]'"
+            ) from error

@@ -1,0 +1,37 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lumirkit.eval.tables.column_set import ColumnSet
+from lumirkit.registration.precision import Precision
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
+ConvolutionFormat = Annotated[
+    Precision, typer.Option("--convolutions", help="Number format of the convolutions; bfloat16 is faster.")
+]
+Weights = Annotated[
+    list[Path] | None,
+    typer.Option(help="Weight file, or folder of them, repeatable to average models; else those of the kit."),
+]
+Dataset = Annotated[Path, typer.Option(help="Dataset folder, or its *dataset.json.")]
+FieldsOut = Annotated[Path, typer.Option(help="Folder for the displacement fields.")]
+Metrics = Annotated[
+    list[Path], typer.Argument(help="metrics.json of each row; NAME=metrics.json says what to call it.")
+]
+Columns = Annotated[
+    ColumnSet, typer.Option(help="The leaderboard's, or those of DDMR, for which `evaluate --designs` scores.")
+]
+ShardText = Annotated[str, typer.Option("--shard", help="Do only part i of n of the pairs: i/n.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key: key=value.")]
+
+
+def dataset_json_of(dataset: Path) -> Path:
+    """The pair list that the option `--dataset` names, or the one in the folder that it names."""
+    from lumirkit.data_manifests.dataset import find_dataset_json
+
+    return dataset if dataset.is_file() else find_dataset_json(dataset)

@@ -1,0 +1,40 @@
+"""`lumirkit register`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lumirkit.commands.options import ConvolutionFormat, Device, Weights
+from lumirkit.registration.convention import Convention
+from lumirkit.registration.precision import Precision
+
+
+def register(
+    fixed: Annotated[Path, typer.Argument(help="Fixed image (.nii.gz).")],
+    moving: Annotated[Path, typer.Argument(help="Moving image, on any grid.")],
+    out: Annotated[Path, typer.Argument(help="Displacement field to write (.nii.gz).")],
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: ConvolutionFormat = Precision.FLOAT32,
+    moved: Annotated[Path | None, typer.Option(help="Write the moving image on the fixed grid, too.")] = None,
+    convention: Annotated[
+        Convention | None,
+        typer.Option("--format", help="Of the field; challenge where both images share one grid, else itk."),
+    ] = None,
+    affine: Annotated[bool, typer.Option("--affine", help="Align by ANTs first; the extra `baselines`.")] = False,
+    fixed_mask: Annotated[Path | None, typer.Option(help="Brain mask of the fixed image.")] = None,
+    moving_mask: Annotated[Path | None, typer.Option(help="Brain mask of the moving image.")] = None,
+    as_is: Annotated[bool, typer.Option("--as-is", help="Take the arrays as they are, as `predict` does.")] = False,
+) -> None:
+    """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
+    from lumirkit.register import register_and_warp
+    from lumirkit.registration.any_pair.files import FileOptions
+    from lumirkit.registration.place import Place, choose_device
+    from lumirkit.submission.shipped import chosen_weights
+
+    options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is)
+    place = Place(choose_device(device), precision)
+    register_and_warp(fixed, moving, out, chosen_weights(weights), place, options, moved)

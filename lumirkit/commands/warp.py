@@ -1,0 +1,31 @@
+"""`lumirkit warp`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lumirkit.base.errors import RequestError
+
+
+def warp(
+    field: Annotated[Path, typer.Argument(help="Field of `register`, or warp of ANTs or ITK (.nii.gz).")],
+    out: Annotated[Path, typer.Option(help="Image (.nii.gz) to write; of points, table (.csv).")],
+    moving: Annotated[Path | None, typer.Option(help="What to warp: the moving image, or a label map of it.")] = None,
+    like: Annotated[Path | None, typer.Option(help="Fixed image, whose header the result gets.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Nearest voxel, integer type kept.")] = False,
+    points: Annotated[
+        Path | None, typer.Option(help="CSV with columns x, y, z, RAS mm of the fixed image: where they are in MOVING.")
+    ] = None,
+) -> None:
+    """Carry an image or labels onto the fixed grid, or points of the fixed image into the moving one."""
+    from lumirkit.registration.warp_files import warp_file, warp_points
+
+    if points is not None:
+        warp_points(field, points, out, moving, like)
+    elif moving is not None:
+        warp_file(field, moving, out, like, labels)
+    else:
+        raise RequestError("warp: expected --moving, the image or label map to warp, or --points.")

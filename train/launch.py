@@ -1,0 +1,48 @@
+"""Training as a command starts it: on a device, for a time, together with the processes that were started with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lumirkit.registration.place import choose_device
+from lumirkit.train.deadline import Deadline
+from lumirkit.train.loop import train
+from lumirkit.train.members import train_members
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import load_recipe
+
+
+def launch_training(
+    recipe: Path,
+    overrides: Sequence[str],
+    data: Path,
+    out: Path,
+    device: str = "auto",
+    members: int | None = None,
+    minutes: float | None = None,
+    cache: Path | None = None,
+) -> list[Path]:
+    """Train a recipe, or several seeds of it; SIGTERM ends it with a checkpoint to continue from.
+
+    Args:
+        overrides: `key=value` changes of the recipe.
+        device: auto, cpu, cuda or cuda:<n>.
+        members: how many seeds, each in `out/seed<n>`; None for the recipe's own, in `out`.
+        minutes: stop after this time; a later call continues.
+
+    Returns:
+        The weights, in the first process of a run; nothing in the others.
+
+    Raises:
+        KitError: as `train` raises it.
+    """
+    loaded = load_recipe(recipe, overrides)
+    deadline = Deadline(minutes)
+    deadline.on_termination()
+    with Processes.joined(choose_device(device)) as processes:
+        if members is None:
+            weights = [train(loaded, data, out, processes, deadline, cache)]
+        else:
+            weights = train_members(loaded, data, out, processes, members, deadline, cache)
+        return weights if processes.is_first else []
