@@ -13,7 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.base.extras import require_extra
 from lumirkit.base.files import write_text_atomically
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 from lumirkit.registration.ants_image import to_ants
@@ -51,12 +52,8 @@ class Baseline(ABC):
         """
         if self.package is None:
             return None
-        try:
-            return version(self.package)
-        except PackageNotFoundError as error:
-            raise RequestError(
-                f"{self.package} is not installed, and this baseline needs it: pip install {self.package}"
-            ) from error
+        require_extra(f"the baseline {type(self).__name__}", "baselines", self.package)
+        return version(self.package)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 
 from lumirkit.base.memory import peak_bytes_on
 from lumirkit.base.progress import Progress
-from lumirkit.train.board import Board
+from lumirkit.train.board import Board, open_board
 from lumirkit.train.model import Model
 from lumirkit.train.objective import Terms
 from lumirkit.train.processes import Processes
@@ -32,7 +32,7 @@ class Reporter:
         self.validated: set[int] = {entry["step"] for entry in earlier}
         """The steps after which the run was validated."""
         self._best = max((entry["score"] for entry in earlier), default=float("-inf"))
-        self._board = Board(run.path / "tensorboard", run.last_step()) if processes.is_first else None
+        self._board = open_board(run.path / "tensorboard", run.last_step(), self.say) if processes.is_first else None
 
     def close(self) -> None:
         """Write what is still in memory."""

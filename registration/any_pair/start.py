@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Callable
 
@@ -11,7 +10,8 @@ from jaxtyping import Float64
 from nibabel.affines import apply_affine, from_matvec
 from numpy import ndarray
 
-from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.base.errors import VolumeError
+from lumirkit.base.extras import require_extra
 from lumirkit.registration.ants_image import to_ants
 from lumirkit.registration.any_pair.frame import brain_points_mm
 from lumirkit.registration.grid import LPS_FROM_RAS, Grid
@@ -30,8 +30,7 @@ def require_ants() -> None:
     Raises:
         RequestError: its package is not installed.
     """
-    if importlib.util.find_spec("ants") is None:
-        raise RequestError("--affine: antspyx is not installed; it comes with the extra: pip install '.[baselines]'")
+    require_extra("--affine", "baselines", "antspyx")
 
 
 def overlapping_start(fixed: Volume, moving: Volume, say: Callable[[str], None]) -> Affine:

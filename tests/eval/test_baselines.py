@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, shift
 
+from lumirkit.base import extras
 from lumirkit.commands.main import main
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.data_manifests.worklist import Shard
@@ -121,16 +122,18 @@ def test_a_damaged_image_fails_its_pair_and_no_other(phantom_root, tmp_path, mon
     assert len(list(out.glob("*.nii.gz"))) == len(list(out.glob("*.json"))) == 3
 
 
-@pytest.mark.parametrize(("name", "package"), [("syn", "antspyx"), ("convexadam", "convexAdam")])
-def test_without_the_extra_the_request_is_refused(phantom_root, tmp_path, monkeypatch, capsys, name, package):
+@pytest.mark.parametrize(
+    ("name", "method", "package"), [("syn", "SyN", "antspyx"), ("convexadam", "ConvexAdam", "convexAdam")]
+)
+def test_without_the_extra_the_request_is_refused(phantom_root, tmp_path, monkeypatch, capsys, name, method, package):
     def not_installed(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(baselines, "version", not_installed)
+    monkeypatch.setattr(extras, "version", not_installed)
     out = tmp_path / "out"
     assert run_command(monkeypatch, "baseline", name, "--dataset", phantom_root, "--out", out) == 2
-    expected = f"error: {package} is not installed, and this baseline needs it: pip install {package}\n"
-    assert capsys.readouterr().err == expected
+    extra = "install the extra: pip install 'lumirkit[baselines]'"
+    assert capsys.readouterr().err == f"error: the baseline {method} needs {package}; {extra}\n"
     assert not out.exists()
 
 

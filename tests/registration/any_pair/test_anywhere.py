@@ -1,6 +1,7 @@
 """Registration of images on any grids, as the networks' frame makes it, from closed forms and by the command."""
 
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import nibabel as nib
 import numpy as np
@@ -10,9 +11,9 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from lumirkit.base import extras
 from lumirkit.base.errors import VolumeError
 from lumirkit.commands.main import main
-from lumirkit.registration.any_pair import start
 from lumirkit.registration.any_pair.anywhere import register_anywhere
 from lumirkit.registration.any_pair.frame import normalised
 from lumirkit.registration.any_pair.start import affine_start, overlapping_start
@@ -258,10 +259,13 @@ def test_unusable_requests_are_refused(command, pair, tmp_path, monkeypatch, opt
 
 
 def test_without_the_extra_an_affine_start_is_refused(command, pair, monkeypatch):
-    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
+    def not_installed(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(extras, "version", not_installed)
     status, said = command(*pair, "--affine")
     assert status == 2
-    assert said.endswith("antspyx is not installed; it comes with the extra: pip install '.[baselines]'\n")
+    assert said.endswith("--affine needs antspyx; install the extra: pip install 'lumirkit[baselines]'\n")
 
 
 def test_unusable_images_are_refused(command, pair, tmp_path):
