@@ -32,5 +32,4 @@ def test_the_entrypoint_takes_a_unet(phantom_root, make_weights, tmp_path, capsy
     fields = [read_displacement(path, (32, 40, 34)) for path in (tmp_path / "out").glob("*.nii.gz")]
     assert len(fields) == 4
     assert all(0.1 < np.abs(field).max() < 32 for field in fields)
-    read_cards([folder])
-    assert "voxelmorph" in capsys.readouterr().out
+    assert {card.network.architecture for _, card in read_cards([folder])} == {"voxelmorph"}

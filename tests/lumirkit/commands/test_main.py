@@ -11,7 +11,8 @@ from lumirkit.base.errors import RequestError
 from lumirkit.commands import main as program
 from lumirkit.train.shipped import RECIPES, find_recipe
 
-HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib", "pydantic", "nibabel", "docker", "omegaconf", "jaxtyping")
+# Not pydantic, which typer itself takes for some options.
+HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib", "nibabel", "docker", "omegaconf", "jaxtyping")
 IMPORTED = """
 import sys
 from lumirkit.commands.main import main
