@@ -49,7 +49,7 @@ def check_reference_in_child(checkout: Path) -> None:
 
 
 def _run(task: str, argument: str, threads: int) -> str:
-    """The last line that the new process prints."""
+    """Run a task in a new process; returns the last line that it prints."""
     count = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
     # -P: `lumirkit` itself imports nothing from the folder it is called in, whatever that holds, say a random.py.
     command = [sys.executable, "-P", "-m", "lumirkit.bench.child", task, argument]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
 
 from lumirkit.base.errors import KitError
+from lumirkit.base.memory import use_huge_pages
 from lumirkit.commands import bench, container, manifest
 from lumirkit.commands.ablation import ablation
 from lumirkit.commands.baseline import baseline
@@ -56,9 +56,7 @@ app.add_typer(container.app, name="container")
 
 def main() -> None:
     """Run the command; an error of the kit ends with one message and the exit status that it has."""
-    # Tensors of hundreds of megabytes come and go; on pages of 4 KB the system spends more time on handing them out
-    # than the arithmetic takes. Torch reads this at its first large allocation; without huge pages nothing changes.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    use_huge_pages()
     try:
         app()
     except KitError as error:
