@@ -106,7 +106,7 @@ class SyN(Baseline):
                 )
             except RuntimeError as error:
                 raise VolumeError(
-                    f"{fixed.path} and {moving.path}: ANTs could not register them ({error}). Look at both images."
+                    f"{fixed.name} and {moving.name}: ANTs could not register them ({error}). Look at both images."
                 ) from error
             return displacement_from_ants(fixed_image, fixed.affine, result["fwdtransforms"])
 

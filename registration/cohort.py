@@ -60,7 +60,7 @@ def read_pair(
     images = read_image(fixed, known.get(fixed)), read_image(moving, known.get(moving))
     for volume in images:
         if shape is not None and volume.shape != shape:
-            raise VolumeError(f"{volume.path}: found shape {volume.shape}; expected {shape} as the dataset JSON says.")
+            raise VolumeError(f"{volume.name}: found shape {volume.shape}; expected {shape} as the dataset JSON says.")
     require_same_shape(*images)
     return images
 

@@ -45,7 +45,7 @@ class Grid:
         Raises:
             VolumeError: its affine has no inverse.
         """
-        return cls._checked(image.path, image.shape, image.affine)
+        return cls._checked(image.name, image.shape, image.affine)
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
@@ -58,11 +58,11 @@ class Grid:
         return cls._checked(path, (x, y, z), read_affine(path))
 
     @classmethod
-    def _checked(cls, path: Path, shape: tuple[int, int, int], affine: Float64[ndarray, "4 4"]) -> Self:
+    def _checked(cls, name: Path | str, shape: tuple[int, int, int], affine: Float64[ndarray, "4 4"]) -> Self:
         volume = np.abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
         if not volume > _NO_VOLUME * voxel_sizes(affine).prod():
             raise VolumeError(
-                f"{path}: found the affine {affine[:3].tolist()}, which has no inverse; expected one that takes voxels "
+                f"{name}: found the affine {affine[:3].tolist()}, which has no inverse; expected one that takes voxels "
                 "to mm. Repair the sform or qform of the header."
             )
         return cls(shape, affine.astype(np.float64))

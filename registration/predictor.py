@@ -31,7 +31,7 @@ def register_pair(network: Ensemble, fixed: Volume, moving: Volume) -> Float32[n
     require_same_shape(fixed, moving)
     smallest = 2 * network.config.resolution_vox
     if min(fixed.shape) < smallest:
-        raise VolumeError(f"{fixed.path}: found shape {fixed.shape}; expected at least {smallest} voxels an axis.")
+        raise VolumeError(f"{fixed.name}: found shape {fixed.shape}; expected at least {smallest} voxels an axis.")
     device = next(network.parameters()).device
     with torch.inference_mode():
         on_device = (torch.from_numpy(image.data).to(device)[None, None] for image in (fixed, moving))

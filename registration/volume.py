@@ -23,9 +23,10 @@ _PACKING_LEVEL = 1  # the levels are 0 to 3; a field gets hardly smaller beyond
 
 @dataclass(frozen=True)
 class Volume:
-    """A 3-D image read from a file: `data` (X, Y, Z) float32, and the `affine` (4, 4) from voxels to mm."""
+    """A 3-D image: `data` (X, Y, Z) float32, and the `affine` (4, 4) from voxels to mm."""
 
-    path: Path
+    name: Path | str
+    """The file that it was read from, or what messages call an image that has none, such as "the fixed array"."""
     data: NDArray[np.float32]
     affine: NDArray[np.float64]
 
@@ -52,7 +53,7 @@ def require_same_shape(fixed: Volume, moving: Volume) -> None:
     """
     if fixed.shape != moving.shape:
         raise VolumeError(
-            f"{moving.path}: found shape {moving.shape}; expected {fixed.shape} as in the fixed image {fixed.path}. "
+            f"{moving.name}: found shape {moving.shape}; expected {fixed.shape} as in the fixed image {fixed.name}. "
             "Resample one of them to the other's grid."
         )
 
@@ -82,10 +83,18 @@ def _is_scaled(image: nib.Nifti1Image) -> bool:
     return bool(getattr(image.dataobj, "slope", 1) != 1 or getattr(image.dataobj, "inter", 0) != 0)
 
 
-def _spatial_shape(path: Path, shape: tuple[int, ...], single_volume: bool) -> tuple[int, ...]:
+def spatial_shape(name: Path | str, shape: tuple[int, ...], single_volume: bool) -> tuple[int, ...]:
+    """The first three axes of an image's shape, where it has no others, or none of more than one voxel.
+
+    Args:
+        single_volume: accept more axes of one voxel, as a series of one volume has.
+
+    Raises:
+        VolumeError: the image is not 3-D.
+    """
     if len(shape) != 3 and not (single_volume and len(shape) > 3 and set(shape[3:]) == {1}):
         raise VolumeError(
-            f"{path}: found a {len(shape)}-D volume of shape {shape}; expected 3-D (X, Y, Z). "
+            f"{name}: found a {len(shape)}-D volume of shape {shape}; expected 3-D (X, Y, Z). "
             "Save the one volume that is meant on its own."
         )
     return shape[:3]
@@ -102,17 +111,26 @@ def read_image(path: Path, content: bytes | None = None, single_volume: bool = F
         VolumeError: the file is missing, unreadable, truncated, not 3-D, holds NaN or inf, or is constant zero.
     """
     image = open_nifti(path)
-    shape = _spatial_shape(path, image.shape, single_volume)
+    shape = spatial_shape(path, image.shape, single_volume)
     data = _decode(path, np.float32, content).reshape(shape)
-    broken = int(data.size - np.isfinite(data).sum())
-    if broken:
-        raise VolumeError(f"{path}: {broken} voxels are NaN or inf; expected finite intensities. Repair the image.")
-    if not data.any():
-        raise VolumeError(f"{path}: every voxel is zero; expected a brain on zero background. Check the export.")
+    require_brain(path, data)
     affine = image.affine
     if affine is None:
         raise VolumeError(f"{path}: the header has no affine; expected a NIfTI sform or qform. Rewrite the header.")
     return Volume(path, data.astype(np.float32, copy=False), affine)
+
+
+def require_brain(name: Path | str, data: NDArray[np.floating]) -> None:
+    """Check the voxels of an image: they must be finite, and some must not be background.
+
+    Raises:
+        VolumeError: there is NaN or inf among them, or all are zero.
+    """
+    broken = int(data.size - np.isfinite(data).sum())
+    if broken:
+        raise VolumeError(f"{name}: {broken} voxels are NaN or inf; expected finite intensities. Repair the image.")
+    if not data.any():
+        raise VolumeError(f"{name}: every voxel is zero; expected a brain on zero background. Check the export.")
 
 
 def read_header(path: Path) -> Header:
@@ -136,7 +154,7 @@ def read_labels(path: Path, content: bytes | None = None, single_volume: bool = 
         VolumeError: the file is missing, unreadable, not 3-D, or holds values that are not whole numbers.
     """
     image = open_nifti(path)
-    shape = _spatial_shape(path, image.shape, single_volume)
+    shape = spatial_shape(path, image.shape, single_volume)
     stored = image.get_data_dtype()
     if not _is_scaled(image) and stored.kind in "ui" and stored.itemsize < 4:  # a sixth of the time: not over float64
         return _decode_unscaled(path, content).reshape(shape).astype(np.int32)

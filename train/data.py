@@ -157,7 +157,7 @@ def _stored_dtype(path: Path, shape: tuple[int, int, int]) -> np.dtype[np.generi
 def _decode_image(path: Path, into: NDArray[np.generic]) -> None:
     image = read_image(path)
     if into.dtype == np.float16 and np.abs(image.data).max() > np.finfo(np.float16).max:
-        raise VolumeError(f"{image.path}: found intensities beyond 65504; expected 0…255. Rescale the image.")
+        raise VolumeError(f"{image.name}: found intensities beyond 65504; expected 0…255. Rescale the image.")
     into[...] = image.data
 
 

@@ -47,7 +47,7 @@ def register_anywhere(
     for image, bright, grid in ((fixed, bright_fixed, fixed_grid), (moving, bright_moving, moving_grid)):
         if bright is not image or not grid.same_as(frame):
             low, high = float(image.data.min()), float(image.data.max())
-            say(f"{image.path}: {grid}, {low:.4g}…{high:.4g}; registered as {frame}, 0…{BRIGHTEST}")
+            say(f"{image.name}: {grid}, {low:.4g}…{high:.4g}; registered as {frame}, 0…{BRIGHTEST}")
     disp_vox = register_pair(resampled(bright_fixed, frame), resampled(aligned, frame))
     if frame.same_as(fixed_grid) and frame.same_as(aligned_grid):
         return disp_vox
@@ -58,6 +58,6 @@ def _warn_of_skull(image: Volume, say: Callable[[str], None]) -> None:
     background = float(np.mean(image.data <= 0))
     if background < _LEAST_BACKGROUND:
         say(
-            f"warning: {image.path}: only {100 * background:.1f} % of its voxels are background 0; expected a "
+            f"warning: {image.name}: only {100 * background:.1f} % of its voxels are background 0; expected a "
             "skull-stripped brain. Strip the skull first, or give a brain mask with --fixed-mask or --moving-mask."
         )

@@ -34,7 +34,7 @@ def normalised(image: Volume) -> Volume:
     brain = image.data[image.data > 0]
     if not brain.size:
         raise VolumeError(
-            f"{image.path}: no voxel is above 0; expected a brain on background 0. Shift the intensities."
+            f"{image.name}: no voxel is above 0; expected a brain on background 0. Shift the intensities."
         )
     bright = np.percentile(brain, _BRIGHT_PERCENTILE)
     if image.data.min() >= 0 and image.data.max() <= BRIGHTEST and bright >= _DIMMEST:
@@ -52,7 +52,7 @@ def brain_points_mm(image: Volume) -> Float64[ndarray, "n 3"]:
     span_mm = np.ptp(points_mm, axis=0)
     if not (_SMALLEST_MM <= span_mm.max() <= _LARGEST_MM):
         raise VolumeError(
-            f"{image.path}: {' x '.join(f'{span:.4g}' for span in span_mm)} mm of it are not background; expected "
+            f"{image.name}: {' x '.join(f'{span:.4g}' for span in span_mm)} mm of it are not background; expected "
             f"a brain of {_SMALLEST_MM} to {_LARGEST_MM} mm. Check spacing and units in the header, and the background."
         )
     return points_mm
@@ -94,4 +94,4 @@ def resampled(image: Volume, grid: Grid) -> Volume:
     width_mm = np.sqrt(np.maximum(0, grid.spacing_mm.max() ** 2 - found.spacing_mm**2))
     smoothed = smooth_image(nib.Nifti1Image(image.data, image.affine), width_mm)
     there = resample_from_to(smoothed, (grid.shape, grid.affine), order=1, mode="grid-constant")
-    return Volume(image.path, there.get_fdata(dtype=np.float32), grid.affine)
+    return Volume(image.name, there.get_fdata(dtype=np.float32), grid.affine)

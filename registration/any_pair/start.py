@@ -69,7 +69,7 @@ def affine_start(fixed: Volume, moving: Volume, say: Callable[[str], None]) -> A
     """
     import ants
 
-    images = f"{fixed.path} and {moving.path}"
+    images = f"{fixed.name} and {moving.name}"
     with tempfile.TemporaryDirectory() as folder:
         try:
             result = ants.registration(

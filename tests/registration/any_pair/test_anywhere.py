@@ -216,8 +216,8 @@ def test_masks_take_the_skull_away(command, pair, tmp_path):
     heads, masks = [], []
     for name, image in zip(("fixed", "moving"), images, strict=True):
         skull = np.where(image.data > 0, image.data, image.data.max() * rng.uniform(0.1, 1, image.shape))
-        heads.append(save(tmp_path / f"{name}_head.nii.gz", Volume(image.path, skull, image.affine)))
-        mask = Volume(image.path, image.data > 0, image.affine)
+        heads.append(save(tmp_path / f"{name}_head.nii.gz", Volume(image.name, skull, image.affine)))
+        mask = Volume(image.name, image.data > 0, image.affine)
         masks += [f"--{name}-mask", save(tmp_path / f"{name}_mask.nii.gz", mask, np.uint8)]
     status, said = command(*heads)
     assert status == 0
