@@ -23,7 +23,7 @@ class Field:
     grid: Grid
     values: Float[ndarray, "x y z 3"]
 
-    def on(self, fixed: Grid, origin: Path) -> Field:
+    def on(self, fixed: Grid, origin: Path | str) -> Field:
         """Put the field on the grid of a fixed image.
 
         The challenge's convention counts voxels, so its fields fit any image of their shape; ITK's have a place in the
@@ -43,7 +43,7 @@ class Field:
             )
         return replace(self, grid=fixed)
 
-    def require_moving(self, moving: Grid, origin: Path) -> None:
+    def require_moving(self, moving: Grid, origin: Path | str) -> None:
         """Check that an image can be the moving one.
 
         Raises:
@@ -87,7 +87,7 @@ def read_field(path: Path) -> Field:
     return Field(path, Convention.CHALLENGE, replace(Grid.from_file(path), shape=(x, y, z)), values)
 
 
-def require_convention(convention: Convention, fixed: Grid, moving: Grid, origin: Path) -> None:
+def require_convention(convention: Convention, fixed: Grid, moving: Grid, origin: Path | str) -> None:
     """Check that a field between two grids can be written in a convention.
 
     Args:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,10 +14,35 @@ from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.registration.ensemble import Ensemble
-from lumirkit.registration.full_size import register_full_size
+from lumirkit.registration.full_size import FullSizeRegistration, register_full_size
+from lumirkit.registration.network import Registration
 from lumirkit.registration.place import Place
+from lumirkit.registration.tensors import DisplacementVox
 from lumirkit.registration.volume import Volume, require_same_shape
 from lumirkit.registration.weights import hash_of_members, load_ensemble
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class BothDirections:
+    """The field of a pair, and what gives that of the exchanged pair."""
+
+    forward_vox: Float32[ndarray, "x y z 3"]
+    """The field on the fixed image, which points into the moving one."""
+    inverse: InverseField
+
+
+@dataclass(frozen=True)
+class InverseField:
+    """The field on the moving image, which points into the fixed one, kept at the network's resolution."""
+
+    on_cpu: FullSizeRegistration
+
+    def to_voxels(self) -> Float32[ndarray, "x y z 3"]:
+        """Make the field of full size."""
+        with torch.inference_mode():
+            return _as_array(self.on_cpu.inverse_vox)
 
 
 def register_pair(network: Ensemble, fixed: Volume, moving: Volume) -> Float32[ndarray, "x y z 3"]:
@@ -28,14 +55,36 @@ def register_pair(network: Ensemble, fixed: Volume, moving: Volume) -> Float32[n
         VolumeError: the shapes differ or are too small for the network.
         torch.OutOfMemoryError: the GPU is too small.
     """
+    with torch.inference_mode():
+        return _as_array(_registered(network, fixed, moving).forward_vox)
+
+
+def register_both_directions(network: Ensemble, fixed: Volume, moving: Volume) -> BothDirections:
+    """Register as `register_pair` does, and keep the network's field of the opposite direction too.
+
+    Raises:
+        VolumeError: the shapes differ or are too small for the network.
+        torch.OutOfMemoryError: the GPU is too small.
+    """
+    with torch.inference_mode():
+        found = _registered(network, fixed, moving)
+        coarse = found.on_network_grid
+        on_cpu = replace(found, on_network_grid=Registration(coarse.forward_vox.cpu(), coarse.inverse_vox.cpu()))
+        return BothDirections(_as_array(found.forward_vox), InverseField(on_cpu))
+
+
+def _registered(network: Ensemble, fixed: Volume, moving: Volume) -> FullSizeRegistration:
     require_same_shape(fixed, moving)
     smallest = 2 * network.config.resolution_vox
     if min(fixed.shape) < smallest:
         raise VolumeError(f"{fixed.name}: found shape {fixed.shape}; expected at least {smallest} voxels an axis.")
     device = next(network.parameters()).device
-    with torch.inference_mode():
-        on_device = (torch.from_numpy(image.data).to(device)[None, None] for image in (fixed, moving))
-        disp_vox = register_full_size(network, *on_device).forward_vox
+    return register_full_size(
+        network, *(torch.from_numpy(image.data).to(device)[None, None] for image in (fixed, moving))
+    )
+
+
+def _as_array(disp_vox: DisplacementVox) -> Float32[ndarray, "x y z 3"]:
     return np.ascontiguousarray(disp_vox[0].movedim(0, -1).cpu().numpy())
 
 
@@ -65,10 +114,21 @@ class Predictor:
         Raises:
             VolumeError: the images cannot be registered.
         """
+        return self._where_memory_suffices(lambda network: register_pair(network, fixed, moving))
+
+    def both_directions(self, fixed: Volume, moving: Volume) -> BothDirections:
+        """Register a pair, and keep the field of the opposite direction; see `register_both_directions`.
+
+        Raises:
+            VolumeError: the images cannot be registered.
+        """
+        return self._where_memory_suffices(lambda network: register_both_directions(network, fixed, moving))
+
+    def _where_memory_suffices(self, register: Callable[[Ensemble], Found]) -> Found:
         self.warnings = []
         while True:
             try:
-                return register_pair(self._network, fixed, moving)
+                return register(self._network)
             except torch.OutOfMemoryError as error:
                 next_place = self.place.with_less_memory
                 if next_place is None:

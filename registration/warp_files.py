@@ -7,18 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float64, Int32
-from nibabel.affines import apply_affine
+from jaxtyping import Float64
 from numpy import ndarray
-from scipy.ndimage import map_coordinates
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import require_output
 from lumirkit.registration.convention import Convention
-from lumirkit.registration.field import Field, read_field, require_convention, write_field
-from lumirkit.registration.grid import Grid, voxels_of
-from lumirkit.registration.volume import read_header, read_image, read_labels, write_volume
+from lumirkit.registration.deformation import read_between, read_deformation
+from lumirkit.registration.field import require_convention
+from lumirkit.registration.volume import write_volume
+from lumirkit.registration.warp_arrays import carry_points, require_finite
 
 _AXES = ["x", "y", "z"]
 
@@ -28,36 +27,20 @@ def warp_file(field: Path, moving: Path, out: Path, like: Path | None = None, la
 
     Args:
         like: the fixed image, whose header the result gets; without it the result lies where the field says.
-        labels: by the nearest voxel and in the integer type of the file; else linearly and as float32.
+        labels: read the nearest voxel and keep the integer type of the file; else read linearly and write float32.
 
     Raises:
         VolumeError, RequestError: a file cannot be used; nothing was written.
     """
     require_output(out)
-    on_fixed, moving_grid = _field_of(field, moving, like)
-    if on_fixed.convention is Convention.CHALLENGE and not on_fixed.grid.same_as(moving_grid):
+    deformation = read_deformation(field, like, moving)
+    if deformation.by_voxels and not deformation.fixed.same_as(deformation.moving):
         print(
             f"warning: {moving}: its header places it elsewhere than {like or field}, which counts voxels: headers "
             "play no part",
             file=sys.stderr,
         )
-    values = read_labels(moving, single_volume=True) if labels else read_image(moving, single_volume=True).data
-    stored = read_header(moving).dtype
-    warped = warp(values, on_fixed.disp_vox(moving_grid), nearest=labels)
-    write_volume(out, warped.astype(stored) if labels and stored.kind in "ui" else warped, on_fixed.grid.affine)
-
-
-def warp(
-    moving: Float[ndarray, "x y z"] | Int32[ndarray, "x y z"], disp_vox: Float[ndarray, "i j k 3"], nearest: bool
-) -> Float[ndarray, "i j k"] | Int32[ndarray, "i j k"]:
-    """warped(p) = moving(p + disp_vox(p)), linearly or at the nearest voxel; 0 where the moving grid ends.
-
-    Args:
-        disp_vox: position in moving voxels minus position in fixed voxels.
-    """
-    x, y, z, _ = disp_vox.shape
-    at = voxels_of(Grid((x, y, z), np.eye(4))) + disp_vox
-    return map_coordinates(moving, np.moveaxis(at, -1, 0), order=0 if nearest else 1, mode="grid-constant")
+    write_volume(out, deformation.warp(moving, labels), deformation.fixed.affine)
 
 
 def warp_points(field: Path, points: Path, out: Path, moving: Path | None = None, like: Path | None = None) -> None:
@@ -73,17 +56,8 @@ def warp_points(field: Path, points: Path, out: Path, moving: Path | None = None
     """
     require_writable(out.parent)
     table, fixed_mm = _read_points(points)
-    on_fixed, moving_grid = _field_of(field, moving, like)
-    at = apply_affine(on_fixed.grid.voxel_from_mm, fixed_mm)
-    outside = ~((at >= -0.5) & (at < np.array(on_fixed.grid.shape) - 0.5)).all(axis=1)
-    if outside.any():
-        raise RequestError(
-            f"{points}: {_rows(outside)} outside the fixed grid, {on_fixed.grid}, where {field} says nothing. "
-            "Points are RAS mm of the fixed image; those of ITK and ANTs are LPS, x and y of the other sign."
-        )
-    disp_ras_mm = on_fixed.disp_ras_mm(moving_grid)
-    there = [map_coordinates(disp_ras_mm[..., axis], at.T, order=1, mode="nearest") for axis in range(3)]
-    table[_AXES] = fixed_mm + np.stack(there, axis=-1)
+    on_fixed, moving_grid = read_between(field, like, moving)
+    table[_AXES] = carry_points(fixed_mm, on_fixed.disp_ras_mm(moving_grid), on_fixed.grid, points, field)
     write_text_atomically(out, table.to_csv(index=False, lineterminator="\n"))
 
 
@@ -94,24 +68,13 @@ def export_field(field: Path, fixed: Path, moving: Path, out: Path, convention: 
         VolumeError, RequestError: a file cannot be used, or the convention cannot say it; nothing was written.
     """
     require_output(out)
-    on_fixed, moving_grid = _field_of(field, moving, fixed)
-    require_convention(convention, on_fixed.grid, moving_grid, fixed)
-    write_field(out, on_fixed.disp_vox(moving_grid), on_fixed.grid, moving_grid, convention)
-
-
-def _field_of(path: Path, moving: Path | None, like: Path | None) -> tuple[Field, Grid]:
-    """A field on its fixed grid, and the moving grid: where nothing says another, the fixed one."""
-    field = read_field(path)
-    if like is not None:
-        field = field.on(Grid.from_file(like), like)
-    if moving is None:
-        return field, field.grid
-    moving_grid = Grid.from_file(moving)
-    field.require_moving(moving_grid, moving)
-    return field, moving_grid
+    deformation = read_deformation(field, fixed, moving)
+    require_convention(convention, deformation.fixed, deformation.moving, fixed)
+    deformation.save(out, convention)
 
 
 def _read_points(path: Path) -> tuple[pd.DataFrame, Float64[ndarray, "n 3"]]:
+    """Read a table of points, and their coordinates."""
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -122,14 +85,5 @@ def _read_points(path: Path) -> tuple[pd.DataFrame, Float64[ndarray, "n 3"]]:
             "image, named in the first line."
         )
     points_mm = table[_AXES].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    broken = ~np.isfinite(points_mm).all(axis=1)
-    if broken.any():
-        raise RequestError(f"{path}: {_rows(broken)} not three finite numbers x, y, z. Correct or remove them.")
+    require_finite(points_mm, path)
     return table, points_mm
-
-
-def _rows(which: ndarray) -> str:
-    """The first of the rows of a table, as a person counts them, with a verb."""
-    numbers = [str(row + 1) for row in np.flatnonzero(which)]
-    named = ", ".join(numbers[:5]) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
-    return f"point {named} is" if len(numbers) == 1 else f"points {named} are"

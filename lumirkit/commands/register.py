@@ -30,8 +30,7 @@ def register(
     as_is: Annotated[bool, typer.Option("--as-is", help="Take the arrays as they are, as `predict` does.")] = False,
 ) -> None:
     """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
-    from lumirkit.register import register_and_warp
-    from lumirkit.registration.any_pair.files import FileOptions
+    from lumirkit.registration.any_pair.files import FileOptions, register_and_warp
     from lumirkit.registration.place import Place, choose_device
     from lumirkit.submission.shipped import chosen_weights
 

@@ -1,1 +1,1 @@
-"""Registering any two brains: of any orientation, spacing and intensities, from files or from memory."""
+"""Registering any two brains: of any orientation, spacing and intensities, from files or in memory."""

@@ -18,7 +18,7 @@ from lumirkit.registration.grid import LPS_FROM_RAS, Grid
 from lumirkit.registration.volume import Volume
 
 Affine = Float64[ndarray, "4 4"]
-"""Takes positions in the fixed image to positions in the moving one, both in RAS mm."""
+"""An affine that takes positions in the fixed image to positions in the moving one, both in RAS mm."""
 
 _ENOUGH_OVERLAP = 0.5  # Dice of the brains; those of two heads in one frame have 0.9
 _GREATEST_CHANGE = 4  # of volume, between heads
@@ -52,7 +52,7 @@ def overlapping_start(fixed: Volume, moving: Volume, say: Callable[[str], None])
 
 
 def _dice(fixed: Volume, fixed_mm: Float64[ndarray, "n 3"], moving: Volume, n_moving: int) -> float:
-    """Of the voxels above 0, by volume."""
+    """The Dice overlap of the voxels above 0, by volume."""
     grid = Grid.from_image(moving)
     nearest = np.rint(apply_affine(grid.voxel_from_mm, fixed_mm)).astype(int)
     inside = ((nearest >= 0) & (nearest < grid.shape)).all(axis=1)

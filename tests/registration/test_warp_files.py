@@ -18,7 +18,7 @@ from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import read_field, write_field
 from lumirkit.registration.grid import Grid, to_voxels, voxels_of
 from lumirkit.registration.volume import write_displacement, write_vectors, write_volume
-from lumirkit.registration.warp_files import warp
+from lumirkit.registration.warp_arrays import warp
 
 OBLIQUE = Rotation.from_euler("xyz", [15, -8, 20], degrees=True).as_matrix()
 LPS = Grid((34, 30, 28), from_matvec(np.diag([-1.0, -1.1, 1.2]), (17, 16, -17)))

@@ -14,8 +14,9 @@ from scipy.spatial.transform import Rotation
 from lumirkit.base import extras
 from lumirkit.base.errors import VolumeError
 from lumirkit.commands.main import main
-from lumirkit.registration.any_pair.anywhere import register_anywhere
+from lumirkit.registration.any_pair.files import register_and_warp
 from lumirkit.registration.any_pair.frame import normalised
+from lumirkit.registration.any_pair.framed import PairGrids, framed
 from lumirkit.registration.any_pair.start import affine_start, overlapping_start
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import read_field
@@ -31,6 +32,12 @@ MOVING = from_matvec(OBLIQUE @ np.array([[0, 0, 1.1], [-0.9, 0, 0], [0, 1.2, 0]]
 
 def silent(text):
     pass
+
+
+def register_anywhere(register_pair, fixed, moving, affine, say):
+    """Register by any function of two images in one frame."""
+    pair = framed(fixed, moving, affine, say)
+    return pair.grids.on_fixed(register_pair(pair.fixed, pair.moving))
 
 
 def brain_at(path, affine, shape=(44, 42, 46), centre_mm=(0.0, 0.0, 0.0), scale=200.0):
@@ -225,9 +232,9 @@ def test_masks_take_the_skull_away(command, pair, tmp_path):
     assert "--fixed-mask" in said
     _, said = command(*heads, *masks)
     assert "warning" not in said
-    of_masked = read_field(tmp_path / "field.nii.gz").values
+    with_masks = read_field(tmp_path / "field.nii.gz").values
     command(*pair)
-    np.testing.assert_array_equal(read_field(tmp_path / "field.nii.gz").values, of_masked)
+    np.testing.assert_array_equal(read_field(tmp_path / "field.nii.gz").values, with_masks)
 
 
 def test_arrays_are_taken_as_they_are_if_asked_to(command, phantom_root, tmp_path):
@@ -284,9 +291,7 @@ def test_unusable_images_are_refused(command, pair, tmp_path):
 
 
 def test_a_network_without_an_answer_writes_nothing(pair, tmp_path, monkeypatch, make_weights):
-    from lumirkit.registration.any_pair import files
-
-    monkeypatch.setattr(files, "register_anywhere", lambda *_: np.full((44, 42, 46, 3), np.nan))
+    monkeypatch.setattr(PairGrids, "on_fixed", lambda *_: np.full((44, 42, 46, 3), np.nan))
     with pytest.raises(VolumeError, match="the network gave NaN or inf"):
-        files.predict_file(*pair, tmp_path / "a.nii.gz", [make_weights()], Place(torch.device("cpu")))
+        register_and_warp(*pair, tmp_path / "a.nii.gz", [make_weights()], Place(torch.device("cpu")))
     assert not (tmp_path / "a.nii.gz").exists()

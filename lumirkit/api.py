@@ -1,0 +1,268 @@
+"""The verbs of `import lumirkit`: register, warp, evaluate and train from Python, as the commands do it.
+
+Two brains that nobody has to download serve the examples:
+
+>>> import lumirkit
+>>> from lumirkit.phantoms.brains import PhantomSpec, Subject, make_subject
+>>> spec = PhantomSpec(shape=(32, 40, 32))
+>>> (fixed, fixed_labels), (moving, moving_labels) = (make_subject(spec, Subject(number)) for number in (1, 2))
+
+Register them. Paths and nibabel images serve as well as arrays:
+
+>>> found = lumirkit.register(fixed, moving)
+>>> found.disp_vox.shape
+(32, 40, 32, 3)
+
+The result warps the moving image, its labels and points, and knows its inverse:
+
+>>> warped = found.warp(moving)
+>>> warped_labels = found.warp(moving_labels, labels=True)
+>>> bool((warped_labels == fixed_labels).mean() > (moving_labels == fixed_labels).mean())
+True
+>>> there_mm = found.warp_points([[16.0, 20.0, 16.0]])
+>>> back_mm = found.inverse.warp_points(there_mm)
+>>> bool(abs(back_mm - [16.0, 20.0, 16.0]).max() < 0.1)
+True
+>>> bool(found.jacobian().min() > 0)
+True
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from lumirkit.base.errors import RequestError
+from lumirkit.eval.cases import MaskRule
+from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions
+from lumirkit.eval.leaderboard import evaluate as score
+from lumirkit.registration.any_pair.register import register_images, require_start
+from lumirkit.registration.deformation import Deformation, read_deformation
+from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, name_of
+from lumirkit.registration.masks import within
+from lumirkit.registration.place import Place, choose_device
+from lumirkit.registration.precision import Precision
+from lumirkit.registration.predictor import Predictor
+from lumirkit.registration.volume import Volume
+from lumirkit.submission.shipped import chosen_weights
+from lumirkit.train.deadline import Deadline
+from lumirkit.train.loop import train
+from lumirkit.train.members import train_members
+from lumirkit.train.processes import Processes
+from lumirkit.train.recipe import load_recipe
+
+PathLike = Path | str
+
+_LOG = logging.getLogger("lumirkit")
+
+
+def register(
+    fixed: ImageLike,
+    moving: ImageLike,
+    *,
+    weights: Predictor | PathLike | Sequence[PathLike] | None = None,
+    fixed_affine: Float[ndarray, "4 4"] | None = None,
+    moving_affine: Float[ndarray, "4 4"] | None = None,
+    fixed_mask: ImageLike | None = None,
+    moving_mask: ImageLike | None = None,
+    affine_start: bool = False,
+    as_is: bool = False,
+    say: Callable[[str], None] = _LOG.warning,
+) -> Deformation:
+    """Register two skull-stripped images of any orientation, spacing and intensities.
+
+    Args:
+        fixed: a path, a nibabel image or an array (X, Y, Z).
+        moving: the same, on any grid.
+        weights: what `load_weights` gives, which saves loading them again; or weight files or folders of them; None
+            for those that come with the kit.
+        fixed_affine: takes the voxels of a fixed array to RAS mm; without it they are at their indices, 1 mm apart.
+        moving_affine: the same of a moving array.
+        fixed_mask: the brain of the fixed image, where its skull is not stripped.
+        moving_mask: the same of the moving image.
+        affine_start: align the images by ANTs first; needs the extra `baselines`.
+        as_is: take the arrays as they are, whatever their affines say; they must be in RAS, 1 mm, 0…255.
+        say: is told what was done to the images, and what may be wrong with them; by default the log `lumirkit` is.
+
+    Returns:
+        The field, which warps images, labels and points, knows its inverse, and can be saved.
+
+    Raises:
+        KitError: an image or the weights cannot be used.
+
+    The affine of an array says where its voxels lie. Of one brain on two grids, of which the second starts two voxels
+    further left, the field says so:
+
+    >>> import lumirkit
+    >>> import numpy as np
+    >>> from lumirkit.phantoms.brains import PhantomSpec, Subject, make_subject
+    >>> brain, _ = make_subject(PhantomSpec(shape=(32, 40, 32)), Subject(1))
+    >>> padded, affine = np.pad(brain, [(2, 0), (0, 0), (0, 0)]), np.eye(4)
+    >>> affine[0, 3] = -2
+    >>> found = lumirkit.register(brain, padded, moving_affine=affine)
+    >>> round(float(found.disp_vox[..., 0].mean()), 1)
+    2.0
+    """
+    require_start(affine_start, as_is)
+    fixed_brain = _brain(fixed, "fixed", fixed_affine, fixed_mask)
+    moving_brain = _brain(moving, "moving", moving_affine, moving_mask)
+    predictor = weights if isinstance(weights, Predictor) else load_weights(weights)
+    return register_images(predictor, fixed_brain, moving_brain, affine_start, as_is, say)
+
+
+def load_weights(
+    paths: PathLike | Sequence[PathLike] | None = None, *, device: str = "auto", precision: str = "float32"
+) -> Predictor:
+    """Load weights once, for any number of calls of `register`.
+
+    Args:
+        paths: weight files or folders of them, averaged as one ensemble; None for those that come with the kit.
+        device: auto, which takes a GPU where there is one, cpu, cuda or cuda:<n>.
+        precision: number format of the convolutions, float32 or bfloat16, which is faster.
+
+    Raises:
+        KitError: a file cannot be used, or there is no such device or number format.
+
+    >>> import lumirkit
+    >>> weights = lumirkit.load_weights(device="cpu")
+    >>> weights.members
+    5
+    """
+    named = [paths] if isinstance(paths, Path | str) else paths
+    if precision not in list(Precision):
+        raise RequestError(f"precision: found {precision!r}; expected one of {', '.join(Precision)}.")
+    chosen = chosen_weights(None if named is None else [Path(path) for path in named])
+    return Predictor(chosen, Place(choose_device(device), Precision(precision)))
+
+
+def read_field(path: PathLike, *, fixed: PlacedImage | None = None, moving: PlacedImage | None = None) -> Deformation:
+    """Read a field that `register` saved, or that ITK or ANTs wrote as a warp.
+
+    Args:
+        fixed: the fixed image; without it the fixed grid lies where the file says.
+        moving: the moving image; without it the moving grid is the fixed one.
+
+    Raises:
+        KitError: the file cannot be used, or does not belong to the images.
+
+    >>> import tempfile, lumirkit
+    >>> import numpy as np
+    >>> from lumirkit.registration.deformation import Deformation
+    >>> from lumirkit.registration.grid import Grid
+    >>> grid = Grid((8, 8, 8), np.eye(4))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Deformation(np.full((8, 8, 8, 3), 0.5), grid, grid).save(f"{folder}/field.nii.gz", format="itk")
+    ...     field = lumirkit.read_field(f"{folder}/field.nii.gz")
+    >>> field.warp_points([[1, 2, 3]]).tolist()
+    [[1.5, 2.5, 3.5]]
+    """
+    return read_deformation(Path(path), fixed, moving)
+
+
+def evaluate(
+    ground_truth: PathLike,
+    fields: PathLike | None,
+    *,
+    workers: int = 1,
+    mask_rule: str = MaskRule.LUMIR_2025,
+    inverse_fields: PathLike | None = None,
+    designs: bool = False,
+) -> LeaderboardResult:
+    """Score displacement fields as the leaderboard does.
+
+    Args:
+        ground_truth: folder with `*_evaluation_config.json`, images, labels and landmarks.
+        fields: folder with `disp_<fixed>_<moving>.nii.gz`; None scores zero displacement.
+        workers: processes that score one pair each, at once.
+        mask_rule: brain mask of the folding: "2025" the fixed image, "2024" the moving one.
+        inverse_fields: folder with the fields of the exchanged pairs, for inverse consistency.
+        designs: measure what training designs are compared by, too.
+
+    Raises:
+        KitError: the request is wrong or files are missing, which is found before the first pair is scored.
+
+    >>> import tempfile, lumirkit
+    >>> from pathlib import Path
+    >>> from lumirkit.phantoms.brains import PhantomSpec
+    >>> from lumirkit.phantoms.dataset import make_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     make_dataset(Path(folder), PhantomSpec(shape=(32, 40, 32), n_train=1, pairs_per_split=1))
+    ...     unregistered = lumirkit.evaluate(folder, fields=None)
+    >>> 0 < unregistered.aggregates["ID_dice"]["mean"] < 1
+    True
+    """
+    if mask_rule not in list(MaskRule):
+        raise RequestError(f"mask_rule: found {mask_rule!r}; expected one of {', '.join(MaskRule)}.")
+    inverse = None if inverse_fields is None else Path(inverse_fields)
+    options = ScoringOptions(MaskRule(mask_rule), inverse, designs=designs)
+    return score(Path(ground_truth), None if fields is None else Path(fields), workers, options=options)
+
+
+def train_recipe(
+    recipe: PathLike,
+    data: PathLike,
+    out: PathLike,
+    *,
+    overrides: Sequence[str] = (),
+    minutes: float | None = None,
+    members: int | None = None,
+    device: str = "auto",
+    cache: PathLike | None = None,
+) -> list[Path]:
+    """Train a recipe on a dataset folder, or continue an interrupted run of it; returns the paths of the weights.
+
+    Started by torchrun or srun, every process calls it.
+
+    Args:
+        recipe: YAML file; the shipped ones are in train/recipes/.
+        data: folder with `*dataset.json` and the training images.
+        out: run folder.
+        overrides: keys of the recipe to change, such as "seed=1".
+        minutes: stop after this time; a later call continues.
+        members: train so many seeds, counted from the recipe's, each in `out/seed<n>`.
+        device: auto, cpu, cuda or cuda:<n>.
+        cache: folder for the decoded images; None for memory, or the disk where memory is short.
+
+    Raises:
+        KitError: the recipe, the data or the folder cannot be used, or training cannot go on.
+
+    Two steps of a small network:
+
+    >>> import tempfile, lumirkit
+    >>> from pathlib import Path
+    >>> from lumirkit.phantoms.brains import PhantomSpec
+    >>> from lumirkit.phantoms.dataset import make_dataset
+    >>> recipe = '''
+    ... name: small
+    ... network: {resolution_vox: 2, feature_channels: [4, 8], update_channels: [4, 8]}
+    ... stages:
+    ...   - {epochs: 1, items_per_epoch: 2, batch_size: 1, learning_rate: 1.0e-3, losses: {ncc_window_vox: 7}}
+    ... '''
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     make_dataset(Path(folder), PhantomSpec(shape=(32, 40, 32), n_train=3, pairs_per_split=1))
+    ...     recipe_file = Path(folder, "small.yaml")
+    ...     _ = recipe_file.write_text(recipe)
+    ...     (path,) = lumirkit.train_recipe(recipe_file, folder, f"{folder}/run", device="cpu")
+    ...     lumirkit.load_weights(path, device="cpu").members
+    1
+    """
+    loaded = load_recipe(Path(recipe), overrides)
+    folder = None if cache is None else Path(cache)
+    with Processes.joined(choose_device(device)) as processes:
+        if members is None:
+            return [train(loaded, Path(data), Path(out), processes, Deadline(minutes), folder)]
+        return train_members(loaded, Path(data), Path(out), processes, members, Deadline(minutes), folder)
+
+
+def _brain(image: ImageLike, role: str, affine: Float[ndarray, "4 4"] | None, mask: ImageLike | None) -> Volume:
+    """Read an image, with zero outside its mask."""
+    volume = as_volume(image, role, affine)
+    if mask is None:
+        return volume
+    inside = as_labels(mask, f"{role} mask") > 0
+    return within(volume, np.asarray(inside), name_of(mask, f"{role} mask"))

@@ -1,0 +1,98 @@
+"""Two images carried to the frame that the networks know, and fields carried back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from lumirkit.registration.any_pair.frame import BRIGHTEST, frame_of, normalised, resampled
+from lumirkit.registration.any_pair.start import affine_start, overlapping_start
+from lumirkit.registration.grid import Grid, between
+from lumirkit.registration.volume import Volume, require_same_shape
+
+_LEAST_BACKGROUND = 0.05  # share of the voxels; of a skull-stripped head in its box it is more than half
+
+
+@dataclass(frozen=True)
+class PairGrids:
+    """The grid that two images are registered on, and the grids to carry the fields back to."""
+
+    frame: Grid
+    fixed: Grid
+    """The grid that the fixed image came on."""
+    aligned: Grid
+    """The grid that the moving image came on, moved to where the start places it on the fixed one."""
+
+    def on_fixed(self, disp_vox: Float[ndarray, "i j k 3"]) -> Float[ndarray, "x y z 3"]:
+        """Carry a field of the frame back: moving voxels minus fixed voxels, the start and the field in one."""
+        return self._carried(disp_vox, self.fixed, self.aligned)
+
+    def on_moving(self, inverse_vox: Float[ndarray, "i j k 3"]) -> Float[ndarray, "x y z 3"]:
+        """Carry a field of the exchanged images back: fixed voxels minus moving voxels, at every moving voxel."""
+        return self._carried(inverse_vox, self.aligned, self.fixed)
+
+    def _carried(self, disp_vox: Float[ndarray, "i j k 3"], start: Grid, end: Grid) -> Float[ndarray, "x y z 3"]:
+        if self.frame.same_as(start) and self.frame.same_as(end):
+            return disp_vox
+        return between(disp_vox, self.frame, start, end)
+
+
+@dataclass(frozen=True)
+class FramedPair:
+    """Two images on one grid, as a network takes them."""
+
+    fixed: Volume
+    moving: Volume
+    grids: PairGrids
+
+
+def framed(fixed: Volume, moving: Volume, affine: bool, say: Callable[[str], None]) -> FramedPair:
+    """Carry two images of any orientation, spacing and intensities to one frame.
+
+    Images that are in the networks' frame already, both on one grid, stay as they are.
+
+    Args:
+        affine: start from the affine that ANTs finds, rather than from the headers.
+        say: is told what was done to the images, and what may be wrong with them.
+
+    Raises:
+        VolumeError: an image cannot be used.
+    """
+    fixed_grid, moving_grid = Grid.from_image(fixed), Grid.from_image(moving)
+    for image in (fixed, moving):
+        _warn_of_skull(image, say)
+    bright_fixed, bright_moving = normalised(fixed), normalised(moving)
+    start = (affine_start if affine else overlapping_start)(bright_fixed, bright_moving, say)
+    aligned_grid = replace(moving_grid, affine=np.linalg.inv(start) @ moving_grid.affine)
+    aligned = replace(bright_moving, affine=aligned_grid.affine)  # the moving image as if it lay where the fixed one is
+    frame = frame_of(bright_fixed, aligned)
+    for image, bright, grid in ((fixed, bright_fixed, fixed_grid), (moving, bright_moving, moving_grid)):
+        if bright is not image or not grid.same_as(frame):
+            low, high = float(image.data.min()), float(image.data.max())
+            say(f"{image.name}: {grid}, {low:.4g}…{high:.4g}; registered as {frame}, 0…{BRIGHTEST}")
+    grids = PairGrids(frame, fixed_grid, aligned_grid)
+    return FramedPair(resampled(bright_fixed, frame), resampled(aligned, frame), grids)
+
+
+def framed_as_is(fixed: Volume, moving: Volume) -> FramedPair:
+    """Take two arrays as if they were in the networks' frame, whatever their headers say.
+
+    Raises:
+        VolumeError: their shapes differ, or the affine of the fixed image has no inverse.
+    """
+    require_same_shape(fixed, moving)
+    grid = Grid.from_image(fixed)
+    return FramedPair(fixed, moving, PairGrids(grid, grid, grid))
+
+
+def _warn_of_skull(image: Volume, say: Callable[[str], None]) -> None:
+    background = float(np.mean(image.data <= 0))
+    if background < _LEAST_BACKGROUND:
+        say(
+            f"warning: {image.name}: only {100 * background:.1f} % of its voxels are background 0; expected a "
+            "skull-stripped brain. Strip the skull first, or give a brain mask with --fixed-mask or --moving-mask."
+        )

@@ -1,0 +1,182 @@
+"""A displacement field between two images as an object: it warps, inverts, measures and saves itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, reduce
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Shaped
+from nibabel.spatialimages import SpatialImage
+from numpy import ndarray
+
+from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.base.nifti import require_output
+from lumirkit.registration.convention import Convention
+from lumirkit.registration.field import Field, read_field, require_convention, write_field
+from lumirkit.registration.grid import Grid, to_mm, to_voxels
+from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, grid_of, name_of
+from lumirkit.registration.inverse_between import inverse_between
+from lumirkit.registration.jacobian import jacobian_determinants
+from lumirkit.registration.warp_arrays import carry_points, warp
+
+_DETERMINANT_SUM = 12  # of the ten at the identity: eight are 1 and two are 2
+
+
+class Deformation:
+    """Where every voxel of a fixed image lies in a moving one, from a registration or a file.
+
+    Attributes:
+        disp_vox: (X, Y, Z, 3), position in moving voxels minus position in fixed voxels, at every fixed voxel.
+        fixed: the grid of the fixed image.
+        moving: the grid of the moving image.
+        by_voxels: whether voxels alone count and headers play no part, as in the challenge's convention.
+    """
+
+    def __init__(
+        self,
+        disp_vox: Float[ndarray, "x y z 3"],
+        fixed: Grid,
+        moving: Grid,
+        by_voxels: bool = False,
+        find_inverse: Callable[[], Float[ndarray, "i j k 3"]] | None = None,
+    ) -> None:
+        """Hold a field.
+
+        Args:
+            find_inverse: gives the field of the opposite direction on the moving grid, when it is asked for; without
+                it that is the pointwise inverse.
+        """
+        self.disp_vox, self.fixed, self.moving, self.by_voxels = disp_vox, fixed, moving, by_voxels
+        self._find_inverse = find_inverse or (lambda: inverse_between(disp_vox, fixed, moving))
+
+    @property
+    def disp_ras_mm(self) -> Float64[ndarray, "x y z 3"]:
+        """Moving position minus fixed position in RAS mm, at every fixed voxel."""
+        return to_mm(self.disp_vox, self.fixed, self.moving)
+
+    @cached_property
+    def inverse(self) -> Deformation:
+        """The deformation of the opposite direction: where every voxel of the moving image lies in the fixed one.
+
+        After a registration it is the network's own field of that direction, which registering the exchanged images
+        gives too; of a file it is the pointwise inverse. Both are linear between voxels, so going forth and back
+        misses the start by hundredths of a voxel where the field is smooth, and by more where it changes within a few
+        voxels or leaves the other grid. A U-Net that predicts displacements gives fields that are only roughly inverse.
+        """
+        return Deformation(self._find_inverse(), self.moving, self.fixed, self.by_voxels, lambda: self.disp_vox)
+
+    def warp(self, image: ImageLike, labels: bool = False) -> Shaped[ndarray, "x y z"]:
+        """Carry the moving image, or what lies in its space, onto the fixed grid; 0 where it ends.
+
+        Args:
+            image: a file or a nibabel image, on any grid of that space; or an array on the grid `moving`.
+            labels: read the nearest voxel and keep the integer type; else read linearly and return float32.
+
+        Raises:
+            VolumeError: the image cannot be used, or has another shape than the moving grid where that counts.
+            RequestError: it is no image at all.
+        """
+        values = as_labels(image, "moving") if labels else as_volume(image, "moving").data
+        return warp(values, self._disp_vox_to(image, values.shape), nearest=labels)
+
+    def warp_points(self, points_mm: Float[ndarray, "n 3"]) -> Float64[ndarray, "n 3"]:
+        """Carry points of the fixed image to where they lie in the moving one, both in RAS mm.
+
+        Raises:
+            RequestError: these are no points, or one is outside the fixed grid.
+        """
+        points = np.asarray(points_mm, np.float64)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise RequestError(f"the points: found an array of shape {points.shape}; expected (n, 3), RAS mm.")
+        return carry_points(points, self.disp_ras_mm, self.fixed, "the points", "the field")
+
+    def jacobian(self) -> Float64[ndarray, "x y z"]:
+        """The determinant of the map at every fixed voxel: how many times larger its surroundings become.
+
+        It is the mean over the ten tetrahedra by which folding is scored (`registration/jacobian.py`), each weighted
+        by its volume, of the map in mm. Voxels on the border of the grid have the value of their inner neighbour.
+
+        Raises:
+            VolumeError: an axis has fewer than 3 voxels.
+        """
+        if min(self.fixed.shape) < 3:
+            raise VolumeError(f"the field: found a grid of {self.fixed.shape}; expected at least 3 voxels an axis.")
+        in_fixed_voxels = to_voxels(self.disp_ras_mm, self.fixed, self.fixed)
+        determinants = jacobian_determinants(torch.from_numpy(np.moveaxis(in_fixed_voxels, -1, 0)[None].copy()))
+        total = reduce(torch.add, determinants)
+        return np.pad(total[0].numpy() / _DETERMINANT_SUM, 1, mode="edge")
+
+    def save(self, path: Path | str, format: Convention | str | None = None) -> None:
+        """Write the field to a NIfTI file.
+
+        Args:
+            format: "challenge", in voxels of the one grid that both images share, or "itk", in LPS mm for ITK and
+                ANTs; None for the challenge's where it can say the field, else ITK's.
+
+        Raises:
+            VolumeError: the convention cannot say the field, or the name is not that of a NIfTI file.
+            RequestError: there is no such convention, or the folder cannot be written to.
+        """
+        path = Path(path)
+        require_output(path)
+        shares_grid = self.by_voxels or self.fixed.same_as(self.moving)
+        convention = _chosen_convention(format, shares_grid)
+        require_convention(convention, self.fixed, self.fixed if shares_grid else self.moving, "the field")
+        write_field(path, self.disp_vox, self.fixed, self.moving, convention)
+
+    def _disp_vox_to(self, image: ImageLike, shape: tuple[int, ...]) -> Float[ndarray, "x y z 3"]:
+        """The field in voxels of an image in the moving space."""
+        if isinstance(image, Path | str | SpatialImage) and not self.by_voxels:
+            grid = grid_of(image, "moving")
+            return self.disp_vox if grid.same_as(self.moving) else to_voxels(self.disp_ras_mm, self.fixed, grid)
+        if shape != self.moving.shape:
+            raise VolumeError(
+                f"{name_of(image, 'moving')}: found shape {shape}; expected {self.moving.shape}, the moving grid, "
+                "whose voxels the field counts. Resample the image to that grid."
+            )
+        return self.disp_vox
+
+    def __repr__(self) -> str:
+        return f"Deformation(fixed: {self.fixed}; moving: {self.moving})"
+
+
+def read_deformation(path: Path, fixed: PlacedImage | None = None, moving: PlacedImage | None = None) -> Deformation:
+    """Read a field of either convention as the deformation between two images; see `read_between`.
+
+    Raises:
+        VolumeError: the file cannot be used, or does not belong to the images.
+    """
+    on_fixed, moving_grid = read_between(path, fixed, moving)
+    by_voxels = on_fixed.convention is Convention.CHALLENGE
+    return Deformation(on_fixed.disp_vox(moving_grid), on_fixed.grid, moving_grid, by_voxels)
+
+
+def read_between(path: Path, fixed: PlacedImage | None, moving: PlacedImage | None) -> tuple[Field, Grid]:
+    """Read a field on its fixed grid, and the moving grid.
+
+    Args:
+        fixed: the fixed image; without it the fixed grid lies where the file says.
+        moving: the moving image; without it the moving grid is the fixed one.
+
+    Raises:
+        VolumeError: the file cannot be used, or does not belong to the images.
+    """
+    field = read_field(path)
+    if fixed is not None:
+        field = field.on(grid_of(fixed, "fixed"), name_of(fixed, "fixed"))
+    if moving is None:
+        return field, field.grid
+    moving_grid = grid_of(moving, "moving")
+    field.require_moving(moving_grid, name_of(moving, "moving"))
+    return field, moving_grid
+
+
+def _chosen_convention(format: Convention | str | None, shares_grid: bool) -> Convention:
+    if format is None:
+        return Convention.CHALLENGE if shares_grid else Convention.ITK
+    if format not in list(Convention):
+        raise RequestError(f"format: found {format!r}; expected one of {', '.join(Convention)}.")
+    return Convention(format)

@@ -1,0 +1,130 @@
+"""Images as a caller has them: NIfTI files, nibabel images or arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from nibabel.spatialimages import SpatialImage
+from numpy import ndarray
+
+from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.registration.grid import Grid
+from lumirkit.registration.volume import (
+    Volume,
+    read_header,
+    read_image,
+    read_labels,
+    require_brain,
+    spatial_shape,
+)
+
+PlacedImage = Path | str | SpatialImage
+"""A NIfTI file or a nibabel image, whose header says where it lies."""
+ImageLike = PlacedImage | ndarray
+"""An image with a header, or an array (X, Y, Z); axes beyond the third may follow if they have one voxel."""
+
+
+def as_volume(image: ImageLike, role: str, affine: Float[ndarray, "4 4"] | None = None) -> Volume:
+    """Read an image as float32, with its affine.
+
+    Args:
+        role: what messages call the image if it has no file, such as "fixed".
+        affine: takes the voxels of an array to RAS mm; without it they are at their indices.
+
+    Raises:
+        VolumeError: the image is missing, damaged, not 3-D, holds NaN or inf, or is zero everywhere.
+        RequestError: it is no image at all, or comes with an affine and has its own.
+    """
+    if affine is not None and not is_array(image):
+        raise RequestError(f"{name_of(image, role)}: has an affine of its own; expected none beside it. Leave it out.")
+    if isinstance(image, Path | str):
+        return read_image(Path(image), single_volume=True)
+    name = name_of(image, role)
+    data = _values(image, name).astype(np.float32)
+    require_brain(name, data)
+    return Volume(name, data, image.affine if isinstance(image, SpatialImage) else _checked_affine(affine, name))
+
+
+def as_labels(image: ImageLike, role: str) -> Shaped[ndarray, "x y z"]:
+    """Read a label map in its own integer type; one that is stored as whole floating-point numbers becomes int32.
+
+    Args:
+        role: what messages call the label map if it has no file.
+
+    Raises:
+        VolumeError: the label map is missing, damaged, not 3-D, or holds values that are not whole numbers.
+        RequestError: it is no image at all.
+    """
+    if isinstance(image, Path | str):
+        labels, stored = read_labels(Path(image), single_volume=True), read_header(Path(image)).dtype
+        return labels.astype(stored) if stored.kind in "ui" else labels
+    name = name_of(image, role)
+    values = _values(image, name)
+    if values.dtype.kind in "ui":
+        return values
+    labels = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.5)).astype(np.int32)
+    if not np.array_equal(labels, values):
+        raise VolumeError(f"{name}: found values that are not whole numbers; expected a label map of integer ids.")
+    return labels
+
+
+def grid_of(image: PlacedImage, role: str) -> Grid:
+    """The grid that an image's header names, by the header alone.
+
+    Raises:
+        VolumeError: a file is missing or not NIfTI, or the affine has no inverse.
+        RequestError: it has no header.
+    """
+    if isinstance(image, Path | str):
+        return Grid.from_file(Path(image))
+    if isinstance(image, SpatialImage):
+        x, y, z = (*image.shape, 1, 1)[:3]
+        voxels = np.broadcast_to(np.float32(0), (x, y, z))
+        return Grid.from_image(Volume(name_of(image, role), voxels, image.affine))
+    raise RequestError(f"the {role} image: found a {type(image).__name__}; expected a path or a nibabel image.")
+
+
+def is_array(image: object) -> bool:
+    """Whether an image is an array, which has no header."""
+    return hasattr(image, "__array__") and not isinstance(image, SpatialImage)
+
+
+def name_of(image: object, role: str) -> str:
+    """What messages call an image: its file, or words if it has none.
+
+    Args:
+        role: what the image is, such as "fixed".
+    """
+    if isinstance(image, Path | str):
+        return str(image)
+    if isinstance(image, SpatialImage):
+        return image.get_filename() or f"the {role} image"
+    return f"the {role} array" if is_array(image) else f"the {role} image"
+
+
+def _values(image: ImageLike, name: str) -> Shaped[ndarray, "x y z"]:
+    """The voxels of a nibabel image or an array, which must be real numbers on three axes."""
+    if isinstance(image, SpatialImage):
+        try:
+            values = np.asanyarray(image.dataobj)
+        except (OSError, EOFError, ValueError) as error:
+            raise VolumeError(
+                f"{name}: the file is damaged or truncated ({error}). Copy or download it again."
+            ) from error
+    elif is_array(image):
+        values = np.asarray(image)
+    else:
+        found = type(image).__name__
+        raise RequestError(f"{name}: found a {found}; expected a path, a nibabel image or an array (X, Y, Z).")
+    if values.dtype.kind not in "buif":
+        raise VolumeError(f"{name}: found values of type {values.dtype}; expected real numbers. Convert them.")
+    return values.reshape(spatial_shape(name, values.shape, single_volume=True))
+
+
+def _checked_affine(affine: Float[ndarray, "4 4"] | None, name: str) -> Float[ndarray, "4 4"]:
+    found = np.eye(4) if affine is None else np.asarray(affine, np.float64)
+    if found.shape != (4, 4):
+        raise VolumeError(f"{name}: found an affine of shape {found.shape}; expected (4, 4), from voxels to RAS mm.")
+    return found
