@@ -10,6 +10,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy import ndarray
 
 from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.base.nifti import DAMAGE
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.volume import (
     Volume,
@@ -109,7 +110,7 @@ def _values(image: ImageLike, name: str) -> Shaped[ndarray, "x y z"]:
     if isinstance(image, SpatialImage):
         try:
             values = np.asanyarray(image.dataobj)
-        except (OSError, EOFError, ValueError) as error:
+        except DAMAGE as error:
             raise VolumeError(
                 f"{name}: the file is damaged or truncated ({error}). Copy or download it again."
             ) from error

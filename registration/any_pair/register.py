@@ -49,4 +49,6 @@ def register_images(
             f"{fixed.name} and {moving.name}: the network gave NaN or inf; check the weights and both images"
         )
     inverse = found.inverse
-    return Deformation(disp_vox, Grid.from_image(fixed), Grid.from_image(moving), as_is, lambda: grids.on_moving(inverse.to_voxels()))
+    return Deformation(
+        disp_vox, Grid.from_image(fixed), Grid.from_image(moving), as_is, lambda: grids.on_moving(inverse.to_voxels())
+    )

@@ -85,7 +85,7 @@ def test_paths_nibabel_images_and_arrays_give_one_field(paths, weights):
         np.testing.assert_array_equal(other.disp_vox, found.disp_vox)
         assert other.fixed.same_as(found.fixed)
         assert other.moving.same_as(found.moving)
-    assert found.fixed.same_as(Grid.of_file(paths[0]))
+    assert found.fixed.same_as(Grid.from_file(paths[0]))
 
 
 def test_python_and_the_command_make_the_same_files(paths, weights, make_weights, tmp_path, monkeypatch):
