@@ -38,9 +38,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lumirkit.base.errors import RequestError
-from lumirkit.eval.cases import MaskRule
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions
 from lumirkit.eval.leaderboard import evaluate as score
+from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.deformation import Deformation, read_deformation
 from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, name_of
