@@ -45,7 +45,7 @@ def draw_sheet(recipe: Recipe, pairs: int, out: Path) -> None:
 
 
 def _as_registered(pair: SyntheticPair) -> RegisteredPair:
-    """The pair as if the true field had been found by registration."""
+    """Treat the pair as if registration had found the true field."""
     moved = sample(pair.moving, pair.disp_vox)
     fixed, moving, warped = (volume[0, 0].numpy() for volume in (pair.fixed, pair.moving, moved))
     labels = warped_labels = None

@@ -56,7 +56,7 @@ def report_fields(
 
 
 def _named(text: str) -> tuple[RowCard, Path]:
-    """A set of fields and what it is called: by the request, by the card beside it, or by its folder."""
+    """Split a request into the folder and its name: as requested, as the card beside it says, or the folder's own."""
     name, separator, rest = text.partition("=")
     folder = Path(rest if separator else text)
     found = read_card(folder.parent)

@@ -50,7 +50,7 @@ def make_statistics(
     designs: bool = False,
     column_set: ColumnSet = ColumnSet.LEADERBOARD,
 ) -> dict[str, pd.DataFrame]:
-    """The tables by the names of their files."""
+    """Make the tables; the keys are the names of their files."""
     columns = columns_in(column_set)
     tables = {
         "comparisons": compare_pairs(methods, pairs or consecutive(methods), columns),

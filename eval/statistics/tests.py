@@ -100,7 +100,7 @@ def intervals(methods: Sequence[ScoredRow], columns: Sequence[Column] = COLUMNS)
 
 
 def compare_designs(methods: Sequence[ScoredRow], columns: Sequence[Column] = COLUMNS) -> pd.DataFrame:
-    """The tests of de Frutos et al. between all designs, which take the cases of each as a sample of its own.
+    """Make the tests of de Frutos et al. between all designs, which take the cases of each as a sample of its own.
 
     Tukey's range test (`p_tukey`, of the difference of means), and for every ordered pair the one-sided Mann-Whitney U
     test that the first is better, corrected by Benjamini-Hochberg over all pairs of a column (`p_fdr`).
@@ -131,7 +131,7 @@ def compare_designs(methods: Sequence[ScoredRow], columns: Sequence[Column] = CO
 
 
 def ranking(methods: Sequence[ScoredRow], columns: Sequence[Column] = COLUMNS) -> pd.DataFrame:
-    """The challenge's ranking score of every method, the best first.
+    """Compute the challenge's ranking score of every method, the best first.
 
     In each column a method wins against another if a Wilcoxon rank-sum test at p < 0.05 (unpaired, as the published
     code has it) finds it better. Its numbers of wins place the methods on a scale from 0.1 to 1, equal numbers share
@@ -145,7 +145,7 @@ def ranking(methods: Sequence[ScoredRow], columns: Sequence[Column] = COLUMNS) -
 
 
 def rank_scores(wins: Sequence[int]) -> Float64[ndarray, " methods"]:
-    """Numbers of wins as scores between 0.1 and 1, equally spaced by rank; equal numbers share their mean score."""
+    """Turn numbers of wins into scores between 0.1 and 1, equally spaced by rank; equal ones share their mean score."""
     if len(wins) == 1:
         return np.ones(1)
     places = (stats.rankdata(wins) - 1) / (len(wins) - 1)
@@ -153,14 +153,14 @@ def rank_scores(wins: Sequence[int]) -> Float64[ndarray, " methods"]:
 
 
 def signed_rank_p(differences: Values) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test; 1 where nothing differs."""
+    """Compute the two-sided p of Wilcoxon's signed-rank test; it is 1 where nothing differs."""
     if not differences.any():
         return 1.0
     return float(stats.wilcoxon(differences).pvalue)
 
 
 def rank_biserial(differences: Values) -> float:
-    """(sum of the ranks of positive differences - that of negative ones) / sum of all; 0 where nothing differs.
+    """Compute (sum of positive differences' ranks - that of negative ones) / sum of all; it is 0 where nothing differs.
 
     Source: Kerby, "The simple difference formula", 2014.
     """
@@ -172,7 +172,10 @@ def rank_biserial(differences: Values) -> float:
 
 
 def interval_of_mean(values: Values) -> tuple[float, float]:
-    """95 % bootstrap interval (BCa) of the mean; NaN for fewer than two values, the value itself if all are equal."""
+    """Compute the 95 % bootstrap interval (BCa) of the mean; it is NaN for fewer than two values.
+
+    Where all values are equal, both ends are that value.
+    """
     if values.size < 2:
         return np.nan, np.nan
     if np.ptp(values) == 0:
@@ -182,14 +185,14 @@ def interval_of_mean(values: Values) -> tuple[float, float]:
 
 
 def _tukey_p(samples: Sequence[Values]) -> Float64[ndarray, "methods methods"]:
-    """p of Tukey's range test between all samples; 1 where no sample varies and all are equal."""
+    """Compute p of Tukey's range test between all samples; it is 1 where no sample varies and all are equal."""
     if np.ptp(np.concatenate(samples)) == 0:
         return np.ones((len(samples), len(samples)))
     return np.asarray(stats.tukey_hsd(*samples).pvalue)
 
 
 def consecutive(methods: Sequence[ScoredRow]) -> list[tuple[str, str]]:
-    """Each row to compare against the one before it: what the step from one to the next did."""
+    """Pair each row to compare with the one before it, to ask what the step from one to the next did."""
     names = [method.name for method in methods if not method.card.is_reference]
     return [(later, earlier) for earlier, later in pairwise(names)]
 
@@ -197,7 +200,7 @@ def consecutive(methods: Sequence[ScoredRow]) -> list[tuple[str, str]]:
 def _rank_intervals(
     values: Float64[ndarray, "methods cases"], high_is_better: bool
 ) -> tuple[Float[ndarray, " methods"], Float[ndarray, " methods"], Float[ndarray, " methods"]]:
-    """Ranks of the means, and their 95 % bootstrap intervals."""
+    """Rank the means, with 95 % bootstrap intervals."""
     sign = -1 if high_is_better else 1
 
     def ranks(*samples: Float[ndarray, "*resamples cases"], axis: int = -1) -> Float[ndarray, methods * resamples]:
@@ -227,7 +230,7 @@ def _bootstrap(samples: Sequence[Values], statistic: Callable[..., ndarray], met
 
 
 def _wins(column: Column, methods: Sequence[ScoredRow]) -> list[int]:
-    """How many others each method is significantly better than."""
+    """Count the others that each method is significantly better than."""
     wins = [0] * len(methods)
     samples = [column.finite(method) for method in methods]
     for one, other in combinations(range(len(methods)), 2):
@@ -244,13 +247,13 @@ def _by_name(methods: Sequence[ScoredRow]) -> dict[str, ScoredRow]:
 
 
 def _columns(columns: Sequence[Column], methods: Sequence[ScoredRow]) -> tuple[Column, ...]:
-    """Those that all methods have values for."""
+    """Choose the columns that all methods have values for."""
     require_same_cases(methods)
     return columns_with_values(columns, methods, all)
 
 
 def _finite_in_all(column: Column, methods: Sequence[ScoredRow]) -> Float64[ndarray, "methods cases"]:
-    """The column's values of each method, in the order of the first one's cases, where all have a finite one."""
+    """Collect the values of each method, in the order of the first one's cases, where all have a finite one."""
     keys = column.keys(methods[0])
     values = np.array(
         [[column.value(method, key) for key in keys] for method in methods],

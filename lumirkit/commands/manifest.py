@@ -36,7 +36,7 @@ def check(
 def split(
     root: Annotated[Path, typer.Argument(help="Dataset folder with *dataset.json, training images and label maps.")],
     out: Annotated[Path, typer.Option(help="Folder for the dataset folders `development` and `test`.")],
-    shares: Annotated[str, typer.Option(help="Of training/validation/test.")] = "60/20/20",
+    shares: Annotated[str, typer.Option(help="Shares of training/validation/test.")] = "60/20/20",
     seed: Annotated[int, typer.Option(help="Draws which image goes where.")] = 0,
     listed: Annotated[
         Path | None, typer.Option("--list", help="CSV file with the columns image and part, instead of shares.")
