@@ -22,7 +22,7 @@ def images(seed=0, shape=(17, 15, 16), dtype=torch.float64):
 def test_against_scikit_image(data_range):
     a, b = (data_range * image for image in images())
     b = 0.7 * a + 0.3 * b
-    theirs, of_every_voxel = structural_similarity(
+    theirs, per_voxel = structural_similarity(
         a[0, 0].numpy(),
         b[0, 0].numpy(),
         data_range=data_range,
@@ -35,7 +35,7 @@ def test_against_scikit_image(data_range):
     whole[..., 5:-5, 5:-5, 5:-5] = True  # its mean is over the windows that lie in the volume
     assert 0.1 < theirs < 0.99
     assert float(local_ssim(a, b, data_range, mask=whole)) == pytest.approx(theirs, rel=1e-9)
-    assert theirs == pytest.approx(of_every_voxel[5:-5, 5:-5, 5:-5].mean())
+    assert theirs == pytest.approx(per_voxel[5:-5, 5:-5, 5:-5].mean())
 
 
 @given(st.integers(0, 99), st.sampled_from([1, 3, 11]))

@@ -36,7 +36,7 @@ def images(shape, seed=0):
     return tuple(127 + 60 * spline_noise(1, 1, 6, shape, generator) for _ in range(2))
 
 
-def of_both(registration):
+def both_fields(registration):
     return torch.cat([registration.forward_vox, registration.inverse_vox])
 
 
@@ -70,7 +70,7 @@ def test_a_fresh_network_is_the_identity_but_not_stuck(diffeomorphic, transform)
     torch.manual_seed(0)
     network = VoxelMorph(VoxelMorphConfig(input_transform=transform, diffeomorphic=diffeomorphic, **SMALL))
     (result,) = register(network, *images((16, 20, 18)))
-    assert 0 < of_both(result).abs().max() < 1e-3
+    assert 0 < both_fields(result).abs().max() < 1e-3
 
 
 @BOTH_KINDS
@@ -81,7 +81,7 @@ def test_any_size(diffeomorphic, shape):
             lively(input_transform="intensity", diffeomorphic=diffeomorphic), *images(shape), every_level=True
         )
     assert result.forward_vox.shape == result.inverse_vox.shape == (1, 3, *shape)
-    assert torch.isfinite(of_both(result)).all()
+    assert torch.isfinite(both_fields(result)).all()
     assert result.forward_vox.abs().max() > 1e-4
 
 
@@ -110,7 +110,7 @@ def test_velocities_between_equal_images_are_zero():
     fixed, _ = images((16, 20, 18))
     with torch.no_grad():
         result = register(lively(diffeomorphic=True), fixed, fixed)[-1]
-    assert of_both(result).abs().max() < 1e-6
+    assert both_fields(result).abs().max() < 1e-6
 
 
 def test_velocities_of_both_directions_are_opposite_and_are_followed():
@@ -143,7 +143,7 @@ def test_diffeomorphic_fields_invert_each_other_and_do_not_fold():
 @BOTH_KINDS
 def test_every_parameter_gets_a_gradient(diffeomorphic):
     network = lively(diffeomorphic=diffeomorphic)
-    of_both(register(network, *images((16, 20, 18)))[-1]).square().mean().backward()
+    both_fields(register(network, *images((16, 20, 18)))[-1]).square().mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
@@ -157,7 +157,7 @@ def test_recomputed_levels_give_the_same_gradients_in_less_memory(diffeomorphic,
     gradients, kept = [], []
     for network.recompute in (False, True):
         with SavedBytes() as saved:
-            loss = of_both(register(network, *pair)[-1]).square().mean()
+            loss = both_fields(register(network, *pair)[-1]).square().mean()
         kept.append(saved.bytes)
         gradients.append(torch.autograd.grad(loss, list(network.parameters())))
     assert kept[1] < 0.6 * kept[0]
@@ -169,9 +169,9 @@ def test_recomputed_levels_give_the_same_gradients_in_less_memory(diffeomorphic,
 def test_bfloat16_convolutions_stay_close(diffeomorphic):
     network, pair = lively(diffeomorphic=diffeomorphic), images((16, 20, 18))
     with torch.no_grad():
-        exact = of_both(register(network, *pair)[-1])
+        exact = both_fields(register(network, *pair)[-1])
         network.precision = Precision.BFLOAT16
-        close = of_both(register(network, *pair)[-1])
+        close = both_fields(register(network, *pair)[-1])
     assert close.dtype == torch.float32
     assert 0 < (close - exact).norm(dim=1).mean() < 0.05 * exact.norm(dim=1).mean()
 
@@ -206,12 +206,12 @@ def test_an_ensemble_averages_what_its_members_predict(diffeomorphic):
     ensemble, stacked = make_ensemble(members), torch.cat(pair[::-1])
     with torch.no_grad():
         mean = sum(member.predict(stacked) for member in members) / 2
-        together = of_both(register(ensemble, *pair)[-1])
+        together = both_fields(register(ensemble, *pair)[-1])
         alone, single = register(members[0], *pair)[-1], register(make_ensemble(members[:1]), *pair)[-1]
     assert isinstance(ensemble, VoxelMorphEnsemble)
     torch.testing.assert_close(together, exponential(mean) if diffeomorphic else mean)
-    assert torch.equal(of_both(alone), of_both(single))
-    assert (together - of_both(alone)).abs().max() > 0.01
+    assert torch.equal(both_fields(alone), of_both(single))
+    assert (together - both_fields(alone)).abs().max() > 0.01
 
 
 def test_an_ensemble_refuses_other_architectures_and_kinds():
