@@ -51,10 +51,8 @@ from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume
 from lumirkit.submission.shipped import chosen_weights
 from lumirkit.train.deadline import Deadline
-from lumirkit.train.loop import train
-from lumirkit.train.members import train_members
-from lumirkit.train.processes import Processes
-from lumirkit.train.recipe import load_recipe
+from lumirkit.train.launch import launch_training
+from lumirkit.train.shipped import find_recipe
 
 PathLike = Path | str
 
@@ -216,10 +214,10 @@ def train_recipe(
 ) -> list[Path]:
     """Train a recipe on a dataset folder, or continue an interrupted run of it; returns the paths of the weights.
 
-    Started by torchrun or srun, every process calls it.
+    Under torchrun or srun every process calls it, and the first one gets the paths.
 
     Args:
-        recipe: YAML file; the shipped ones are in train/recipes/.
+        recipe: a file (.yaml), or a shipped recipe's name, such as lumir25.
         data: folder with `*dataset.json` and the training images.
         out: run folder.
         overrides: keys of the recipe to change, such as "seed=1".
@@ -251,12 +249,11 @@ def train_recipe(
     ...     lumirkit.load_weights(path, device="cpu").members
     1
     """
-    loaded = load_recipe(Path(recipe), overrides)
     folder = None if cache is None else Path(cache)
-    with Processes.joined(choose_device(device)) as processes:
-        if members is None:
-            return [train(loaded, Path(data), Path(out), processes, Deadline(minutes), folder)]
-        return train_members(loaded, Path(data), Path(out), processes, members, Deadline(minutes), folder)
+    deadline = Deadline(minutes)
+    return launch_training(
+        find_recipe(str(recipe)), overrides, Path(data), Path(out), device, members, deadline, folder
+    )
 
 
 def _brain(image: ImageLike, role: str, affine: Float[ndarray, "4 4"] | None, mask: ImageLike | None) -> Volume:

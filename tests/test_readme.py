@@ -66,6 +66,14 @@ def test_a_command_of_the_readme(line, clone):
     run_in(clone, within_seconds(line))
 
 
+def test_the_python_of_the_readme(clone):
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (clone / "example.py").write_text(example)
+    run_in(clone, "python example.py")
+    assert (clone / "runs" / "for_ants_from_python.nii.gz").is_file()
+
+
 def test_what_make_does_is_run_by_ci():
     ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     assert OF_MAKE

@@ -1,4 +1,4 @@
-"""Training as a command starts it: on a device, for a time, together with the processes that were started with it."""
+"""Training as a user starts it: on a device, for a time, together with the processes that were started with it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def launch_training(
     out: Path,
     device: str = "auto",
     members: int | None = None,
-    minutes: float | None = None,
+    deadline: Deadline | None = None,
     cache: Path | None = None,
 ) -> list[Path]:
-    """Train a recipe, or several seeds of it; SIGTERM ends it with a checkpoint to continue from.
+    """Train a recipe, or several seeds of it, in all the processes that torchrun or srun started.
 
     Args:
         overrides: `key=value` changes of the recipe.
         device: auto, cpu, cuda or cuda:<n>.
         members: how many seeds, each in `out/seed<n>`; None for the recipe's own, in `out`.
-        minutes: stop after this time; a later call continues.
+        deadline: when to stop with a checkpoint, from which a later call continues; None to train to the end.
 
     Returns:
         The weights, in the first process of a run; nothing in the others.
@@ -38,8 +38,7 @@ def launch_training(
         KitError: as `train` raises it.
     """
     loaded = load_recipe(recipe, overrides)
-    deadline = Deadline(minutes)
-    deadline.on_termination()
+    deadline = deadline or Deadline()
     with Processes.joined(choose_device(device)) as processes:
         if members is None:
             weights = [train(loaded, data, out, processes, deadline, cache)]

@@ -28,8 +28,11 @@ def train(
 ) -> None:
     """Train a recipe, or continue an interrupted run of it; started by torchrun or srun, with all their processes."""
     require_extra("lumirkit train", "train", "omegaconf", "matplotlib")
+    from lumirkit.train.deadline import Deadline
     from lumirkit.train.launch import launch_training
     from lumirkit.train.shipped import find_recipe
 
-    for weights in launch_training(find_recipe(recipe), set_ or [], data, out, device, members, minutes, cache):
+    deadline = Deadline(minutes)
+    deadline.on_termination()
+    for weights in launch_training(find_recipe(recipe), set_ or [], data, out, device, members, deadline, cache):
         print(f"weights: {weights}")
