@@ -26,14 +26,17 @@ class Maps:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Fixed and warped map over one list of labels; `ids` are the labels in rising order, the index of everything."""
+    """Fixed and warped map over one list of labels; `ids` are the labels in rising order, the index of everything.
+
+    The last index of `confusion` and `in_moving` stands for all other ids.
+    """
 
     ids: Int64[ndarray, " labels"]
     fixed: Int16[ndarray, "x y z"]
     moving: Int16[ndarray, "x y z"]
     warped: Int16[ndarray, "x y z"]
-    confusion: Int64[ndarray, "labels labels"]
-    in_moving: Int64[ndarray, " labels"]
+    confusion: Int64[ndarray, "labels+1 labels+1"]
+    in_moving: Int64[ndarray, " labels+1"]
 
     @classmethod
     def of(cls, maps: Maps, labels: Sequence[int]) -> Comparison:

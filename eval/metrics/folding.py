@@ -33,7 +33,7 @@ class Folding:
     sd_log_jacobian: float
 
 
-def measure_folding(disp_vox: Float[ndarray, "x y z 3"], mask: Bool[ndarray, "x y z"]) -> Folding:
+def measure_folding(disp_vox: Float[ndarray, "i j k 3"], mask: Bool[ndarray, "x y z"]) -> Folding:
     """Measure folding in float64; the outermost layer of voxels is left out of everything.
 
     Args:
