@@ -8,18 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lumirkit.registration.tensors import Volume5d
+from lumirkit.registration.tensors import Features5d, Volume5d
 
 
 class Conv3d(nn.Conv3d):
     """A convolution in the dtype of its input, whatever the dtype its weights are kept in."""
 
-    def forward(self, volume: Volume5d) -> Volume5d:
+    def forward(self, volume: Volume5d) -> Features5d:
         """Convolve a volume in its own dtype."""
         return convolve(volume, self.weight, self.bias, stride=self.stride, padding=self.padding)
 
 
-def convolve(volume: Volume5d, weight: Tensor, bias: Tensor | None, **geometry: Any) -> Volume5d:
+def convolve(volume: Volume5d, weight: Tensor, bias: Tensor | None, **geometry: Any) -> Features5d:
     """Convolve as `torch.nn.functional.conv3d` does, in the dtype of the volume.
 
     Args:

@@ -158,7 +158,7 @@ def _ranks(values: Float[Tensor, " voxel"], ordered: Float[Tensor, " other"]) ->
     return (smaller + not_larger) / (2 * len(ordered))
 
 
-def _conditional_mean(ranks: Float[Tensor, " point"], reference: Float[Tensor, " point"]) -> Float[Tensor, " {_BINS}"]:
+def _conditional_mean(ranks: Float[Tensor, " point"], reference: Float[Tensor, " point"]) -> Float[Tensor, " bin"]:
     """The reference's mean intensity in each bin of ranks, smoothed over the bins; empty bins get its overall mean."""
     bins = (ranks * _BINS).long().clamp(max=_BINS - 1)
     counts = torch.bincount(bins, minlength=_BINS).to(reference)

@@ -23,7 +23,8 @@ from lumirkit.registration.trust import try_kernels
 INTENSITY_MAX = 255.0
 
 Image = Float[torch.Tensor, "batch 1 x y z"]
-BothHalves = Float[torch.Tensor, "2*batch channel x y z"]
+BothHalves = Float[torch.Tensor, "_twice_batch _channel _x _y _z"]
+"""The volumes of the moving images, then those of the fixed ones, along the batch."""
 Result = TypeVar("Result")
 
 
@@ -40,7 +41,7 @@ class CommonConfig(BaseModel):
     resolution_vox: PositiveInt = 1
     """How many image voxels a voxel of the network's grid spans along each axis (2: a 1 mm image is seen at 2 mm)."""
 
-    def coarsened(self, image: Image) -> Image:
+    def coarsened(self, image: Image) -> Float[torch.Tensor, "batch 1 _x _y _z"]:
         """Take a full-size image to the network's grid; for harmonised input only the brain's voxels are averaged."""
         return coarsen_image(image, self.resolution_vox, brain_means=self.input_transform == "harmonised")
 

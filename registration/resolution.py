@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lumirkit.registration.separable import AxisOperator, apply_along_axes, interpolation_operator
-from lumirkit.registration.tensors import DisplacementVox, Volume5d
+from lumirkit.registration.tensors import DisplacementVox, ResizedDisplacementVox, ResizedVolume5d, Volume5d
 
 _LEAST_SHARE = 0.5  # a block counts as brain from this share of brain voxels on
 
@@ -47,7 +47,7 @@ def _refinement_operator(size: int, stride: int) -> AxisOperator:
     return interpolation_operator(fine_positions_on_coarse(size, stride), coarse_size(size, stride))
 
 
-def displacement_at_block_centres(disp_vox: DisplacementVox, stride: int) -> DisplacementVox:
+def displacement_at_block_centres(disp_vox: DisplacementVox, stride: int) -> ResizedDisplacementVox:
     """Read a field at the block centres of a coarser grid; the result is in voxels of that coarser grid."""
     if stride == 1:
         return disp_vox
@@ -55,14 +55,14 @@ def displacement_at_block_centres(disp_vox: DisplacementVox, stride: int) -> Dis
     return apply_along_axes(disp_vox, operators) / stride
 
 
-def refine_displacement(disp_coarse_vox: DisplacementVox, stride: int, shape: Sequence[int]) -> DisplacementVox:
+def refine_displacement(disp_coarse_vox: DisplacementVox, stride: int, shape: Sequence[int]) -> ResizedDisplacementVox:
     """Carry a field of the coarser grid to the fine grid of `shape`, linearly; the result is in fine voxels."""
     if stride == 1:
         return disp_coarse_vox
     return apply_along_axes(disp_coarse_vox * stride, [_refinement_operator(size, stride) for size in shape])
 
 
-def coarsen_image(image: Volume5d, stride: int, brain_means: bool = False) -> Volume5d:
+def coarsen_image(image: Volume5d, stride: int, brain_means: bool = False) -> ResizedVolume5d:
     """Take block means on the grid coarser by `stride`; blocks over the border are filled up with background 0.
 
     Args:
@@ -78,11 +78,11 @@ def coarsen_image(image: Volume5d, stride: int, brain_means: bool = False) -> Vo
     return means / share.clamp(min=_LEAST_SHARE) * (share >= _LEAST_SHARE)
 
 
-def _block_means(volume: Volume5d, stride: int) -> Volume5d:
+def _block_means(volume: Volume5d, stride: int) -> ResizedVolume5d:
     return F.avg_pool3d(fill_blocks(volume, stride), stride)
 
 
-def fill_blocks(volume: Volume5d, stride: int) -> Volume5d:
+def fill_blocks(volume: Volume5d, stride: int) -> ResizedVolume5d:
     """Fill up the last block of `stride` voxels along each axis with background 0."""
     x, y, z = (coarse_size(size, stride) * stride - size for size in volume.shape[2:])
     return F.pad(volume, [0, z, 0, y, 0, x])

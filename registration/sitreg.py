@@ -27,7 +27,7 @@ from lumirkit.registration.group_norm import group_norm_relu
 from lumirkit.registration.inverse import invert
 from lumirkit.registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
 from lumirkit.registration.resolution import displacement_at_block_centres
-from lumirkit.registration.tensors import Volume5d
+from lumirkit.registration.tensors import Features5d, ResizedVolume5d, Volume5d
 from lumirkit.registration.warp import compose, sample
 
 _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the start: nearly the identity, not stuck
@@ -103,7 +103,7 @@ def _conv_block(in_channels: int, channels: int) -> nn.Sequential:
     )
 
 
-def _pad_to_even(volume: Volume5d) -> Volume5d:
+def _pad_to_even(volume: Volume5d) -> ResizedVolume5d:
     x, y, z = (size % 2 for size in volume.shape[2:])
     return F.pad(volume, [0, z, 0, y, 0, x]) if x or y or z else volume
 
@@ -116,12 +116,12 @@ class Downsampling(nn.Module):
         self.features = Conv3d(channels, next_channels, kernel_size=2, stride=2)
         self.skip = Conv3d(skip_channels, next_channels, kernel_size=1)
 
-    def forward(self, features: Volume5d, averages: Volume5d) -> Volume5d:
+    def forward(self, features: Features5d, averages: Volume5d) -> Volume5d:
         """Merge both paths at half the resolution; odd sizes are filled up with zeros on the right."""
         merged: Tensor = self.features(_pad_to_even(features)) + averages
         return merged
 
-    def averages(self, skip: Volume5d) -> Volume5d:
+    def averages(self, skip: Volume5d) -> Features5d:
         """Compute the skip path: means of 2x2x2 voxels and a 1x1x1 convolution are together one strided convolution."""
         weight = self.skip.weight.expand(-1, -1, 2, 2, 2) / 8
         return convolve(_pad_to_even(skip), weight, self.skip.bias, stride=2)
@@ -136,7 +136,7 @@ class Extractor(nn.Module):
         self.blocks = nn.ModuleList(_conv_block(n, n) for n in channels)
         self.downsamplings = nn.ModuleList(Downsampling(n, n, following) for n, following in pairwise(channels))
 
-    def forward(self, inputs: Volume5d, recompute: bool) -> list[Volume5d]:
+    def forward(self, inputs: Volume5d, recompute: bool) -> list[Features5d]:
         """Extract the features of every level, finest first; `recompute` as in `Network`."""
         volume = self.stem(inputs)
         features = []
@@ -152,7 +152,7 @@ class Extractor(nn.Module):
                 volume = downsampling(volume, averages)
         return features
 
-    def finest(self, inputs: Volume5d) -> Volume5d:
+    def finest(self, inputs: Volume5d) -> Features5d:
         """Extract the finest features alone, the first that `forward` gives."""
         volume: Tensor = self.stem(inputs)
         for layer in cast(nn.Sequential, self.blocks[0]):

@@ -70,7 +70,7 @@ def _affine(coefficients: Float[Tensor, "batch 3 4"], shape: Sequence[int]) -> D
 @lru_cache(maxsize=8)
 def _spline(
     lattice: tuple[int, ...], shape: tuple[int, ...]
-) -> tuple[Float64[ndarray, "n+4 n"], list[Float64[ndarray, "gaussians size points"]]]:
+) -> tuple[Float64[ndarray, "n_plus_4 n"], list[Float64[ndarray, "gaussians _size _points"]]]:
     """Solve for the spline once: it is linear in the displacements of its n control points.
 
     Returns:

@@ -23,7 +23,7 @@ from torch import nn
 from lumirkit.registration.convolution import Conv3d
 from lumirkit.registration.exponential import exponential
 from lumirkit.registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
-from lumirkit.registration.tensors import Volume5d
+from lumirkit.registration.tensors import Features5d, Volume5d
 
 _SLOPE = 0.2  # slope of the leaky ReLU below zero
 _INITIAL_FIELD = 1e-5  # standard deviation of the last layer's weights at the start, where fields are nearly zero
@@ -87,24 +87,24 @@ def _conv_block(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(Conv3d(in_channels, channels, kernel_size=3, padding=1), nn.LeakyReLU(_SLOPE, inplace=True))
 
 
-def _from_finer(level: nn.Module, finer: Volume5d) -> Volume5d:
+def _from_finer(level: nn.Module, finer: Volume5d) -> Features5d:
     """Apply a level to features of twice its resolution; odd sizes are rounded up."""
     volume: Volume5d = level(F.max_pool3d(finer, 2, ceil_mode=True))
     return volume
 
 
-def _from_coarser(level: nn.Module, coarser: Volume5d, skip: Volume5d) -> Volume5d:
+def _from_coarser(level: nn.Module, coarser: Features5d, skip: Features5d) -> Features5d:
     """Apply a level to features of half its resolution, beside the encoder's features at its own."""
     volume: Volume5d = level(_side_by_side(coarser, skip))
     return volume
 
 
-def _run(recompute: bool, function: Callable[..., Volume5d], *inputs: Any) -> Volume5d:
+def _run(recompute: bool, function: Callable[..., Features5d], *inputs: Any) -> Features5d:
     """Call a function; with `recompute` the backward pass computes its intermediate values again."""
     return recomputed(function, *inputs) if recompute else function(*inputs)
 
 
-def _side_by_side(coarser: Volume5d, skip: Volume5d) -> Volume5d:
+def _side_by_side(coarser: Features5d, skip: Features5d) -> Features5d:
     x, y, z = skip.shape[2:]
     doubled = F.interpolate(coarser, scale_factor=2, mode="nearest")
     return torch.cat([doubled[:, :, :x, :y, :z], skip], dim=1)

@@ -1,1 +1,1 @@
-"""From weights and a pair list to field files, inside or outside the challenge's container."""
+"""The registration of whole datasets: weights and a pair list in, field files out, inside a container or outside."""

@@ -1,4 +1,4 @@
-"""From weights and a request to field files: a list of pairs, or the pairs of a dataset."""
+"""The two requests that weights can serve: a list of pairs, or the pairs of a dataset. Both end in field files."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lumirkit.registration.resolution import coarsen_image, fill_blocks
@@ -37,7 +37,9 @@ class Guidance:
         return outline(fixed), outline(moving)
 
 
-def label_masks(labels: Shaped[Tensor, "batch 1 x y z"], ids: Shaped[Tensor, " chosen"], stride: int) -> Volume5d:
+def label_masks(
+    labels: Shaped[Tensor, "batch 1 x y z"], ids: Shaped[Tensor, " chosen"], stride: int
+) -> Float[Tensor, "batch chosen _x _y _z"]:
     """The share, 0…1, that each label has of each voxel of the grid coarser by `stride`; one channel a label.
 
     Memory grows with the number of labels, so a step takes some of many.
@@ -69,7 +71,7 @@ def guidance_of(
     return Guidance(torch.cat(fixed), torch.cat(moving))
 
 
-def coarsen_labels(labels: Shaped[Tensor, "batch 1 x y z"], stride: int) -> Shaped[Tensor, "batch 1 x y z"]:
+def coarsen_labels(labels: Shaped[Tensor, "batch 1 x y z"], stride: int) -> Shaped[Tensor, "batch 1 _x _y _z"]:
     """Take from every block of `stride` voxels along each axis the one next to its centre."""
     first = (stride - 1) // 2
     return fill_blocks(labels, stride)[:, :, first::stride, first::stride, first::stride]
