@@ -26,7 +26,7 @@ from lumirkit.data_manifests.checks.labels import (
 from lumirkit.data_manifests.checks.pairs import check_names, check_pairs, read_configs
 from lumirkit.data_manifests.checks.task import check_task
 from lumirkit.data_manifests.dataset import Dataset, ManifestError, find_dataset_json, read_dataset
-from lumirkit.data_manifests.evaluation import EvaluationConfig, beside_image
+from lumirkit.data_manifests.evaluation_config import EvaluationConfig, beside_image
 from lumirkit.data_manifests.facts import TaskFacts, load_facts
 
 _INTENSITIES = (0.0, 255.0)  # every LUMIR year has these; recipes and networks divide by the upper one

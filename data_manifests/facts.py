@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lumirkit.data_manifests.dataset import ImageName, ManifestError
-from lumirkit.data_manifests.evaluation import Split
+from lumirkit.data_manifests.evaluation_config import Split
 from lumirkit.data_manifests.structures import structures
 
 TASKS = ("LUMIR24", "LUMIR25")

@@ -14,7 +14,7 @@ from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.files import require_writable
 from lumirkit.data_manifests.checks.inspection import Kind, Unreadable, inspect_volume
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
-from lumirkit.data_manifests.evaluation import beside_image
+from lumirkit.data_manifests.evaluation_config import beside_image
 from lumirkit.data_manifests.writer import write_dataset_json, write_evaluation_config
 
 _DEVELOPMENT, _TEST = "development", "test"

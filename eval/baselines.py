@@ -28,8 +28,8 @@ from lumirkit.base.extras import require_extra
 from lumirkit.base.files import write_text_atomically
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 from lumirkit.registration.ants_image import to_ants
-from lumirkit.registration.cohort import Failure, for_each_pair, register_files
 from lumirkit.registration.grid import LPS_FROM_RAS
+from lumirkit.registration.pair_files import Failure, for_each_pair, register_files
 from lumirkit.registration.volume import Volume
 
 

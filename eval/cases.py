@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lumirkit.base.errors import KitError
 from lumirkit.data_manifests.dataset import Pair
-from lumirkit.data_manifests.evaluation import EvaluationConfig, MetricEntry, Split, beside_image
+from lumirkit.data_manifests.evaluation_config import EvaluationConfig, MetricEntry, Split, beside_image
 from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.eval.run_times import read_run_times
 

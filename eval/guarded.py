@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from lumirkit.data_manifests.evaluation import Split
+from lumirkit.data_manifests.evaluation_config import Split
 from lumirkit.eval.cases import Case
 from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.eval.scoring import INVERSE_CONSISTENCY, CaseResult

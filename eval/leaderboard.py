@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.progress import Progress
 from lumirkit.data_manifests.dataset import ManifestError
-from lumirkit.data_manifests.evaluation import Split, find_evaluation_configs
+from lumirkit.data_manifests.evaluation_config import Split, find_evaluation_configs
 from lumirkit.eval.cache import find_result, keep_result, result_key
 from lumirkit.eval.cases import Case, EvaluationError, list_cases, require_case_files
 from lumirkit.eval.guarded import guarded_reading

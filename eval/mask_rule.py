@@ -1,4 +1,4 @@
-"""Which image tells where the brain is."""
+"""Which image tells where the brain is; a file of its own keeps the command's help light."""
 
 from __future__ import annotations
 

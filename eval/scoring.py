@@ -12,15 +12,15 @@ from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.data_manifests.evaluation import MetricEntry
+from lumirkit.data_manifests.evaluation_config import MetricEntry
 from lumirkit.eval.cases import Case
 from lumirkit.eval.inputs import Inputs, looks_like_half_precision
-from lumirkit.eval.metrics.comparison import Comparison, Maps
-from lumirkit.eval.metrics.folding import measure_folding
 from lumirkit.eval.metrics.inverse_consistency import inverse_consistency_error
-from lumirkit.eval.metrics.landmarks import LandmarkErrors, centroids, landmark_errors, point_errors
+from lumirkit.eval.metrics.ndv import measure_folding
+from lumirkit.eval.metrics.shared.comparison import Comparison, Maps
+from lumirkit.eval.metrics.shared.warping import warp_labels
 from lumirkit.eval.metrics.similarity import measure_similarity
-from lumirkit.eval.metrics.warping import warp_labels
+from lumirkit.eval.metrics.tre import LandmarkErrors, centroids, landmark_errors, point_errors
 from lumirkit.registration.volume import read_affine
 
 INVERSE_CONSISTENCY = "field/inverse_consistency_vox"

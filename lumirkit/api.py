@@ -1,4 +1,4 @@
-"""The verbs of `import lumirkit`: register, warp, evaluate and train from Python, as the commands do it.
+"""The verbs of `import lumirkit`: what the commands do, from Python.
 
 Two brains that nobody has to download serve the examples:
 
@@ -43,16 +43,16 @@ from lumirkit.eval.leaderboard import evaluate as score
 from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.deformation import Deformation, read_deformation
+from lumirkit.registration.device import Place, choose_device
 from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, name_of
 from lumirkit.registration.masks import within
-from lumirkit.registration.place import Place, choose_device
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume
-from lumirkit.submission.shipped import chosen_weights
+from lumirkit.submission.shipped_weights import chosen_weights
 from lumirkit.train.deadline import Deadline
 from lumirkit.train.launch import launch_training
-from lumirkit.train.shipped import find_recipe
+from lumirkit.train.shipped_recipes import find_recipe
 
 PathLike = Path | str
 

@@ -19,7 +19,7 @@ from lumirkit.eval.tables.rows import RowCard
 from lumirkit.eval.tables.summary import summary_table
 from lumirkit.phantoms.brains import PhantomSpec
 from lumirkit.phantoms.dataset import make_dataset, subjects
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
 from lumirkit.submission.predict import predict_dataset
 from lumirkit.train.loop import train as train_recipe
 from lumirkit.train.processes import Processes

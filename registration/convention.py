@@ -1,4 +1,4 @@
-"""What the numbers of a field file mean."""
+"""What the numbers of a field file mean; a file of its own keeps the command's help light."""
 
 from __future__ import annotations
 

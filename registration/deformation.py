@@ -18,7 +18,7 @@ from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import Field, read_field, require_convention, write_field
 from lumirkit.registration.grid import Grid, to_mm, to_voxels
 from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, grid_of, name_of
-from lumirkit.registration.inverse_between import inverse_between
+from lumirkit.registration.inverse_on_grids import inverse_between
 from lumirkit.registration.jacobian import jacobian_determinants
 from lumirkit.registration.warp_arrays import carry_points, warp
 

@@ -91,7 +91,7 @@ class Grid:
         return Grid((x, y, z), self.affine @ nib.orientations.inv_ornt_aff(axes, self.shape))
 
     def same_as(self, other: Grid) -> bool:
-        """Whether both have the same voxels at the same places."""
+        """Whether two grids have the same voxels at the same places."""
         if self.shape != other.shape:
             return False
         corners = np.array(list(product(*((0, size - 1) for size in self.shape))))

@@ -1,4 +1,4 @@
-"""The number format that a network computes in."""
+"""The number format that a network computes in; a file of its own keeps the command's help light."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.registration.device import Place
 from lumirkit.registration.ensemble import Ensemble
 from lumirkit.registration.full_size import FullSizeRegistration, register_full_size
 from lumirkit.registration.network import Registration
-from lumirkit.registration.place import Place
 from lumirkit.registration.tensors import DisplacementVox
 from lumirkit.registration.volume import Volume, require_same_shape
 from lumirkit.registration.weights import hash_of_members, load_ensemble

@@ -1,4 +1,4 @@
-"""Coordinates: which positions the voxels of one grid have on another, and fields carried between them.
+"""Grids coarser than another: where their voxels lie on it, and images and fields carried between the two.
 
 One rule serves all grids: voxel i of a grid coarser by `stride` sits at (i + 0.5) * stride - 0.5 on the finer one, the
 centre of its block. A size that `stride` does not divide is rounded up, and the last block reaches over the border.

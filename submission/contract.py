@@ -28,7 +28,7 @@ class Contract:
     output: Path
 
     def under(self, root: Path) -> Contract:
-        """The same contract below another root than `/`."""
+        """The contract with its mounts below another root than `/`."""
         parts = (self.images, self.dataset_json, self.output)
         return Contract(self.name, *(root / path.relative_to("/") for path in parts))
 

@@ -1,4 +1,4 @@
-"""The names of the challenge's contracts."""
+"""The names of the challenge's contracts; a file of its own keeps the command's help light."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import typer
 from lumirkit.base.errors import KitError
 from lumirkit.base.memory import use_huge_pages
 from lumirkit.data_manifests.worklist import Shard
-from lumirkit.registration.place import Place, choose_device
+from lumirkit.registration.device import Place, choose_device
 from lumirkit.registration.precision import Precision
 from lumirkit.submission.contract import contract_of_options, find_contract, pair_of_paths
 from lumirkit.submission.contract_name import ContractName

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.data_manifests.worklist import PairFiles
-from lumirkit.registration.cohort import read_pair
 from lumirkit.registration.masks import masked
+from lumirkit.registration.pair_files import read_pair
 from lumirkit.registration.volume import Volume
 from lumirkit.submission.stamp import Maker, is_made
 

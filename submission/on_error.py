@@ -1,4 +1,4 @@
-"""What a run does about a pair that fails."""
+"""What a run does about a pair that fails; a file of its own keeps the command's help light."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
 from lumirkit.registration.predictor import Predictor
 from lumirkit.submission.on_error import OnError
 from lumirkit.submission.run import Run

@@ -99,6 +99,6 @@ class RunStatus(BaseModel):
         return {pair.field: pair for pair in earlier.pairs if same and pair.state in made}
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, atomically."""
+        """Write the run's status as JSON, atomically."""
         self.updated = _now()
         write_text_atomically(path, self.model_dump_json(indent=1) + "\n")

@@ -19,7 +19,7 @@ from torch import Tensor
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.progress import Progress
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
-from lumirkit.data_manifests.evaluation import beside_image
+from lumirkit.data_manifests.evaluation_config import beside_image
 from lumirkit.registration.volume import read_header, read_image, read_labels
 from lumirkit.train.augment import Appearance, Augmentation, draw_appearance
 from lumirkit.train.image_store import open_store
@@ -61,7 +61,7 @@ class TrainingImages:
         listed = [entry.image for entry in dataset.training]
         if len(listed) < 2:
             raise VolumeError(f"{path}: lists {len(listed)} training images; expected at least 2 for a pair.")
-        drawn = (subset or Subset()).of(len(listed), path)
+        drawn = (subset or Subset()).draw(len(listed), path)
         kept = sorted(drawn)
         self._drawn = [kept.index(index) for index in drawn]
         listed = [listed[index] for index in kept]
@@ -114,7 +114,7 @@ class TrainingImages:
         return decoded
 
     def _own(self, shared: Sequence[Item] | NDArray[np.generic]) -> Sequence[Item] | NDArray[np.generic]:
-        """This process's part of what its node does together."""
+        """The part of the node's shared work that this process does."""
         return shared[self._processes.local_rank :: self._on_node]
 
     @cached_property
@@ -133,7 +133,7 @@ class Subset:
     count: int | None = None
     seed: int = 0
 
-    def of(self, listed: int, source: Path) -> list[int]:
+    def draw(self, listed: int, source: Path) -> list[int]:
         """The numbers of the chosen images, in the order drawn.
 
         Raises:

@@ -15,7 +15,7 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Whether it is time to stop."""
+        """Whether the time to stop has come."""
         return time.monotonic() > self._end
 
     def on_termination(self) -> None:

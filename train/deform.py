@@ -20,7 +20,7 @@ from lumirkit.train.settings import Ranges
 _STRIDE = 4
 
 
-class Deformation(Ranges):
+class DeformationRanges(Ranges):
     """Ranges that the warp of each image is drawn from, uniformly; lengths in voxels of the images."""
 
     std_vox: tuple[NonNegativeFloat, NonNegativeFloat] = (0.0, 0.0)
@@ -30,12 +30,12 @@ class Deformation(Ranges):
 
     @property
     def is_none(self) -> bool:
-        """Whether images stay as they are."""
+        """Whether these ranges leave images as they are."""
         return self.std_vox[1] == 0
 
 
 def draw_deformation(
-    ranges: Deformation, seed: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu"
+    ranges: DeformationRanges, seed: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu"
 ) -> DisplacementVox:
     """The warp (1, 3, X, Y, Z) in voxels of the images of `shape` (X, Y, Z) that belongs to some numbers."""
     draw = Draw(seed, coarse_shape(shape, _STRIDE), torch.device(device))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lumirkit.registration.resolution import coarsen_image, fill_blocks
 from lumirkit.registration.tensors import DisplacementVox, Volume5d
-from lumirkit.train.hausdorff import Outlined, outline
+from lumirkit.train.hausdorff_loss import Outlined, outline
 
 
 @dataclass(frozen=True)

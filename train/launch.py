@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lumirkit.registration.place import choose_device
+from lumirkit.registration.device import choose_device
 from lumirkit.train.deadline import Deadline
 from lumirkit.train.loop import train
 from lumirkit.train.members import train_members

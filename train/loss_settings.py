@@ -43,7 +43,7 @@ class LossSettings(Settings):
 
     @property
     def need_labels(self) -> bool:
-        """Whether label maps guide."""
+        """Whether a loss needs label maps."""
         return self.dice_weight > 0 or self.hausdorff_weight > 0
 
     @property

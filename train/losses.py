@@ -1,5 +1,8 @@
 """The pairwise losses: NCC and SSIM inside the brains, diffusion of the displacement, its folded volume, and guidance.
 
+A new term is a function here (`hausdorff_loss.py` is a file of its own), a weight in `loss_settings.py` whose default
+leaves everything as it is, and its call in `objective.py`.
+
 Source: Honkamaa & Marttinen, MELBA 2024:026 and 2025; soft Dice: Balakrishnan et al., "VoxelMorph", IEEE TMI 2019.
 """
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from lumirkit.registration.network import INTENSITY_MAX, Network, Registration, register
 from lumirkit.registration.tensors import Volume5d
 from lumirkit.train.guidance import Guidance
-from lumirkit.train.hausdorff import hausdorff_loss
+from lumirkit.train.hausdorff_loss import hausdorff_loss
 from lumirkit.train.loss_settings import LossSettings
 from lumirkit.train.losses import (
     diffusion_loss,

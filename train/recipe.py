@@ -21,7 +21,7 @@ from lumirkit.base.errors import KitError
 from lumirkit.registration.architecture import NetworkConfig
 from lumirkit.registration.precision import Precision
 from lumirkit.train.augment import Augmentation
-from lumirkit.train.deform import Deformation
+from lumirkit.train.deform import DeformationRanges
 from lumirkit.train.loss_settings import LossSettings
 from lumirkit.train.settings import Settings
 from lumirkit.train.sources import OneImageSource, Source, SyntheticSource
@@ -57,7 +57,7 @@ class Stage(Settings):
     """Longest gradient (2-norm over all parameters) that a step follows unshortened."""
     frozen: tuple[str, ...] = ()
     """Patterns of parameter names that this stage leaves as they are, such as `extractor.*`."""
-    deformation: Deformation = Deformation()
+    deformation: DeformationRanges = DeformationRanges()
     """The warps of the real images of pairs and triplets."""
     augmentation: Augmentation = Augmentation()
     losses: LossSettings = LossSettings()
@@ -92,22 +92,22 @@ class Stage(Settings):
 
     @property
     def draws_real(self) -> bool:
-        """Whether some of its steps may be on pairs or triplets of real images."""
+        """Whether some of the stage's steps may be on pairs or triplets of real images."""
         return any(sum(source.share_at(progress) for source in self.sources) < 1 for progress in (0.0, 1.0))
 
     @property
     def draws_images(self) -> bool:
-        """Whether some of its steps may need real images."""
+        """Whether some of the stage's steps may need real images."""
         return self.draws_real or self.one_image is not None
 
     @property
     def all_losses(self) -> tuple[LossSettings, ...]:
-        """The losses of all its steps, whatever their pairs come from."""
+        """The losses of all of the stage's steps, whatever their pairs come from."""
         return (*((self.losses,) if self.draws_real else ()), *(source.losses for source in self.sources))
 
     @property
     def needs_label_maps(self) -> bool:
-        """Whether label maps of real images guide."""
+        """Whether a loss of the stage needs label maps of real images."""
         real_pairs_do = self.draws_real and self.losses.need_labels
         return real_pairs_do or (self.one_image is not None and self.one_image.losses.need_labels)
 

@@ -14,17 +14,17 @@ from numpy import ndarray
 from torch import Tensor
 
 from lumirkit.data_manifests.dataset import Pair, find_dataset_json, read_dataset, require_files
-from lumirkit.data_manifests.evaluation import find_evaluation_configs, find_evaluation_files
+from lumirkit.data_manifests.evaluation_config import find_evaluation_configs, find_evaluation_files
 from lumirkit.eval.cases import Case, EvaluationError, list_cases, require_case_files
 from lumirkit.eval.inputs import Inputs
 from lumirkit.eval.measures import find_measure
-from lumirkit.eval.metrics.folding import measure_folding
 from lumirkit.eval.metrics.inverse_consistency import inverse_consistency_error
+from lumirkit.eval.metrics.ndv import measure_folding
 from lumirkit.eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
 from lumirkit.eval.scoring import score_case
-from lumirkit.registration.cohort import read_pair
 from lumirkit.registration.full_size import register_full_size
 from lumirkit.registration.network import INTENSITY_MAX, Network
+from lumirkit.registration.pair_files import read_pair
 from lumirkit.registration.warp import sample
 from lumirkit.train.losses import masked_ncc_loss
 from lumirkit.train.processes import Processes

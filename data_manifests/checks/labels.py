@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lumirkit.data_manifests.checks.findings import Finding, error, listed, warning
 from lumirkit.data_manifests.checks.inspection import Kind, VolumeSummary
-from lumirkit.data_manifests.evaluation import EvaluationConfig, MetricEntry, beside_image
+from lumirkit.data_manifests.evaluation_config import EvaluationConfig, MetricEntry, beside_image
 from lumirkit.data_manifests.structures import structure_name, structures
 
 Volumes = Mapping[Path, VolumeSummary]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lumirkit.data_manifests.checks.findings import Finding, error, listed, warning
 from lumirkit.data_manifests.dataset import Dataset, ImageName, ManifestError, Pair
-from lumirkit.data_manifests.evaluation import EvaluationConfig, find_evaluation_files, read_evaluation_config
+from lumirkit.data_manifests.evaluation_config import EvaluationConfig, find_evaluation_files, read_evaluation_config
 
 
 def read_configs(root: Path) -> tuple[list[EvaluationConfig], list[Finding]]:

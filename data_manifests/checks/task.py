@@ -8,7 +8,7 @@ from pathlib import Path
 from lumirkit.data_manifests.checks.findings import Finding, error, listed
 from lumirkit.data_manifests.checks.pairs import image_name
 from lumirkit.data_manifests.dataset import Dataset, ImageName, Pair
-from lumirkit.data_manifests.evaluation import EvaluationConfig
+from lumirkit.data_manifests.evaluation_config import EvaluationConfig
 from lumirkit.data_manifests.facts import TaskFacts
 
 _SHOWN = 8

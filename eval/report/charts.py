@@ -9,11 +9,11 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lumirkit.data_manifests.evaluation import Split
+from lumirkit.data_manifests.evaluation_config import Split
 from lumirkit.data_manifests.structures import structure_name
 from lumirkit.eval.leaderboard import LeaderboardResult
 from lumirkit.eval.report.page import INK, SERIES_COLORS, as_svg, style
-from lumirkit.eval.statistics.tests import interval_of_mean
+from lumirkit.eval.statistics.significance import interval_of_mean
 from lumirkit.eval.tables.columns import COLUMNS, Column
 from lumirkit.eval.tables.paper import Cell
 from lumirkit.eval.tables.rows import ScoredRow

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lumirkit.data_manifests.evaluation import Split
+from lumirkit.data_manifests.evaluation_config import Split
 from lumirkit.eval.cases import Case, EvaluationError
 from lumirkit.eval.inputs import Inputs
 from lumirkit.eval.leaderboard import LeaderboardResult
 from lumirkit.eval.measures import find_measure
-from lumirkit.eval.metrics.warping import warp_labels
+from lumirkit.eval.metrics.shared.warping import warp_labels
 from lumirkit.eval.pictures import PANELS, RegisteredPair, as_webp, plane_stack
 from lumirkit.eval.report.page import as_data_uri
 from lumirkit.eval.tables.columns import COLUMNS
-from lumirkit.registration.cohort import read_pair
+from lumirkit.registration.pair_files import read_pair
 from lumirkit.registration.warp import sample
 
 SHARED_PANELS = ("fixed", "moving")

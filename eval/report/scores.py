@@ -12,7 +12,7 @@ from lumirkit.eval.leaderboard import LeaderboardResult
 from lumirkit.eval.report.charts import distribution_charts, structure_charts
 from lumirkit.eval.report.page import write_page
 from lumirkit.eval.report.pairs import named, show_pair, worst_first
-from lumirkit.eval.statistics.tests import compare_pairs, consecutive
+from lumirkit.eval.statistics.significance import compare_pairs, consecutive
 from lumirkit.eval.tables.paper import PaperTable, print_cell
 from lumirkit.eval.tables.rows import RowCard, ScoredRow
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from lumirkit.data_manifests.evaluation import Split
+from lumirkit.data_manifests.evaluation_config import Split
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.digits import one_decimal, three_decimals, two_decimals, two_digits

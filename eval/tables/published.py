@@ -1,4 +1,4 @@
-"""Rows of published tables, as references beside one's own; read from `data_manifests/published.csv`."""
+"""Rows of published tables, as references beside one's own; read from `published.csv`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lumirkit.eval.tables.paper import Cell, TableRow
 
 def published_rows() -> list[TableRow]:
     """Table 1 of Honkamaa & Marttinen 2025: the LUMIR25 validation leaderboard."""
-    text = resources.files("lumirkit.data_manifests").joinpath("published.csv").read_text(encoding="utf-8")
+    text = resources.files("lumirkit.eval.tables").joinpath("published.csv").read_text(encoding="utf-8")
     return [
         TableRow(
             f"{row['row']} (published)",

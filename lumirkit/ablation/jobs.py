@@ -20,7 +20,7 @@ from lumirkit.eval.leaderboard import ScoringOptions, evaluate
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.rows import CARD_NAME, RowCard, read_card
 from lumirkit.registration.architecture import make_network
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
 from lumirkit.registration.weights import load_weights
 from lumirkit.submission.predict import predict_dataset
 from lumirkit.train.deadline import Deadline
@@ -61,7 +61,7 @@ class Job(ABC):
     @property
     @abstractmethod
     def needs(self) -> Sequence[str]:
-        """The names of the jobs whose results it uses."""
+        """The names of the jobs whose results this job uses."""
 
     def check(self, out: Path) -> None:  # noqa: B027  most have nothing to check
         """Find out, before any job begins, whether this one cannot be done.
@@ -72,11 +72,11 @@ class Job(ABC):
 
     @abstractmethod
     def is_done(self, out: Path) -> bool:
-        """Whether its result lies in the ablation's folder."""
+        """Whether the job's result lies in the ablation's folder."""
 
     @abstractmethod
     def do(self, at: Workplace) -> None:
-        """Do it, or go on where it was interrupted.
+        """Do the job, or go on where it was interrupted.
 
         Raises:
             JobError: it cannot be done; nothing says that it was.
@@ -133,7 +133,7 @@ class ScoreRow(Job):
 
     @property
     def needs(self) -> Sequence[str]:
-        """The trainings of its models."""
+        """The trainings of the row's models."""
         return [f"runs/{run.folder}" for run in self.row.runs]
 
     def is_done(self, out: Path) -> bool:

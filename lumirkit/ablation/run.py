@@ -12,12 +12,12 @@ from lumirkit.ablation.plan import Ablation
 from lumirkit.ablation.work import work_side_by_side
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
-from lumirkit.data_manifests.evaluation import find_evaluation_configs
-from lumirkit.eval.statistics.tables import make_statistics
+from lumirkit.data_manifests.evaluation_config import find_evaluation_configs
+from lumirkit.eval.statistics.write import make_statistics
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.paper import PaperTable
 from lumirkit.eval.tables.rows import CARD_NAME, read_rows
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
 
 FORMS = ("md", "tex", "csv")
 

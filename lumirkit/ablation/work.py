@@ -18,7 +18,7 @@ from torch.multiprocessing.spawn import spawn
 from lumirkit.ablation.jobs import Job, Workplace
 from lumirkit.base.errors import KitError
 from lumirkit.base.files import write_text_atomically
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
 from lumirkit.train.deadline import Deadline
 
 _CLAIMS, _FAILURES = ".claims", "failures"

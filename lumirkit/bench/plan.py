@@ -11,7 +11,7 @@ from lumirkit.bench.report import Row
 from lumirkit.bench.work import Work
 from lumirkit.registration.architecture import NetworkConfig
 from lumirkit.train.recipe import load_recipe
-from lumirkit.train.shipped import find_recipe
+from lumirkit.train.shipped_recipes import find_recipe
 
 
 def load_network(name: str) -> NetworkConfig:

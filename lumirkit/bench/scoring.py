@@ -22,15 +22,15 @@ from lumirkit.base.progress import Progress
 from lumirkit.bench.kinds import FULL_SIZE
 from lumirkit.bench.machine import machine_name
 from lumirkit.bench.scoring_pair import make_pair
-from lumirkit.data_manifests.evaluation import find_evaluation_configs
+from lumirkit.data_manifests.evaluation_config import find_evaluation_configs
 from lumirkit.eval.cache import result_key
 from lumirkit.eval.cases import Case, list_cases
 from lumirkit.eval.inputs import Inputs
-from lumirkit.eval.metrics.folding import measure_folding
-from lumirkit.eval.metrics.landmarks import landmark_errors
-from lumirkit.eval.metrics.overlap import confusion_matrix, dice_per_label, index_map, label_index
-from lumirkit.eval.metrics.surface import find_surfaces, surface_scores_per_label
-from lumirkit.eval.metrics.warping import warp_labels
+from lumirkit.eval.metrics.dice import confusion_matrix, dice_per_label, index_map, label_index
+from lumirkit.eval.metrics.hausdorff import find_surfaces, surface_scores_per_label
+from lumirkit.eval.metrics.ndv import measure_folding
+from lumirkit.eval.metrics.shared.warping import warp_labels
+from lumirkit.eval.metrics.tre import landmark_errors
 from lumirkit.eval.scoring import score_case
 from lumirkit.eval.tables.digits import two_digits
 

@@ -31,8 +31,8 @@ def ablation(
     require_extra("lumirkit ablation", "train", "omegaconf", "filelock", "matplotlib")
     from lumirkit.ablation.plan import load_ablation
     from lumirkit.ablation.run import run_ablation
-    from lumirkit.registration.place import Place, choose_device
-    from lumirkit.train.shipped import find_recipe
+    from lumirkit.registration.device import Place, choose_device
+    from lumirkit.train.shipped_recipes import find_recipe
 
     planned = load_ablation(find_recipe(rows), None if base is None else find_recipe(base), set_ or [])
     places = [Place(choose_device(name), precision) for name in device or ["auto"]]

@@ -39,7 +39,7 @@ def build(
     _require_docker()
     from lumirkit.submission.container.build import build_image
     from lumirkit.submission.container.engine import connect
-    from lumirkit.submission.shipped import chosen_weights
+    from lumirkit.submission.shipped_weights import chosen_weights
 
     chosen = chosen_weights(weights)
     image = build_image(connect(), chosen, tag, base_image, torch_index, lambda line: print(line, file=sys.stderr))
@@ -59,8 +59,8 @@ def run(
     """Run an image on a dataset, exactly as the challenge does."""
     _require_docker()
     from lumirkit.data_manifests.dataset import find_dataset_json
-    from lumirkit.submission.container.challenge import run_on_dataset
     from lumirkit.submission.container.engine import connect, find_image
+    from lumirkit.submission.container.run import run_on_dataset
 
     client = connect()
     name = find_image(client, image).id
@@ -79,7 +79,7 @@ def verify(
     from rich.table import Table
 
     from lumirkit.bench.options import parse_size
-    from lumirkit.submission.container.examine import examine_image
+    from lumirkit.submission.container.verify import examine_image
 
     checks = examine_image(image, parse_size(size), keep)
     passed = sum(check.passed for check in checks)

@@ -34,9 +34,9 @@ def predict(
 
     end_on_sigterm()
     from lumirkit.data_manifests.worklist import Shard
-    from lumirkit.registration.place import Place, choose_device
+    from lumirkit.registration.device import Place, choose_device
     from lumirkit.submission.predict import predict_dataset
-    from lumirkit.submission.shipped import chosen_weights
+    from lumirkit.submission.shipped_weights import chosen_weights
 
     dataset_json = dataset_json_of(dataset)
     place = Place(choose_device(device), precision)

@@ -31,8 +31,8 @@ def register(
 ) -> None:
     """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
     from lumirkit.registration.any_pair.files import FileOptions, register_and_warp
-    from lumirkit.registration.place import Place, choose_device
-    from lumirkit.submission.shipped import chosen_weights
+    from lumirkit.registration.device import Place, choose_device
+    from lumirkit.submission.shipped_weights import chosen_weights
 
     options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is)
     place = Place(choose_device(device), precision)

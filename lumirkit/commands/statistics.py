@@ -23,8 +23,8 @@ def statistics(
     """Say what chance has to do with a table: paired tests, intervals, ranks."""
     from rich.console import Console
 
-    from lumirkit.eval.statistics.tables import write_statistics
-    from lumirkit.eval.statistics.views import comparison_view, ranking_view
+    from lumirkit.eval.statistics.screen import comparison_view, ranking_view
+    from lumirkit.eval.statistics.write import write_statistics
     from lumirkit.eval.tables.columns import columns_in
 
     tables = write_statistics(metrics, out, compare or [], designs, columns)

@@ -22,7 +22,7 @@ def synthetic(
     """Draw pairs as a recipe generates them, to look at before training on them."""
     require_extra("lumirkit synthetic", "train", "omegaconf", "matplotlib")
     from lumirkit.train.recipe import load_recipe
-    from lumirkit.train.shipped import find_recipe
+    from lumirkit.train.shipped_recipes import find_recipe
     from lumirkit.train.synthetic_sheet import draw_sheet
 
     draw_sheet(load_recipe(find_recipe(recipe), set_ or []), pairs, out)

@@ -30,7 +30,7 @@ def train(
     require_extra("lumirkit train", "train", "omegaconf", "matplotlib")
     from lumirkit.train.deadline import Deadline
     from lumirkit.train.launch import launch_training
-    from lumirkit.train.shipped import find_recipe
+    from lumirkit.train.shipped_recipes import find_recipe
 
     deadline = Deadline(minutes)
     deadline.on_termination()

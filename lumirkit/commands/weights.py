@@ -17,7 +17,7 @@ def weights(
     from rich.console import Console
     from rich.table import Table
 
-    from lumirkit.registration.packing import pack_weights, read_cards
+    from lumirkit.registration.weight_files import pack_weights, read_cards
 
     table = Table("file", "recipe", "seed", "steps", "network", "sha256")
     for file, card in read_cards(paths):

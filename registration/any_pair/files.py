@@ -10,10 +10,10 @@ from pathlib import Path
 from lumirkit.base.nifti import require_output
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.convention import Convention
+from lumirkit.registration.device import Place
 from lumirkit.registration.field import require_convention
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.masks import masked
-from lumirkit.registration.place import Place
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume, read_image, require_same_shape, write_volume
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lumirkit.base.errors import RequestError, VolumeError
-from lumirkit.registration.any_pair.framed import framed, framed_as_is
+from lumirkit.registration.any_pair.pair_in_frame import framed, framed_as_is
 from lumirkit.registration.any_pair.start import require_ants
 from lumirkit.registration.deformation import Deformation
 from lumirkit.registration.grid import Grid

@@ -1,4 +1,4 @@
-"""The geometry kernels on CPU tensors: `dispatch.Geometry`, computed by the loops of `sampling` and `inversion`."""
+"""The geometry kernels on CPU tensors: `dispatch.Geometry`, computed by the loops of `sampling` and `inverse`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lumirkit.registration.kernels import inversion, sampling
+from lumirkit.registration.kernels import inverse, sampling
 from lumirkit.registration.kernels.interpolation import ticks_for
 
 Array = np.ndarray[Any, Any]
@@ -60,7 +60,7 @@ def invert(disp_vox: Tensor, tolerance: float, most_steps: int, smallest_determi
     disp = as_array(disp_vox)
     real = disp.dtype.type
     out = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
-    inversion.invert(disp, ticks_for(disp), real(tolerance), most_steps, real(smallest_determinant), out.numpy())
+    inverse.invert(disp, ticks_for(disp), real(tolerance), most_steps, real(smallest_determinant), out.numpy())
     return out
 
 
@@ -68,5 +68,5 @@ def transposed_solve(disp_vox: Tensor, inverse_vox: Tensor, grad_output: Tensor)
     """Solve for the gradient of the inverse; see `dispatch.Geometry`."""
     disp = as_array(disp_vox)
     out = torch.empty(disp_vox.shape, dtype=disp_vox.dtype)
-    inversion.transposed_solve(disp, as_array(inverse_vox), as_array(grad_output), ticks_for(disp), out.numpy())
+    inverse.transposed_solve(disp, as_array(inverse_vox), as_array(grad_output), ticks_for(disp), out.numpy())
     return out

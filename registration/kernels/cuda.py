@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lumirkit.base.compiled import compiled_point
 from lumirkit.registration.kernels.interpolation import axis_slopes, axis_weights, floored
-from lumirkit.registration.kernels.inversion import cross, dot, value_and_matrix
+from lumirkit.registration.kernels.inverse import cross, dot, value_and_matrix
 from lumirkit.registration.kernels.sampling import corner_steps
 
 Array = np.ndarray[Any, Any]

@@ -45,7 +45,7 @@ def fused_local_ncc(a: Volume5d, b: Volume5d, window: int, epsilon: float) -> Fl
 
 
 class _LocalNcc(torch.autograd.Function):
-    """The function keeps the two images for its backward pass; their window sums cost less to repeat than to hold."""
+    """Local NCC of two images, which alone are kept: their window sums cost less to repeat than to hold."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, window: int, epsilon: float) -> Tensor:

@@ -18,8 +18,8 @@ from lumirkit.base.errors import VolumeError
 from lumirkit.base.files import require_writable, write_atomically
 from lumirkit.data_manifests.dataset import read_dataset
 from lumirkit.registration.volume import read_displacement
-from lumirkit.submission.container.challenge import run_on_dataset
 from lumirkit.submission.container.engine import ContainerError, find_image
+from lumirkit.submission.container.run import run_on_dataset
 from lumirkit.submission.contract_name import ContractName
 from lumirkit.submission.status import STATUS_NAME, RunStatus
 

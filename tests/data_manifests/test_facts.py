@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from lumirkit.data_manifests.dataset import ManifestError
-from lumirkit.data_manifests.evaluation import Split
+from lumirkit.data_manifests.evaluation_config import Split
 from lumirkit.data_manifests.facts import TASKS, TaskFacts, load_facts
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from lumirkit.commands.main import app
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.leaderboard import ScoringOptions, evaluate
-from lumirkit.eval.statistics.tests import compare_designs, compare_pairs
+from lumirkit.eval.statistics.significance import compare_designs, compare_pairs
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.columns import COLUMNS, DESIGN_COLUMNS
 from lumirkit.eval.tables.paper import PaperTable

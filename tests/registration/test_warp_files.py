@@ -13,7 +13,7 @@ from scipy.ndimage import center_of_mass, gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from lumirkit.commands.main import main
-from lumirkit.eval.metrics.warping import warp_labels
+from lumirkit.eval.metrics.shared.warping import warp_labels
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import read_field, write_field
 from lumirkit.registration.grid import Grid, to_voxels, voxels_of

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from lumirkit.data_manifests.dataset import find_dataset_json
-from lumirkit.registration.packing import read_cards
 from lumirkit.registration.volume import read_displacement
 from lumirkit.registration.voxelmorph import VoxelMorphConfig
+from lumirkit.registration.weight_files import read_cards
 from lumirkit.submission.warm_up import warm_up
 
 CHANNELS = {"encoder_channels": (4, 4), "decoder_channels": (4, 4), "head_channels": (4,)}

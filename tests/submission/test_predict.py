@@ -14,9 +14,9 @@ from lumirkit import train
 from lumirkit.base.errors import RequestError
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.data_manifests.worklist import Shard
+from lumirkit.registration.device import Place
 from lumirkit.registration.ensemble import make_ensemble
 from lumirkit.registration.network import register
-from lumirkit.registration.place import Place
 from lumirkit.registration.predictor import register_pair
 from lumirkit.registration.sitreg import SITReg, SITRegConfig
 from lumirkit.registration.volume import Volume, read_displacement, write_volume

@@ -14,7 +14,7 @@ import torch
 from lumirkit.data_manifests.dataset import find_dataset_json
 from lumirkit.data_manifests.worklist import PairFiles
 from lumirkit.registration import predictor
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.volume import read_description, read_displacement, read_image, write_volume
 from lumirkit.registration.warp import sample

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
-from lumirkit.registration.cohort import read_pair
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
+from lumirkit.registration.pair_files import read_pair
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.warp import sample
 from lumirkit.registration.weights import find_weights, load_ensemble
-from lumirkit.submission.shipped import SHIPPED_WEIGHTS, chosen_weights
+from lumirkit.submission.shipped_weights import SHIPPED_WEIGHTS, chosen_weights
 
 MOST_MEGABYTES = 40
 

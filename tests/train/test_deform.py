@@ -9,12 +9,12 @@ from lumirkit.registration.sitreg import SITRegConfig
 from lumirkit.registration.warp import sample, sample_nearest
 from lumirkit.train.batch import Batches
 from lumirkit.train.data import GroupSampler, TrainingImages
-from lumirkit.train.deform import Deformation, draw_deformation
+from lumirkit.train.deform import DeformationRanges, draw_deformation
 from lumirkit.train.loss_settings import LossSettings
 from lumirkit.train.recipe import Stage
 
 SHAPE = (48, 40, 32)
-RANGES = Deformation(std_vox=(2.0, 2.0), scale_vox=(16.0, 24.0))
+RANGES = DeformationRanges(std_vox=(2.0, 2.0), scale_vox=(16.0, 24.0))
 
 
 def test_a_warp_belongs_to_its_numbers():
@@ -33,7 +33,7 @@ def test_warps_are_as_large_as_asked_and_without_folds():
 
 def test_a_range_the_wrong_way_round_is_refused():
     with pytest.raises(ValidationError, match=r"std_vox: found \[2.0, 1.0\]; expected the smaller number first"):
-        Deformation(std_vox=(2.0, 1.0))
+        DeformationRanges(std_vox=(2.0, 1.0))
 
 
 def prepared(root, deformation):
@@ -46,7 +46,7 @@ def prepared(root, deformation):
 
 
 def test_images_and_label_maps_take_the_same_warp(phantom_root):
-    sampler, plain, _ = prepared(phantom_root, Deformation())
+    sampler, plain, _ = prepared(phantom_root, DeformationRanges())
     _, warped, guidance = prepared(phantom_root, RANGES)
     for place, (before, after, masks) in enumerate(zip(plain, warped, guidance.masks, strict=True)):
         disp_vox = draw_deformation(RANGES, [1, 0, 0, 5, place], before.clean.shape[2:])
@@ -59,5 +59,5 @@ def test_images_and_label_maps_take_the_same_warp(phantom_root):
 
 
 def test_without_a_deformation_images_stay_as_they_are(phantom_root):
-    sampler, plain, _ = prepared(phantom_root, Deformation())
+    sampler, plain, _ = prepared(phantom_root, DeformationRanges())
     assert torch.equal(plain[0].clean, sampler.batch([0])[0].float())

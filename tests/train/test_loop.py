@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from lumirkit.eval.leaderboard import evaluate
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
 from lumirkit.registration.weights import WeightsError, load_weights
 from lumirkit.submission.predict import predict_dataset
 from lumirkit.train import step as step_module

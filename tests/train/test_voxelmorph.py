@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from lumirkit.data_manifests.dataset import find_dataset_json
+from lumirkit.registration.device import Place
 from lumirkit.registration.network import register
-from lumirkit.registration.place import Place
 from lumirkit.registration.volume import read_displacement
 from lumirkit.registration.voxelmorph import VoxelMorph
 from lumirkit.registration.weights import load_weights

@@ -11,7 +11,7 @@ from scipy import stats
 
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.statistics.corrections import benjamini_hochberg, holm
-from lumirkit.eval.statistics.tests import (
+from lumirkit.eval.statistics.significance import (
     compare_designs,
     compare_pairs,
     consecutive,

@@ -19,7 +19,7 @@ from lumirkit.ablation.plan import load_ablation
 from lumirkit.ablation.run import run_ablation
 from lumirkit.base.errors import RequestError
 from lumirkit.data_manifests.dataset import ManifestError
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
 from lumirkit.train.recipe import RecipeError
 
 CPU = Place(torch.device("cpu"))

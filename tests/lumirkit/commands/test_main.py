@@ -9,7 +9,7 @@ import pytest
 from lumirkit.base import extras
 from lumirkit.base.errors import RequestError
 from lumirkit.commands import main as program
-from lumirkit.train.shipped import RECIPES, find_recipe
+from lumirkit.train.shipped_recipes import RECIPES, find_recipe
 
 # Not pydantic, which typer itself takes for some options.
 HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib", "nibabel", "docker", "omegaconf", "jaxtyping")

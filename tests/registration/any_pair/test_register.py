@@ -16,12 +16,12 @@ from lumirkit.base.errors import VolumeError
 from lumirkit.commands.main import main
 from lumirkit.registration.any_pair.files import register_and_warp
 from lumirkit.registration.any_pair.frame import normalised
-from lumirkit.registration.any_pair.framed import PairGrids, framed
+from lumirkit.registration.any_pair.pair_in_frame import PairGrids, framed
 from lumirkit.registration.any_pair.start import affine_start, overlapping_start
 from lumirkit.registration.convention import Convention
+from lumirkit.registration.device import Place
 from lumirkit.registration.field import read_field
 from lumirkit.registration.grid import Grid, to_mm
-from lumirkit.registration.place import Place
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume, read_displacement, read_image, write_volume
 

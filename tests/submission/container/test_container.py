@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
-from lumirkit.registration.place import Place
+from lumirkit.registration.device import Place
 from lumirkit.registration.volume import read_displacement
 from lumirkit.submission.container.build import build_image
 from lumirkit.submission.container.engine import Conditions, ContainerError, Mount, connect, find_image, run, started
+from lumirkit.submission.container.exam import Exam
 from lumirkit.submission.container.exam_data import make_exam_data
-from lumirkit.submission.container.verify import Exam
 from lumirkit.submission.predict import predict_dataset
 
 pytestmark = pytest.mark.docker
@@ -181,8 +181,8 @@ def test_the_kernels_are_compiled_already(client, image):
     """Made at the build; a container that may write nothing would otherwise compile them for every run."""
     look = (
         "from pathlib import Path; from lumirkit.submission.warm_up import warm_up;"
-        "from lumirkit.registration.kernels import inversion;"
-        "warm_up(Path('/opt/lumirkit/weights')); stats = inversion.invert.stats;"
+        "from lumirkit.registration.kernels import inverse;"
+        "warm_up(Path('/opt/lumirkit/weights')); stats = inverse.invert.stats;"
         "print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))"
     )
     user = f"{FOREIGN_USER}:{FOREIGN_USER}"

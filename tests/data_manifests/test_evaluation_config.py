@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from lumirkit.data_manifests.dataset import ManifestError
-from lumirkit.data_manifests.evaluation import Split, beside_image, find_evaluation_configs, read_evaluation_config
+from lumirkit.data_manifests.evaluation_config import (
+    Split,
+    beside_image,
+    find_evaluation_configs,
+    read_evaluation_config,
+)
 
 SUFFIX = "_evaluation_config.json"
 FILES = {

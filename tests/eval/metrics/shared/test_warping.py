@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from lumirkit.eval.metrics.warping import warp_labels
+from lumirkit.eval.metrics.shared.warping import warp_labels
 
 SHAPE = (6, 5, 4)
 # Halves, borders and their neighbours in floating point; 0.49999999999999994 + 0.5 rounds to 1.

@@ -10,7 +10,7 @@ from numpy import ndarray
 from scipy.ndimage import map_coordinates
 
 from lumirkit.base.compiled import compiled
-from lumirkit.eval.metrics.overlap import index_map, label_index
+from lumirkit.eval.metrics.dice import index_map, label_index
 
 
 @dataclass(frozen=True)

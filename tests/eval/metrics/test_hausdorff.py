@@ -8,8 +8,8 @@ from surface_distance import (
     compute_surface_distances,
 )
 
-from lumirkit.eval.metrics.overlap import index_map, label_index
-from lumirkit.eval.metrics.surface import find_surfaces, surface_scores_per_label
+from lumirkit.eval.metrics.dice import index_map, label_index
+from lumirkit.eval.metrics.hausdorff import find_surfaces, surface_scores_per_label
 
 LABELS = [0, 2, 5, 9]
 

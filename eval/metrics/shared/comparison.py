@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float64, Int16, Int32, Int64
 from numpy import ndarray
 
 from lumirkit.data_manifests.structures import structure_name
-from lumirkit.eval.metrics.overlap import confusion_matrix, dice_per_label, index_map, label_index
-from lumirkit.eval.metrics.surface import SurfaceScores, find_surfaces, surface_scores_per_label
+from lumirkit.eval.metrics.dice import confusion_matrix, dice_per_label, index_map, label_index
+from lumirkit.eval.metrics.hausdorff import SurfaceScores, find_surfaces, surface_scores_per_label
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lumirkit.eval.metrics.folding import Folding, measure_folding
+from lumirkit.eval.metrics.ndv import Folding, measure_folding
 from lumirkit.registration.jacobian import non_diffeomorphic_volume
 
 SHAPE = (70, 37, 19)  # more than one block along every axis

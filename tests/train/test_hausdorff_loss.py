@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from lumirkit.train.hausdorff import hausdorff_loss, outline
+from lumirkit.train.hausdorff_loss import hausdorff_loss, outline
 
 SHAPE = (30, 12, 14)
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from lumirkit.base.errors import RequestError
 from lumirkit.commands.main import main
 from lumirkit.registration.network import register
-from lumirkit.registration.packing import pack_weights
+from lumirkit.registration.weight_files import pack_weights
 from lumirkit.registration.weights import load_ensemble, load_weights
 
 

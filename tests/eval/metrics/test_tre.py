@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumirkit.eval.metrics.landmarks import landmark_errors
-from lumirkit.eval.metrics.warping import warp_labels
+from lumirkit.eval.metrics.shared.warping import warp_labels
+from lumirkit.eval.metrics.tre import landmark_errors
 
 SHAPE = (20, 18, 16)
 CENTRES = {1: (7, 8, 6), 7: (12, 9, 7), 3: (9, 12, 10)}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.registration.cohort import Failure, for_each_pair, register_files
+from lumirkit.registration.pair_files import Failure, for_each_pair, register_files
 from lumirkit.registration.volume import write_volume
 
 SHAPE = (5, 6, 7)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable, write_text_atomically
-from lumirkit.eval.statistics.tests import compare_designs, compare_pairs, consecutive, intervals, ranking
+from lumirkit.eval.statistics.significance import compare_designs, compare_pairs, consecutive, intervals, ranking
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.columns import columns_in
 from lumirkit.eval.tables.rows import ScoredRow, read_rows

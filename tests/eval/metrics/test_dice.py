@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lumirkit.eval.metrics.overlap import confusion_matrix, dice_per_label, index_map, label_index
+from lumirkit.eval.metrics.dice import confusion_matrix, dice_per_label, index_map, label_index
 
 LABELS = [0, 1, 3, 7]
 maps = arrays(np.int32, (4, 3, 5), elements=st.sampled_from([0, 1, 2, 3, 9, -1]))

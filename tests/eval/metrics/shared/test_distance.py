@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-import lumirkit.eval.metrics.distance
-from lumirkit.eval.metrics.distance import squared_distances
+import lumirkit.eval.metrics.shared.distance
+from lumirkit.eval.metrics.shared.distance import squared_distances
 
 
 def random_points(rng, shape, shift):
@@ -16,7 +16,7 @@ def random_points(rng, shape, shift):
 # -1 and 0 lookups a voxel: rows are merged from the first or the second query on.
 @pytest.mark.parametrize("lookups", [8, 0, -1])
 def test_equals_a_tree(lookups, monkeypatch):
-    monkeypatch.setattr(lumirkit.eval.metrics.distance, "_LOOKUPS_PER_VOXEL", lookups)
+    monkeypatch.setattr(lumirkit.eval.metrics.shared.distance, "_LOOKUPS_PER_VOXEL", lookups)
     for seed in range(60):
         rng = np.random.default_rng(seed)
         shape = rng.integers(1, 30, 3)

@@ -20,7 +20,7 @@ from surface_distance.lookup_tables import (
 )
 
 from lumirkit.base.compiled import compiled
-from lumirkit.eval.metrics.distance import squared_distances
+from lumirkit.eval.metrics.shared.distance import squared_distances
 
 _PERCENT = 95
 _TOLERANCE_VOX = 1.0

@@ -1,0 +1,1 @@
+"""What several metrics are computed from: warped label maps, their comparison, distances between surfaces."""
