@@ -44,9 +44,7 @@ def fused_negative_volume(
 
 
 class _NegativeVolume(torch.autograd.Function):
-    """The folded volume of a field. Only the field is kept; the backward pass finds the folded voxels again and works on
-    them only.
-    """
+    """The folded volume of a field, which alone is kept: the backward pass finds the folded voxels again."""
 
     @staticmethod
     def forward(ctx: Any, disp_vox: Tensor, tetrahedra: Tetrahedra, divisor: float) -> Tensor:
