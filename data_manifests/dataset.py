@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from lumirkit.base.errors import KitError
+from lumirkit.base.nifti import open_nifti
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -51,10 +54,24 @@ class ImageName:
         return f"{self.subject}_{self.modality}"
 
 
+def _with_slashes(path: Any) -> Any:
+    """A path as it was written on Windows, for every system."""
+    return path.replace("\\", "/") if isinstance(path, str) else path
+
+
+ListedPath = Annotated[Path, BeforeValidator(_with_slashes)]
+"""A path relative to the dataset's folder."""
+
+
 class ImageEntry(BaseModel):
     """One training image; the path is relative to the dataset's folder."""
 
-    image: Path
+    image: ListedPath
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_bare_path(cls, entry: Any) -> Any:
+        return {"image": entry} if isinstance(entry, str) else entry
 
 
 class Pair(BaseModel):
@@ -62,8 +79,8 @@ class Pair(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    fixed: Path
-    moving: Path
+    fixed: ListedPath
+    moving: ListedPath
 
     @property
     def fixed_name(self) -> ImageName:
@@ -90,19 +107,70 @@ class Pair(BaseModel):
         return f"disp_{fixed}_{moving}.nii.gz"
 
 
-class Dataset(BaseModel):
-    """The parts of a dataset JSON that training and prediction use."""
+Shape = tuple[int, int, int]
 
-    tensor_image_shape: dict[str, tuple[int, int, int]] = Field(alias="tensorImageShape")
+_IMAGES, _PAIRS = "training", ("validation", "registration_val")
+"""The keys of the lists that are read: the training images, and the pairs, under either name that tasks give them."""
+
+
+class Dataset(BaseModel):
+    """The parts of a dataset JSON that training and prediction use; made by `read_dataset`."""
+
+    tensor_image_shape: dict[str, Shape] = Field(default={}, alias="tensorImageShape")
     training: list[ImageEntry] = []
     validation: list[Pair] = []
     num_training: int | None = Field(default=None, alias="numTraining")
     num_validation: int | None = Field(default=None, alias="numValidation")
 
+    _images: Path = PrivateAttr(Path())
+    _keys: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_form(cls, content: Any) -> Any:
+        """Bring the forms in which tasks write the same things to one."""
+        if not isinstance(content, dict):
+            return content
+        if not {_IMAGES, *_PAIRS} & set(content):
+            raise ValueError(
+                f"found the keys {', '.join(content) or 'none'}; expected training, a list of images, and validation "
+                "(or registration_val), a list of pairs of fixed and moving. Write such a JSON for these images"
+            )
+        content = dict(content)
+        if isinstance(content.get("tensorImageShape"), list):
+            content["tensorImageShape"] = {"0": content["tensorImageShape"]}
+        if not content.get("validation") and content.get("registration_val"):
+            content["validation"] = content["registration_val"]
+        return content
+
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """The shape (X, Y, Z) in voxels that every image of the set has."""
-        return next(iter(self.tensor_image_shape.values()))
+    def image_shape(self) -> Shape:
+        """The shape (X, Y, Z) in voxels that every image of the set has: as stated, else that of the first image.
+
+        Raises:
+            ManifestError: the JSON does not state it, and none of its images is there.
+            VolumeError: the first image cannot be read.
+        """
+        if self.tensor_image_shape:
+            return next(iter(self.tensor_image_shape.values()))
+        listed = [entry.image for entry in self.training]
+        listed += [image for pair in self.validation for image in (pair.fixed, pair.moving)]
+        first = next((image for image in listed if (self._images / image).is_file()), None)
+        if first is None:
+            raise ManifestError(
+                f"{self._images}: found no image of the dataset JSON, which states no tensorImageShape; expected one "
+                "or the other. Copy the images there."
+            )
+        x, y, z = (*open_nifti(self._images / first).shape, 1, 1, 1)[:3]
+        return x, y, z
+
+    @property
+    def no_pairs(self) -> str:
+        """What to say where pairs are wanted and there are none: the keys that are there, and the one to have."""
+        return (
+            f"found no validation pairs, but the keys {', '.join(self._keys)}; expected a list of pairs of fixed and "
+            "moving under the key validation or registration_val. Name the list of your pairs so."
+        )
 
 
 def find_dataset_json(root: Path) -> Path:
@@ -120,24 +188,35 @@ def find_dataset_json(root: Path) -> Path:
     return found[0]
 
 
-def read_dataset(path: Path) -> Dataset:
+def read_dataset(path: Path, images: Path | None = None) -> Dataset:
     """Read and check a dataset JSON.
+
+    Args:
+        images: folder that the JSON's paths are relative to; None for its own.
 
     Raises:
         ManifestError: the file is missing, is not JSON or lacks a needed key.
     """
-    return read_json_model(path, Dataset)
+    dataset = read_json_model(path, Dataset)
+    dataset._images = path.parent if images is None else images
+    dataset._keys = tuple(json.loads(_read_text(path)))
+    return dataset
 
 
 def read_json_model(path: Path, model: type[Model]) -> Model:
     """Read a JSON file into a pydantic model; every problem becomes one ManifestError that names file and key."""
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(_read_text(path))
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ManifestError(f"{path}: not a usable {model.__name__} file: {problems}.") from error
+
+
+def _read_text(path: Path) -> bytes:
+    """Read a JSON file without the mark that some editors put before its first byte."""
+    return path.read_bytes().removeprefix(codecs.BOM_UTF8)
 
 
 def require_files(root: Path, relative: Sequence[Path], listed_in: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Self
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable
-from lumirkit.data_manifests.dataset import Pair, read_dataset, require_files
+from lumirkit.base.outputs import require_apart
+from lumirkit.data_manifests.dataset import Dataset, ManifestError, Pair, read_dataset, require_files
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class PairFiles:
     """The masks of the fixed and of the moving image; what lies outside is not brain."""
 
     @property
+    def images(self) -> str:
+        """Both images, for messages."""
+        return f"{self.fixed} and {self.moving}"
+
+    @property
     def inputs(self) -> tuple[Path, ...]:
         """All files that the field depends on."""
         return (self.fixed, self.moving, *(self.masks or ()))
@@ -59,22 +67,51 @@ class PairFiles:
 def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard | None = None) -> list[PairFiles]:
     """List the validation pairs of a dataset JSON with their files; the fields get the evaluator's names.
 
+    A pair that is listed twice is registered once, and one of an image with itself like any other; stderr says so.
+
     Args:
         images: folder that the JSON's paths are relative to.
         out: folder of the fields.
 
     Raises:
-        ManifestError: the JSON cannot be used or an image is absent.
-        RequestError: the shard is empty or `out` is not writable.
+        ManifestError: the JSON cannot be used, two of its pairs would have one field, or an image is absent.
+        RequestError: the shard is empty, `out` is not writable, or a field would replace an image.
     """
-    dataset = read_dataset(dataset_json)
-    pairs = (shard or Shard()).select(dataset.validation)
+    dataset = read_dataset(dataset_json, images)
+    if not dataset.validation:
+        raise RequestError(f"{dataset_json}: {dataset.no_pairs}")
+    pairs = (shard or Shard()).select(_different_pairs(dataset, dataset_json))
     if not pairs:
-        raise RequestError(f"{dataset_json}: found no validation pairs for this shard; expected at least one.")
+        raise RequestError(
+            f"{dataset_json}: found no validation pairs for this shard, but {len(dataset.validation)} in all; "
+            "expected at least one. Use fewer shards."
+        )
     require_files(images, [path for pair in pairs for path in (pair.fixed, pair.moving)], dataset_json)
+    shape = dataset.image_shape
     files = [
-        PairFiles(pair.case_name, images / pair.fixed, images / pair.moving, out / pair.field_name, dataset.image_shape)
+        PairFiles(pair.case_name, images / pair.fixed, images / pair.moving, out / pair.field_name, shape)
         for pair in pairs
     ]
     require_writable(out)
+    require_apart([pair.field for pair in files], [dataset_json, *(path for pair in files for path in pair.inputs)])
     return files
+
+
+def _different_pairs(dataset: Dataset, dataset_json: Path) -> list[Pair]:
+    """The pairs, each once; what is odd about them goes to stderr."""
+    by_field: dict[str, Pair] = {}
+    for pair in dict.fromkeys(dataset.validation):
+        other = by_field.setdefault(pair.field_name, pair)
+        if other != pair:
+            raise ManifestError(
+                f"{dataset_json}: found two pairs whose field is {pair.field_name}, {other.fixed}<--{other.moving} and "
+                f"{pair.fixed}<--{pair.moving}; expected one. Rename images so that their numbers differ."
+            )
+    counts = Counter(dataset.validation)
+    odd = [
+        f"{pair.case_name} is listed {times} times, and registered once" for pair, times in counts.items() if times > 1
+    ]
+    odd += [f"{pair.case_name} is an image with itself" for pair in counts if pair.fixed == pair.moving]
+    for remark in odd:
+        print(f"warning: {dataset_json}: the pair {remark}", file=sys.stderr)
+    return list(counts)

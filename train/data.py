@@ -60,7 +60,9 @@ class TrainingImages:
         dataset = read_dataset(path)
         listed = [entry.image for entry in dataset.training]
         if len(listed) < 2:
-            raise VolumeError(f"{path}: lists {len(listed)} training images; expected at least 2 for a pair.")
+            raise VolumeError(
+                f"{path}: lists {len(listed)} training images; expected at least 2 for a pair, under the key training."
+            )
         drawn = (subset or Subset()).draw(len(listed), path)
         kept = sorted(drawn)
         self._drawn = [kept.index(index) for index in drawn]

@@ -1,0 +1,52 @@
+"""The check that no output of a command is one of its inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from lumirkit.base.errors import RequestError
+
+_LONGEST_NAME_BYTES = 255
+
+
+def require_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Check, before anything is done, that the outputs are other files than the inputs and than each other.
+
+    A file is the same under another name too, through links. None stands for a file that nobody asked for.
+
+    Raises:
+        RequestError: one would be overwritten, or has a name that is too long for a file.
+    """
+    given = {_identity(path): path for path in inputs if path is not None}
+    planned: dict[object, Path] = {}
+    for output in outputs:
+        if output is None:
+            continue
+        if len(os.fsencode(output.name)) > _LONGEST_NAME_BYTES:
+            raise RequestError(
+                f"{output}: found a name of {len(os.fsencode(output.name))} bytes; expected at most "
+                f"{_LONGEST_NAME_BYTES}. Give the output a shorter name."
+            )
+        identity = _identity(output)
+        if identity in given:
+            raise RequestError(
+                f"{output}: found the input {given[identity]} in the place of the output, which would overwrite it; "
+                "expected another file. Give the output another name."
+            )
+        if identity in planned:
+            raise RequestError(
+                f"{output}: found two outputs of this name, of which one would overwrite the other; expected two "
+                "files. Give one another name."
+            )
+        planned[identity] = output
+
+
+def _identity(path: Path) -> object:
+    """What is equal for all names of a file."""
+    try:
+        found = path.stat()
+    except OSError:  # nothing is there yet
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
