@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from lumirkit.base.errors import VolumeError
+from lumirkit.base.failure import reason_of
 from lumirkit.base.progress import Progress
 from lumirkit.data_manifests.dataset import ManifestError
 from lumirkit.data_manifests.evaluation_config import Split, find_evaluation_configs
@@ -175,8 +175,8 @@ def _score_or_reason(case: Case, cache: Path | None) -> CaseResult | str:
             result = score_case(inputs)
             keep_result(cache, case, key, result)
         return result
-    except (VolumeError, OSError) as error:
-        return str(error)
+    except Exception as error:
+        return reason_of(error, case.name)
 
 
 def _score_all(

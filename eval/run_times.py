@@ -28,6 +28,7 @@ class _Account(BaseModel):
 
     updated: str
     pairs: list[_Pair]
+    earlier: list[_Pair] = []
 
 
 class _Record(BaseModel):
@@ -45,7 +46,8 @@ def read_run_times(folder: Path, fields: Iterable[str]) -> dict[str, float]:
         ManifestError: a file with times cannot be used; move it away to score without them.
     """
     accounts = [read_json_model(path, _Account) for path in sorted(folder.glob(_ACCOUNTS))]
-    pairs = [pair for run in sorted(accounts, key=lambda run: run.updated) for pair in run.pairs]
+    in_order = sorted(accounts, key=lambda run: run.updated)
+    pairs = [pair for run in in_order for pair in run.earlier] + [pair for run in in_order for pair in run.pairs]
     run_seconds = {pair.field: pair.seconds for pair in pairs if pair.state in _MADE and pair.seconds}
     times = {}
     for field in fields:

@@ -15,6 +15,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.base.failure import reason_of
 from lumirkit.base.progress import Progress
 from lumirkit.registration.volume import Volume, read_image, require_same_shape, write_displacement
 
@@ -85,7 +86,7 @@ def register_files(
 
 
 def for_each_pair(pairs: Sequence[NamedT], do: Callable[[NamedT], None]) -> list[Failure]:
-    """Call `do` for every pair, showing progress; a file that cannot be used costs its own pair and no other.
+    """Call `do` for every pair, showing progress; whatever goes wrong with one costs that pair and no other.
 
     Returns:
         The pairs that failed; all others are done.
@@ -95,7 +96,7 @@ def for_each_pair(pairs: Sequence[NamedT], do: Callable[[NamedT], None]) -> list
         for pair in pairs:
             try:
                 do(pair)
-            except (VolumeError, OSError) as error:
-                failures.append(Failure(pair.case_name, str(error)))
+            except Exception as error:
+                failures.append(Failure(pair.case_name, reason_of(error, pair.case_name)))
             progress.advance(pair.case_name)
     return failures

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.base.failure import reason_of, traceback_of
 from lumirkit.data_manifests.worklist import PairFiles
 from lumirkit.registration.masks import masked
 from lumirkit.registration.pair_files import read_pair
@@ -36,14 +37,16 @@ class UnusablePair:
 
     files: PairFiles
     reason: str
+    traceback: str
+    """Where it happened; empty where the reason says all."""
 
 
 def load_pair(files: PairFiles, maker: Maker) -> LoadedPair | MadePair | UnusablePair:
-    """Read a pair, unless the field is there, whole, and made by this maker of these images."""
+    """Read a pair, unless the field is there, whole, and made by this maker of these images; no error leaves it."""
     try:
         return _load(files, maker)
-    except (VolumeError, OSError, MemoryError) as error:
-        return UnusablePair(files, str(error) or type(error).__name__)
+    except Exception as error:  # whatever it is, it costs no other pair
+        return UnusablePair(files, reason_of(error, files.images), traceback_of(error))
 
 
 def _load(files: PairFiles, maker: Maker) -> LoadedPair | MadePair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from lumirkit.base.ahead import one_ahead
 from lumirkit.base.errors import VolumeError
+from lumirkit.base.failure import reason_of, traceback_of
 from lumirkit.base.files import remove_partial_files
 from lumirkit.base.memory import peak_bytes_on, peak_memory_bytes
 from lumirkit.base.progress import Progress
@@ -34,7 +35,9 @@ class Run:
     def __init__(self, predictor: Predictor, on_error: OnError, status_file: Path) -> None:
         self._predictor, self._on_error, self._status_file = predictor, on_error, status_file
         self._maker = Maker(predictor.weights_sha256, predictor.place.precision)
-        self._made_before = RunStatus.made_before(status_file, predictor.weights_sha256)
+        self._earlier = RunStatus.made_before(status_file, predictor.weights_sha256)
+        timed = {field: pair for field, pair in self._earlier.items() if pair.seconds}
+        self._made_before = RunStatus.made_beside(status_file, predictor.weights_sha256) | timed
 
     def do(self, pairs: Sequence[PairFiles]) -> RunStatus:
         """Register the pairs; returns the account, which lies in the status file too.
@@ -46,6 +49,7 @@ class Run:
             members=self._predictor.members,
             weights_sha256=self._predictor.weights_sha256,
             pairs_asked_for=len(pairs),
+            earlier=[pair for pair in self._earlier.values() if (self._status_file.parent / pair.field).is_file()],
         )
         for name in (self._status_file, *(pair.field for pair in pairs)):
             remove_partial_files(name.parent, name.name)
@@ -57,45 +61,45 @@ class Run:
         return status
 
     def _do_all(self, pairs: Sequence[PairFiles], status: RunStatus) -> None:
-        """Register one pair while the next is read and the one before is packed and written."""
+        """Register one pair while the next is read and the one before is packed, written and accounted for."""
         loaded_pairs = one_ahead(partial(load_pair, maker=self._maker), pairs)
         with ThreadPoolExecutor(max_workers=1) as writer, closing(loaded_pairs), Progress(len(pairs), "pairs") as bar:
 
             def account(attempt: _Attempt) -> None:
                 self._finish(attempt)
-                status.pairs.append(attempt.pair)
+                status.add(attempt.pair)
                 status.peak_process_memory_gb = round(peak_memory_bytes() / 1e9, 3)
                 status.write(self._status_file)
                 bar.advance(attempt.pair.case_name)
 
-            previous: _Attempt | None = None
+            accounting: Future[None] | None = None
             for loaded in loaded_pairs:
-                attempt = self._attempt(loaded, writer)
-                if previous is not None:
-                    account(previous)
-                previous = attempt
+                attempt = self._attempt(loaded)
+                if accounting is not None:
+                    accounting.result()
+                accounting = writer.submit(account, attempt)
                 if self._on_error is OnError.STOP and (status.failures or attempt.pair.reason):
                     break
-            if previous is not None:
-                account(previous)
+            if accounting is not None:
+                accounting.result()
 
-    def _attempt(self, loaded: LoadedPair | MadePair | UnusablePair, writer: ThreadPoolExecutor) -> _Attempt:
-        """Register a pair and hand its field to the writer."""
+    def _attempt(self, loaded: LoadedPair | MadePair | UnusablePair) -> _Attempt:
+        """Register a pair; its field is still to be written."""
         pair = PairStatus(case_name=loaded.files.case_name, field=loaded.files.field.name, state=PairState.KEPT)
         attempt = _Attempt(loaded.files, pair)
         if isinstance(loaded, MadePair) and pair.field in self._made_before:
             attempt.pair = self._made_before[pair.field].model_copy(update={"state": PairState.KEPT})
         elif isinstance(loaded, UnusablePair):
-            attempt.pair.reason = loaded.reason
+            attempt.pair.reason, attempt.pair.traceback = loaded.reason, loaded.traceback
         elif isinstance(loaded, LoadedPair):
             try:
                 disp_vox = self._register(loaded, attempt.pair)
-            except (VolumeError, RuntimeError, MemoryError) as error:  # RuntimeError: whatever goes wrong in torch
-                attempt.pair.reason = str(error) or type(error).__name__
+            except Exception as error:  # whatever it is, it costs no other pair
+                attempt.fail(error, reason_of(error, attempt.files.images))
                 attempt.pair.warnings = list(self._predictor.warnings)
             else:
                 field = (attempt.files.field, disp_vox, loaded.fixed.affine, loaded.stamp)
-                attempt.writing = writer.submit(write_displacement, *field)
+                attempt.write = partial(write_displacement, *field)
         return attempt
 
     def _register(self, loaded: LoadedPair, pair: PairStatus) -> Float32[ndarray, "x y z 3"]:
@@ -112,13 +116,16 @@ class Run:
         return disp_vox
 
     def _finish(self, attempt: _Attempt) -> None:
-        """Wait until the field is written; if the pair failed, see to it that no older field stands for it."""
+        """Write the field; if the pair failed, see to it that no older field stands for it."""
         pair, field = attempt.pair, attempt.files.field
+        write, attempt.write = attempt.write, None  # the field takes much memory, and is needed this once
         try:
-            if attempt.writing is not None:
-                attempt.writing.result()
+            if write is not None:
+                write()
         except OSError as error:
-            pair.reason = f"{field}: could not be written ({error.strerror or error})"
+            attempt.fail(error, f"{field}: could not be written ({error.strerror or error})")
+        except Exception as error:
+            attempt.fail(error, reason_of(error, str(field)))
         if not pair.reason:
             return
         pair.state = PairState.FAILED
@@ -127,7 +134,7 @@ class Run:
             if self._on_error is OnError.ZERO:
                 _write_zero_field(attempt.files)
                 pair.state = PairState.ZERO
-        except (VolumeError, OSError) as error:
+        except Exception as error:
             pair.warnings.append(f"{field}: what stood there could not be replaced ({error})")
 
 
@@ -137,13 +144,17 @@ class _Attempt:
 
     files: PairFiles
     pair: PairStatus
-    writing: Future[None] | None = None
+    write: Callable[[], None] | None = None
+
+    def fail(self, error: Exception, reason: str) -> None:
+        """Note why the pair failed, and where."""
+        self.pair.reason, self.pair.traceback = reason, traceback_of(error)
 
 
 def _write_zero_field(files: PairFiles) -> None:
     try:
         affine = read_affine(files.fixed)
-    except (VolumeError, OSError):
+    except Exception:
         affine = np.eye(4)
     if files.shape is None:
         raise VolumeError(f"{files.field}: its shape is not known")

@@ -53,6 +53,8 @@ class PairStatus(BaseModel):
     convolutions: str = ""
     reason: str = ""
     """Why the pair failed."""
+    traceback: str = ""
+    """Where the pair failed, if that was not foreseen."""
     warnings: list[str] = []
 
     @property
@@ -81,22 +83,38 @@ class RunStatus(BaseModel):
     """The most that the process has held, in 1e9 bytes."""
     pairs_asked_for: int
     pairs: list[PairStatus] = []
+    earlier: list[PairStatus] = []
+    """What an earlier run with these weights told of fields that are there and that this run has not come to."""
 
     @property
     def failures(self) -> list[PairStatus]:
         """The pairs that were not registered."""
         return [pair for pair in self.pairs if pair.has_failed]
 
+    def add(self, pair: PairStatus) -> None:
+        """Account for one more pair; what was told of it earlier is told no more."""
+        self.pairs.append(pair)
+        self.earlier = [told for told in self.earlier if told.field != pair.field]
+
     @classmethod
     def made_before(cls, path: Path, weights_sha256: str) -> dict[str, PairStatus]:
         """The pairs that an earlier run with these weights registered, by field; none where nothing tells of one."""
         try:
-            earlier = cls.model_validate_json(path.read_bytes())
+            account = cls.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
             return {}
         made = (PairState.WRITTEN, PairState.KEPT)
-        same = earlier.weights_sha256 == weights_sha256
-        return {pair.field: pair for pair in earlier.pairs if same and pair.state in made}
+        same = account.weights_sha256 == weights_sha256
+        return {pair.field: pair for pair in (*account.earlier, *account.pairs) if same and pair.state in made}
+
+    @classmethod
+    def made_beside(cls, path: Path, weights_sha256: str) -> dict[str, PairStatus]:
+        """The pairs that runs of other shards of a dataset registered with these weights, and how long each took."""
+        if not path.name.startswith(STATUS_NAME):
+            return {}
+        others = [other for other in sorted(path.parent.glob(f"{STATUS_NAME}*.json")) if other != path]
+        told = [pair for other in others for pair in cls.made_before(other, weights_sha256).values()]
+        return {pair.field: pair for pair in told if pair.seconds}
 
     def write(self, path: Path) -> None:
         """Write the run's status as JSON, atomically."""

@@ -7,17 +7,21 @@ import subprocess
 import sys
 import time
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from lumirkit.data_manifests.dataset import find_dataset_json
-from lumirkit.data_manifests.worklist import PairFiles
+from lumirkit.data_manifests.worklist import PairFiles, Shard
+from lumirkit.eval.run_times import read_run_times
 from lumirkit.registration import predictor
 from lumirkit.registration.device import Place
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.volume import read_description, read_displacement, read_image, write_volume
 from lumirkit.registration.warp import sample
+from lumirkit.submission import loading
+from lumirkit.submission import run as submission_run
 from lumirkit.submission.on_error import OnError
 from lumirkit.submission.predict import predict_dataset, predict_pairs
 from lumirkit.submission.stamp import ZERO_FIELD
@@ -100,6 +104,116 @@ def test_a_restart_makes_only_what_is_not_there_whole_and_of_the_same_making(pre
     assert set(states(predict(weights=make_weights(1))).values()) == {PairState.WRITTEN}
     bfloat16 = Place(CPU.device, Precision.BFLOAT16)
     assert set(states(predict(weights=make_weights(1), place=bfloat16)).values()) == {PairState.WRITTEN}
+
+
+def make_rgb(path):
+    """Replace an image by one of colours, as a viewer saves a screenshot."""
+    colours = np.zeros(SHAPE, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    colours["R"] = 7
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), path)
+
+
+@pytest.mark.parametrize("on_error", [OnError.SKIP, OnError.ZERO])
+def test_an_image_of_colours_costs_its_own_pair_alone(predict, dataset, tmp_path, on_error):
+    make_rgb(dataset / FIXED)
+    status = predict(on_error)
+    assert status.state is RunState.DONE
+    assert [pair.field for pair in status.failures] == [NAMES[0]]
+    assert str(dataset / FIXED) in status.failures[0].reason
+    made = contents(tmp_path / "out")
+    if on_error is OnError.ZERO:
+        assert not read_displacement(tmp_path / "out" / NAMES[0], SHAPE).any()
+    assert sorted(made) == (NAMES if on_error is OnError.ZERO else NAMES[1:])
+
+
+@pytest.mark.parametrize("place", ["reading", "registering", "writing"])
+def test_an_error_that_nobody_foresaw_costs_one_pair_and_leaves_its_traceback(predict, monkeypatch, tmp_path, place):
+    modules = {"reading": (loading, "read_pair"), "registering": (predictor, "register_pair")}
+    module, name = modules.get(place, (submission_run, "write_displacement"))
+    real, calls = getattr(module, name), []
+
+    def first_one_fails(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyError("what nobody foresaw")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, name, first_one_fails)
+    status = predict()
+    assert [pair.state for pair in status.pairs] == [PairState.FAILED] + [PairState.WRITTEN] * 3
+    failed = RunStatus.model_validate_json((tmp_path / "out" / "lumirkit_status.json").read_bytes()).pairs[0]
+    assert "failed unforeseen (KeyError in test_run.py, line" in failed.reason
+    assert NAMES[1].split("_")[1] in failed.reason, "the first pair of the list"
+    assert "\n" not in failed.reason
+    assert "Traceback" in failed.traceback
+    assert "first_one_fails" in failed.traceback
+
+
+@pytest.mark.parametrize("signal_of_the_user", [KeyboardInterrupt, SystemExit])
+def test_who_ends_a_run_ends_it(predict, monkeypatch, tmp_path, signal_of_the_user):
+    def end(*_):
+        raise signal_of_the_user
+
+    monkeypatch.setattr(predictor, "register_pair", end)
+    with pytest.raises(signal_of_the_user):
+        predict()
+    assert json.loads((tmp_path / "out" / "lumirkit_status.json").read_text())["state"] == "stopped"
+
+
+def test_the_account_keeps_what_it_told_of_fields_that_a_later_run_does_not_come_to(
+    predict, dataset, make_weights, tmp_path, monkeypatch
+):
+    """Runs that were ended early, that were asked for fewer pairs, and shards, one after another."""
+    times = {pair.field: pair.seconds for pair in predict().pairs}
+    real = RunStatus.write
+
+    def killed(self, path):
+        real(self, path)
+        raise SystemExit
+
+    monkeypatch.setattr(RunStatus, "write", killed)
+    with pytest.raises(SystemExit):
+        predict()
+    monkeypatch.setattr(RunStatus, "write", real)
+    out, json_path = tmp_path / "out", find_dataset_json(dataset)
+    assert read_run_times(out, NAMES) == times
+
+    all_pairs = json_path.read_text()
+    fewer = json.loads(all_pairs)
+    fewer["validation"] = fewer["validation"][:1]
+    json_path.write_text(json.dumps(fewer))
+    assert len(predict().pairs) == 1
+    assert read_run_times(out, NAMES) == times
+    json_path.write_text(all_pairs)
+    assert {pair.field: pair.seconds for pair in predict().pairs} == times
+
+    part = predict_dataset(json_path, dataset, out, [make_weights()], CPU, Shard(1, 2))
+    assert {pair.seconds for pair in part.pairs} <= set(times.values())
+    (out / "lumirkit_status.json").unlink()
+    again = {pair.field: pair.seconds for pair in predict().pairs}
+    assert all(again[pair.field] == times[pair.field] for pair in part.pairs)
+
+    (out / NAMES[3]).unlink()
+    json_path.write_text(json.dumps(fewer))
+    assert NAMES[3] not in {pair.field for pair in predict().earlier}
+
+
+def test_a_field_that_is_there_is_in_the_account_before_the_next_pair_is_done(predict, monkeypatch, tmp_path):
+    """So a run that is killed at any time knows how long its fields took."""
+    real, seen = predictor.register_pair, []
+
+    def look_first(*arguments):
+        out = tmp_path / "out"
+        deadline = time.monotonic() + 20
+        while len(list(out.glob("disp*"))) < len(seen) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        seen.append(len(json.loads((out / "lumirkit_status.json").read_text())["pairs"]) if seen else 0)
+        return real(*arguments)
+
+    monkeypatch.setattr(predictor, "register_pair", look_first)
+    predict()
+    assert seen == [0, 1, 2, 3]
 
 
 def test_what_a_failure_means_is_the_callers_choice(predict, dataset, tmp_path):
