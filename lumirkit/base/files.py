@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -11,20 +12,46 @@ from pathlib import Path
 from lumirkit.base.errors import RequestError
 
 _PARTIAL = ".partial-"
+_LONGEST_SUFFIX = 16
+_LONGEST_NAME_BYTES = 200  # of a name that stands in its temporary name as it is; file systems end at 255 bytes
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place; nothing is left behind on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{_PARTIAL}{path.name}-", suffix="".join(path.suffixes), dir=path.parent)
+    """Let `write` fill a temporary file beside `path`, then move it into place; nothing is left behind on failure.
+
+    Raises:
+        OSError: the file cannot be written, such as on a full disk; the message names it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        suffix = "".join(suffix for suffix in path.suffixes[-2:] if len(suffix) <= _LONGEST_SUFFIX)
+        handle, name = tempfile.mkstemp(prefix=f"{_partial_name(path.name)}-", suffix=suffix, dir=path.parent)
+    except OSError as error:
+        raise _naming(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for all whom the umask allows
         temporary.replace(path)
+    except OSError as error:
+        raise _naming(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _partial_name(name: str) -> str:
+    """How the names of a file's temporary files begin; a long name gives way to its hash, since they are longer."""
+    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f"{_PARTIAL}{name}"
+
+
+def _naming(path: Path, error: OSError) -> OSError:
+    """The same error with the name of the file that was to be written, which a full disk does not tell."""
+    if error.errno is None or error.strerror is None:
+        return error
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def remove_partial_files(folder: Path, name: str = "") -> None:
@@ -33,7 +60,7 @@ def remove_partial_files(folder: Path, name: str = "") -> None:
     Args:
         name: the only file whose leftovers are removed; every file's if empty.
     """
-    for leftover in folder.glob(f"{_PARTIAL}{glob.escape(name)}*"):
+    for leftover in folder.glob(f"{glob.escape(_partial_name(name))}*"):
         leftover.unlink(missing_ok=True)
 
 
