@@ -21,6 +21,13 @@ from lumirkit.registration.network import Network
 from lumirkit.registration.precision import Precision
 
 _CARD_KEY = "lumirkit"
+_PICKLE_ENDINGS = (".pth", ".pt", ".pkl", ".ckpt")
+_PICKLE_BEGINS = (b"PK\x03\x04", b"\x80\x02\x8a\n")  # of files of torch.save, now and before its version 1.6
+_PICKLE_SENTENCE = (
+    "found weights as torch.save writes them, a pickle, which may run any code when it is read and does not say of "
+    "which network it is; expected a .safetensors file written by `lumirkit train`. Train that network with a recipe "
+    "of the kit, or write its tensors with lumirkit.registration.weights.save_weights."
+)
 
 
 class WeightsError(KitError):
@@ -69,8 +76,18 @@ def save_weights(path: Path, network: Network, card: WeightsCard, dtype: torch.d
     tensors = {name: tensor.detach().cpu().contiguous().to(dtype) for name, tensor in network.state_dict().items()}
     card = card.model_copy(update={"sha256": hash_tensors(tensors)})
     metadata = {_CARD_KEY: card.model_dump_json()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    try:
+        write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        raise OSError(f"{path}: could not be written ({error}). Make room, or name another folder.") from error
     return card
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is what torch.save writes, by its name or its first bytes."""
+    with path.open("rb") as file:
+        begins = file.read(max(map(len, _PICKLE_BEGINS)))
+    return path.suffix.lower() in _PICKLE_ENDINGS or begins.startswith(_PICKLE_BEGINS)
 
 
 def load_weights(
@@ -93,6 +110,8 @@ def load_weights(
             card_json = (file.metadata() or {}).get(_CARD_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except (SafetensorError, OSError) as error:
+        if _is_pickle(path):
+            raise WeightsError(f"{path}: {_PICKLE_SENTENCE}") from error
         raise WeightsError(f"{path}: not a readable safetensors file ({error}). Copy it again.") from error
     if card_json is None:
         raise WeightsError(f"{path}: found no lumirkit card in the file; expected weights written by `lumirkit train`.")
@@ -124,6 +143,9 @@ def find_weights(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        pickles = [file for file in sorted(path.glob("*")) if file.suffix.lower() in _PICKLE_ENDINGS]
+        if not found and pickles:
+            raise WeightsError(f"{pickles[0]}: {_PICKLE_SENTENCE}")
         if not found:
             raise WeightsError(f"{path}: the folder holds no .safetensors file; train first or name another folder.")
         files += found

@@ -25,6 +25,25 @@ def test_weights_come_back_with_their_card(make_weights):
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("name", ["model.pth", "model.pt", "model.safetensors"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickles_are_called_so(tmp_path, name, zipped):
+    """Copying them again would not help."""
+    path = tmp_path / name
+    torch.save({"layer.weight": torch.ones(2)}, path, _use_new_zipfile_serialization=zipped)
+    for given in (path, tmp_path):
+        with pytest.raises(WeightsError, match=r"a pickle, which may run any code.*safetensors.*Train that") as caught:
+            load_ensemble([given])
+        assert str(path) in str(caught.value)
+        assert "again" not in str(caught.value)
+
+
+def test_weights_are_known_by_what_is_in_them(make_weights, tmp_path):
+    path = tmp_path / "called.pt"
+    path.write_bytes(make_weights(seed=5).read_bytes())
+    assert load_weights(path)[1].seed == 5
+
+
 def test_changed_tensors_are_noticed(make_weights):
     path = rewritten(make_weights(), {"extractor.stem.bias": torch.ones(4)})
     with pytest.raises(WeightsError, match=r"hash to .*changed or\s+damaged"):
