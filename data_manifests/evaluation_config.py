@@ -15,25 +15,12 @@ _SUFFIX = "_evaluation_config.json"
 
 
 class Split(StrEnum):
-    """A quarter of the validation set, in the order in which the organisers score them."""
+    """A quarter of the challenge's validation set, in the order in which the organisers score them."""
 
     LANDMARKS = "in-domain landmarks"
     IN_DOMAIN = "in-domain"
     OUT_OF_DOMAIN = "out-of-domain"
     MULTI_MODAL = "multi-modal"
-
-    @classmethod
-    def from_file_name(cls, path: Path) -> Split:
-        """Read the split off a file name such as `LUMIR25_VAL_HighField_Segmentation_evaluation_config.json`.
-
-        Raises:
-            ManifestError: the name tells no split.
-        """
-        found = [split for ending, split in _FILE_ENDINGS.items() if path.name.endswith(ending + _SUFFIX)]
-        if not found:
-            endings = ", ".join(f"*{ending}{_SUFFIX}" for ending in _FILE_ENDINGS)
-            raise ManifestError(f"{path}: the file name tells no split; expected one of {endings}. Rename the file.")
-        return found[0]
 
 
 _FILE_ENDINGS = {
@@ -44,6 +31,33 @@ _FILE_ENDINGS = {
     "HighField_Segmentation": Split.OUT_OF_DOMAIN,
     "MultiModal_Segmentation": Split.MULTI_MODAL,
 }
+
+
+def is_official(split: str) -> bool:
+    """Whether a split is one of the challenge's four; any other is one of the user's own."""
+    return split in tuple(Split)
+
+
+def split_of(path: Path) -> str:
+    """Read the split off a config's file name: a `Split`, or the name itself for a split of the user's own.
+
+    `LUMIR25_VAL_HighField_Segmentation_evaluation_config.json` is out-of-domain, `lesions_evaluation_config.json` the
+    split "lesions".
+
+    Raises:
+        ManifestError: nothing stands before the ending, or the name of an official split.
+    """
+    found = next((split for ending, split in _FILE_ENDINGS.items() if path.name.endswith(ending + _SUFFIX)), None)
+    if found is not None:
+        return found
+    own = path.name.removesuffix(_SUFFIX)
+    if not own or own == path.name or is_official(own):
+        endings = ", ".join(f"*{ending}{_SUFFIX}" for ending in _FILE_ENDINGS)
+        raise ManifestError(
+            f"{path}: the file name tells no split; expected one of {endings}, or <name>{_SUFFIX} for a split of your "
+            "own, with a name that no split of the challenge has. Rename the file."
+        )
+    return own
 
 
 class MetricEntry(BaseModel):
@@ -102,9 +116,9 @@ class EvaluationConfig(BaseModel):
         return self._path
 
     @property
-    def split(self) -> Split:
-        """The quarter of the validation set that this config scores."""
-        return Split.from_file_name(self._path)
+    def split(self) -> str:
+        """What this config scores: a `Split`, or a split of the user's own."""
+        return split_of(self._path)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -133,7 +147,7 @@ def read_evaluation_config(path: Path) -> EvaluationConfig:
     Raises:
         ManifestError: the file is missing, is not JSON, lacks or misuses a key, or its name tells no split.
     """
-    Split.from_file_name(path)
+    split_of(path)
     config = read_json_model(path, EvaluationConfig)
     config._path = path
     return config
@@ -144,8 +158,14 @@ def find_evaluation_files(root: Path) -> list[Path]:
     return sorted(root.glob(f"*{_SUFFIX}"))
 
 
+def files_of(*folders: Path | None) -> list[Path]:
+    """The files of ground-truth folders and folders of fields that scoring reads: JSON files, images, maps, fields."""
+    patterns = (f"*{_SUFFIX}", "*dataset.json", "lumirkit_status*.json", "**/*.nii", "**/*.nii.gz")
+    return [path for folder in folders if folder is not None for pattern in patterns for path in folder.glob(pattern)]
+
+
 def find_evaluation_configs(root: Path) -> list[EvaluationConfig]:
-    """Read every evaluation config of a ground-truth folder, in the order of `Split`.
+    """Read every evaluation config of a ground-truth folder, in the order of `Split`; splits of one's own come last.
 
     Raises:
         ManifestError: there is none, two are of the same split, or one cannot be used.
@@ -159,7 +179,10 @@ def find_evaluation_configs(root: Path) -> list[EvaluationConfig]:
         )
     for split, times in Counter(config.split for config in configs).items():
         if times > 1:
-            names = ", ".join(config.path.name for config in configs if config.split is split)
+            names = ", ".join(config.path.name for config in configs if config.split == split)
             raise ManifestError(f"{root}: found {names}; expected one config for {split}. Move the others away.")
-    order = list(Split)
-    return sorted(configs, key=lambda config: order.index(config.split))
+    order: list[str] = list(Split)
+    return sorted(
+        configs,
+        key=lambda config: (order.index(config.split) if is_official(config.split) else len(order), config.split),
+    )

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lumirkit.base.files import write_text_atomically
+from lumirkit.data_manifests.evaluation_config import Split
 from lumirkit.eval.cases import Case
 from lumirkit.eval.inputs import Inputs
 from lumirkit.eval.scoring import CaseResult
@@ -53,4 +54,5 @@ def keep_result(folder: Path, case: Case, key: str, result: CaseResult) -> None:
 
 
 def _path(folder: Path, case: Case) -> Path:
-    return folder / f"{case.split.name.lower()}_{case.pair.fixed_name}_{case.pair.moving_name}.json"
+    split = case.split.name.lower() if isinstance(case.split, Split) else case.split
+    return folder / f"{split}_{case.pair.fixed_name}_{case.pair.moving_name}.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lumirkit.base.errors import KitError
 from lumirkit.data_manifests.dataset import Pair
-from lumirkit.data_manifests.evaluation_config import EvaluationConfig, MetricEntry, Split, beside_image
+from lumirkit.data_manifests.evaluation_config import EvaluationConfig, MetricEntry, beside_image
 from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.eval.run_times import read_run_times
 
@@ -26,7 +26,8 @@ class Case:
     too; `seconds` is then the run time, None where it is not known.
     """
 
-    split: Split
+    split: str
+    """A `Split` of the challenge, or a split of the user's own."""
     pair: Pair
     metrics: tuple[MetricEntry, ...]
     shape: tuple[int, int, int]

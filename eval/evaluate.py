@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from lumirkit.base.files import require_writable, write_text_atomically
+from lumirkit.base.outputs import require_apart
+from lumirkit.data_manifests.evaluation_config import files_of
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
-from lumirkit.eval.tables.measured import write_tables
+from lumirkit.eval.tables.measured import TABLE_NAMES, write_tables
 
 REGISTERED, ZERO_FIELD = "registered", "zero field"
 
@@ -32,6 +34,8 @@ def score_fields(
         EvaluationError, RequestError: nothing could be scored, or the result could not be written.
     """
     require_writable(out.parent)
+    own = [tables / f"{name}.csv" for name in TABLE_NAMES] if tables is not None else []
+    require_apart([out, *own], files_of(ground_truth, fields, options.inverse_fields))
     kept = out.with_suffix(".cases")
     result = evaluate(ground_truth, fields, workers, options=replace(options, cache=kept))
     write_text_atomically(out, result.to_json())

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from lumirkit.data_manifests.evaluation_config import Split
+from lumirkit.data_manifests.evaluation_config import is_official
 from lumirkit.eval.cases import Case
 from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.eval.scoring import INVERSE_CONSISTENCY, CaseResult
@@ -66,8 +66,8 @@ def guarded_reading(
         failures: why the others could not, by case name; the statistics are without them.
         mask_rule: which image was the mask.
     """
-    splits = [split for split in Split if any(case.split is split for case, _ in scored)]
-    by_split = {split: [(case, result) for case, result in scored if case.split is split] for split in splits}
+    splits = dict.fromkeys(case.split for case, _ in scored)
+    by_split = {split: [(case, result) for case, result in scored if case.split == split] for split in splits}
     used = {measure.split("/")[1] for _, result in scored for measure in result.measures}
     return {
         "complete": not failures,
@@ -75,10 +75,15 @@ def guarded_reading(
         "warnings": {case.name: result.warnings for case, result in scored if result.warnings},
         "mask": f"{'fixed' if mask_rule is MaskRule.LUMIR_2025 else 'moving'} image > 0",
         "definitions": {name: text for name, text in DEFINITIONS.items() if name in used},
-        "overall": _statistics(scored),
+        "overall": _statistics(of_the_task(scored)),
         "splits": {str(split): _statistics(split_cases) for split, split_cases in by_split.items()},
         "cases": {str(split): {c.name: r.measures for c, r in split_cases} for split, split_cases in by_split.items()},
     }
+
+
+def of_the_task(scored: Sequence[tuple[Case, CaseResult]]) -> Sequence[tuple[Case, CaseResult]]:
+    """The cases that numbers over several splits are of: the challenge's, or all where none is the challenge's."""
+    return [(case, result) for case, result in scored if is_official(case.split)] or scored
 
 
 def measure_statistics(values: Mapping[str, float], causes: Mapping[str, list[str]]) -> Statistics:

@@ -17,10 +17,10 @@ from joblib import Parallel, delayed
 from lumirkit.base.failure import reason_of
 from lumirkit.base.progress import Progress
 from lumirkit.data_manifests.dataset import ManifestError
-from lumirkit.data_manifests.evaluation_config import Split, find_evaluation_configs
+from lumirkit.data_manifests.evaluation_config import Split, find_evaluation_configs, is_official
 from lumirkit.eval.cache import find_result, keep_result, result_key
 from lumirkit.eval.cases import Case, EvaluationError, list_cases, require_case_files
-from lumirkit.eval.guarded import guarded_reading
+from lumirkit.eval.guarded import guarded_reading, of_the_task
 from lumirkit.eval.inputs import Inputs
 from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.eval.scoring import CaseResult, CaseScores, score_case
@@ -53,6 +53,9 @@ class ScoringOptions:
 @dataclass(frozen=True)
 class LeaderboardResult:
     """Scores of all cases, by case name, and their aggregates, by metric name; the guarded reading beside them.
+
+    Splits of the user's own stand in the guarded reading alone, unless there are no others: so the numbers of the
+    challenge's splits are the same with and without them.
 
     Where `failures` names pairs that could not be scored, `aggregates` is empty: numbers over the others would look
     like the leaderboard's and be none.
@@ -120,11 +123,13 @@ def evaluate(
         raise EvaluationError(str(error)) from error
     require_case_files(cases)
     scored, failures = _score_all(cases, workers, description, options.cache)
-    kinds = {metric.name: metric.kind for config in configs for metric in config.metrics}
     guarded = guarded_reading(scored, failures, options.mask_rule)
-    official = {case.name: result.scores for case, result in scored}
+    configs = [config for config in configs if is_official(config.split)] or configs
+    kinds = {metric.name: metric.kind for config in configs for metric in config.metrics}
+    task = of_the_task(scored)
+    official = {case.name: result.scores for case, result in task}
     # As in the organisers' script, a case in two configs keeps the place of the first and the scores of the last.
-    aggregates = {} if failures else leaderboard_aggregates([(case, result.scores) for case, result in scored], kinds)
+    aggregates = {} if failures else leaderboard_aggregates([(case, result.scores) for case, result in task], kinds)
     return LeaderboardResult(configs[-1].name, official, aggregates, dict(kinds), guarded, failures, scored)
 
 
@@ -141,7 +146,7 @@ def leaderboard_aggregates(scored: Sequence[tuple[Case, CaseScores]], kinds: Map
         for metric in sorted({metric for scores in cases.values() for metric in scores})
     }
     for split, key in DICE_KEYS.items():
-        split_scores = {case.name: scores for case, scores in scored if case.split is split}
+        split_scores = {case.name: scores for case, scores in scored if case.split == split}
         dice = [mean for metric in kinds if kinds[metric] == "dice" for mean in _means(split_scores.values(), metric)]
         if dice:
             aggregates[key] = aggregate(dice, high_is_worse=False)

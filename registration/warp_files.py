@@ -13,6 +13,7 @@ from numpy import ndarray
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import require_output
+from lumirkit.base.outputs import require_apart
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import read_between, read_deformation
 from lumirkit.registration.field import require_convention
@@ -33,6 +34,7 @@ def warp_file(field: Path, moving: Path, out: Path, like: Path | None = None, la
         VolumeError, RequestError: a file cannot be used; nothing was written.
     """
     require_output(out)
+    require_apart([out], [field, moving, like])
     deformation = read_deformation(field, like, moving)
     if deformation.by_voxels and not deformation.fixed.same_as(deformation.moving):
         print(
@@ -55,6 +57,7 @@ def warp_points(field: Path, points: Path, out: Path, moving: Path | None = None
         VolumeError, RequestError: a file cannot be used, or a point is outside the fixed grid; nothing was written.
     """
     require_writable(out.parent)
+    require_apart([out], [field, points, moving, like])
     table, fixed_mm = _read_points(points)
     on_fixed, moving_grid = read_between(field, like, moving)
     table[_AXES] = carry_points(fixed_mm, on_fixed.disp_ras_mm(moving_grid), on_fixed.grid, points, field)
@@ -68,6 +71,7 @@ def export_field(field: Path, fixed: Path, moving: Path, out: Path, convention: 
         VolumeError, RequestError: a file cannot be used, or the convention cannot say it; nothing was written.
     """
     require_output(out)
+    require_apart([out], [field, fixed, moving])
     deformation = read_deformation(field, fixed, moving)
     require_convention(convention, deformation.fixed, deformation.moving, fixed)
     deformation.save(out, convention)

@@ -9,6 +9,7 @@ import torch
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable
+from lumirkit.base.outputs import require_apart
 from lumirkit.registration.weights import WeightsCard, find_weights, load_ensemble, save_weights
 
 
@@ -35,8 +36,9 @@ def pack_weights(paths: Sequence[Path], out: Path, notes: Sequence[str]) -> None
     files = find_weights(paths)
     if len({file.name for file in files}) < len(files):
         raise RequestError(f"{out}: two of {', '.join(map(str, files))} have one name. Rename one.")
-    ensemble, cards = load_ensemble(paths)
     require_writable(out)
+    require_apart([out / file.name for file in files], files)
+    ensemble, cards = load_ensemble(paths)
     for file, network, card in zip(files, ensemble.members, cards, strict=True):
         packed = card.model_copy(update={"provenance": {**card.provenance, **noted}})
         save_weights(out / file.name, network, packed, torch.float16)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lumirkit.base.errors import KitError, RequestError
 from lumirkit.base.nifti import require_output
+from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.worklist import PairFiles
 from lumirkit.submission.contract_name import ContractName
 
@@ -68,7 +69,7 @@ def pair_of_paths(paths: Sequence[Path]) -> PairFiles:
     Raises:
         ContractError: there are not five paths, or an input is no file.
         VolumeError: the output has no NIfTI name.
-        RequestError: the output's folder is not writable.
+        RequestError: the output's folder is not writable, or the output is one of the inputs.
     """
     if len(paths) != len(_PAIR_PATHS):
         raise ContractError(f"found {len(paths)} paths; expected none or five: {', '.join(_PAIR_PATHS)}.")
@@ -79,6 +80,7 @@ def pair_of_paths(paths: Sequence[Path]) -> PairFiles:
     if output.is_dir():
         raise ContractError(f"{output}: is a folder; expected the name of the field to write, ending in .nii.gz.")
     require_output(output)
+    require_apart([output], paths[:-1])
     return PairFiles(f"{fixed.name}<--{moving.name}", fixed, moving, output, masks=(fixed_mask, moving_mask))
 
 

@@ -33,7 +33,7 @@ def read_configs(root: Path) -> tuple[list[EvaluationConfig], list[Finding]]:
         )
     for split, times in Counter(config.split for config in configs).items():
         if times > 1:
-            names = listed(config.path.name for config in configs if config.split is split)
+            names = listed(config.path.name for config in configs if config.split == split)
             findings.append(error(names, f"{times} configs for {split}", "one", "Move the others away."))
     return configs, findings
 

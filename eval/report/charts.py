@@ -9,12 +9,12 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lumirkit.data_manifests.evaluation_config import Split
 from lumirkit.data_manifests.structures import structure_name
 from lumirkit.eval.leaderboard import LeaderboardResult
 from lumirkit.eval.report.page import INK, SERIES_COLORS, as_svg, style
 from lumirkit.eval.statistics.significance import interval_of_mean
-from lumirkit.eval.tables.columns import COLUMNS, Column
+from lumirkit.eval.tables.column_set import ColumnSet
+from lumirkit.eval.tables.columns import Column, columns_in
 from lumirkit.eval.tables.paper import Cell
 from lumirkit.eval.tables.rows import ScoredRow
 
@@ -23,7 +23,8 @@ _INCHES_PER_STRUCTURE = 0.15
 
 def distribution_charts(rows: Sequence[ScoredRow]) -> list[Markup]:
     """One chart a metric and split: a dot a case, a line a row with its mean and 95 % interval."""
-    return [_distribution(column, rows) for column in COLUMNS if any(column.values(row).size for row in rows)]
+    columns = columns_in(ColumnSet.LEADERBOARD, rows)
+    return [_distribution(column, rows) for column in columns if any(column.values(row).size for row in rows)]
 
 
 def _distribution(column: Column, rows: Sequence[ScoredRow]) -> Markup:
@@ -59,7 +60,7 @@ def _mean(column: Column, row: ScoredRow) -> float:
 def structure_charts(results: Mapping[str, LeaderboardResult]) -> dict[str, Markup]:
     """One chart a split with labels: the mean Dice of every structure, best first by the first row."""
     charts = {}
-    for split in Split:
+    for split in dict.fromkeys(case.split for result in results.values() for case, _ in result.scored):
         dice = {name: _mean_dice_by_label(result, split) for name, result in results.items()}
         if any(dice.values()):
             charts[str(split)] = _structures(str(split), dice)
@@ -87,11 +88,11 @@ def _structures(split: str, dice: Mapping[str, Mapping[int, float]]) -> Markup:
         return as_svg(figure, f"{split}: mean Dice of {len(labels)} structures; the lowest: {worst}")
 
 
-def _mean_dice_by_label(result: LeaderboardResult, split: Split) -> dict[int, float]:
+def _mean_dice_by_label(result: LeaderboardResult, split: str) -> dict[int, float]:
     """The mean Dice of each label over the cases in which both maps have it."""
     values: dict[int, list[float]] = {}
     for case, measured in result.scored:
-        for label, row in measured.labels.items() if case.split is split else ():
+        for label, row in measured.labels.items() if case.split == split else ():
             values.setdefault(label, []).extend(value for name, value in row.items() if name.endswith("/dice"))
     finite = {label: [value for value in dice if np.isfinite(value)] for label, dice in values.items()}
     return {label: float(np.mean(dice)) for label, dice in finite.items() if dice}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable
+from lumirkit.base.outputs import require_apart
+from lumirkit.data_manifests.evaluation_config import files_of
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
 from lumirkit.eval.report.scores import write_report
 from lumirkit.eval.tables.rows import RowCard, read_card
@@ -36,6 +38,7 @@ def report_fields(
         EvaluationError, RequestError: nothing was written.
     """
     require_writable(out.parent)
+    require_apart([out], files_of(ground_truth, *(_named(text)[1] for text in fields)))
     results: dict[str, LeaderboardResult] = {}
     cards: dict[str, RowCard] = {}
     for text in fields:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lumirkit.data_manifests.evaluation_config import Split
 from lumirkit.eval.cases import Case, EvaluationError
 from lumirkit.eval.inputs import Inputs
 from lumirkit.eval.leaderboard import LeaderboardResult
@@ -47,8 +46,8 @@ class ShownPair:
 def worst_first(result: LeaderboardResult, per_split: int) -> list[Case]:
     """The cases with the lowest Dice of each split, or the largest TRE where it has no Dice; NaN comes before all."""
     chosen: list[Case] = []
-    for split in Split:
-        split_cases = [(case, measured.measures) for case, measured in result.scored if case.split is split]
+    for split in dict.fromkeys(case.split for case, _ in result.scored):
+        split_cases = [(case, measured.measures) for case, measured in result.scored if case.split == split]
         split_cases.sort(key=lambda scored: _goodness(*scored))
         chosen += [case for case, _ in split_cases[:per_split]]
     return chosen

@@ -12,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from lumirkit.base.outputs import require_apart
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.report.page import INK, SERIES_COLORS, as_data_uri, as_svg, style, write_page
 
@@ -32,7 +33,9 @@ def write_training_report(run: Path, path: Path) -> None:
     Raises:
         EvaluationError: the folder holds no log of a run.
     """
-    log, validation = _read(run / "log.jsonl"), _read(run / "validation.jsonl")
+    logs = run / "log.jsonl", run / "validation.jsonl"
+    require_apart([path], [*logs, run / "recipe.yaml", run / "provenance.json"])
+    log, validation = map(_read, logs)
     if log.empty:
         raise EvaluationError(f"{run / 'log.jsonl'}: found no steps; expected the folder of a training run.")
     losses = [name for name in log.columns if name not in _NOT_LOSSES]

@@ -9,10 +9,13 @@ import pandas as pd
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable, write_text_atomically
+from lumirkit.base.outputs import require_apart
 from lumirkit.eval.statistics.significance import compare_designs, compare_pairs, consecutive, intervals, ranking
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.columns import columns_in
-from lumirkit.eval.tables.rows import ScoredRow, read_rows
+from lumirkit.eval.tables.rows import ScoredRow, metrics_file, read_rows
+
+_NAMES = ("comparisons", "intervals", "ranking", "designs")
 
 
 def write_statistics(
@@ -37,6 +40,7 @@ def write_statistics(
         EvaluationError, RequestError: the request cannot be carried out; nothing was written.
     """
     require_writable(out)
+    require_apart([out / f"{name}.csv" for name in _NAMES], map(metrics_file, metrics))
     methods = read_rows(metrics)
     tables = make_statistics(methods, [_pair(text) for text in pairs], designs, column_set)
     for name, table in tables.items():
@@ -51,13 +55,14 @@ def make_statistics(
     column_set: ColumnSet = ColumnSet.LEADERBOARD,
 ) -> dict[str, pd.DataFrame]:
     """Make the tables; the keys are the names of their files."""
-    columns = columns_in(column_set)
-    tables = {
-        "comparisons": compare_pairs(methods, pairs or consecutive(methods), columns),
-        "intervals": intervals(methods, columns),
-        "ranking": ranking(methods, columns),
-    }
-    return tables | ({"designs": compare_designs(methods, columns)} if designs else {})
+    columns = columns_in(column_set, methods)
+    task = [column for column in columns_in(column_set) if any(map(column.keys, methods))]
+    tables = [
+        compare_pairs(methods, pairs or consecutive(methods), columns),
+        intervals(methods, columns),
+        ranking(methods, task or columns),
+    ]
+    return dict(zip(_NAMES, [*tables, *([compare_designs(methods, columns)] if designs else [])], strict=False))
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from lumirkit.data_manifests.evaluation_config import Split
+from lumirkit.data_manifests.evaluation_config import Split, is_official
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.digits import one_decimal, three_decimals, two_decimals, two_digits
@@ -18,12 +18,12 @@ from lumirkit.eval.tables.rows import CaseKey, ScoredRow
 
 @dataclass(frozen=True)
 class Column:
-    """One measure over the cases of one split, or of all splits that have it; `unit` is empty where there is none."""
+    """One measure over the cases of one split, or of all the challenge's; `unit` is empty where there is none."""
 
     key: str
     name: str
     measure: str
-    split: Split | None
+    split: str | None
     high_is_better: bool
     unit: str
     scale: float
@@ -58,7 +58,8 @@ class Column:
         by_case = {
             case: (split, case)
             for split, case in row.cases
-            if self.split in (None, split) and row.value((split, case), self.measure) is not None
+            if (is_official(split) if self.split is None else split == self.split)
+            and row.value((split, case), self.measure) is not None
         }
         return list(by_case.values())
 
@@ -97,9 +98,14 @@ DESIGN_COLUMNS = (
 )
 
 
-def columns_in(column_set: ColumnSet) -> tuple[Column, ...]:
-    """The columns of a set, from left to right."""
-    return DESIGN_COLUMNS if column_set is ColumnSet.DESIGNS else COLUMNS
+def columns_in(column_set: ColumnSet, rows: Sequence[ScoredRow] = ()) -> tuple[Column, ...]:
+    """The columns of a set, from left to right, then the same measures of every split of the user's own in the rows."""
+    columns = DESIGN_COLUMNS if column_set is ColumnSet.DESIGNS else COLUMNS
+    measures = {column.measure: column for column in columns}
+    own = dict.fromkeys(split for row in rows for split, _ in row.cases if not is_official(split))
+    return columns + tuple(
+        replace(column, key=f"{split}/{measure}", split=split) for split in own for measure, column in measures.items()
+    )
 
 
 def columns_with_values(

@@ -11,6 +11,9 @@ from lumirkit.data_manifests.structures import structure_name
 from lumirkit.eval.cases import Case
 from lumirkit.eval.leaderboard import LeaderboardResult
 
+TABLE_NAMES = ("pairs", "labels", "landmarks")
+"""The names of the files that are written, without .csv."""
+
 _PAIR_COLUMNS = ["split", "case", "fixed", "moving"]
 
 
@@ -43,9 +46,9 @@ def landmark_table(result: LeaderboardResult) -> pd.DataFrame:
 
 def write_tables(folder: Path, result: LeaderboardResult) -> list[Path]:
     """Write pairs.csv, labels.csv and landmarks.csv (the last two where there is something in them)."""
-    tables = {"pairs": pair_table(result), "labels": label_table(result), "landmarks": landmark_table(result)}
+    tables = (pair_table(result), label_table(result), landmark_table(result))
     written = []
-    for name, table in tables.items():
+    for name, table in zip(TABLE_NAMES, tables, strict=True):
         path = folder / f"{name}.csv"
         if len(table) or name == "pairs":
             write_text_atomically(path, table.to_csv(index=False))

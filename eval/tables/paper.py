@@ -83,7 +83,7 @@ class PaperTable:
             EvaluationError: the rows were scored on different cases, or without these columns.
         """
         require_same_cases(scored)
-        columns = columns_with_values(columns_in(column_set), scored)
+        columns = columns_with_values(columns_in(column_set, scored), scored)
         rows: list[TableRow] = []
         references: list[TableRow] = []
         for row in scored:

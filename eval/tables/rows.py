@@ -63,6 +63,11 @@ class ScoredRow:
         return find_measure(self.cases[key], measure, f"{self.name}, {case} ({split})")
 
 
+def metrics_file(path: Path) -> Path:
+    """The file of a row that may be named, `NAME=metrics.json`."""
+    return Path(str(path).partition("=")[2] or path)
+
+
 def read_rows(paths: Sequence[Path]) -> list[ScoredRow]:
     """Read metrics files, in their order; `NAME=metrics.json` names a row that has no `row.json` beside it.
 
@@ -122,8 +127,8 @@ def _list(keys: Sequence[CaseKey]) -> str:
 
 
 def _read_row(path: Path) -> ScoredRow:
-    name, separator, rest = str(path).partition("=")
-    file = Path(rest) if separator else path
+    name, separator, _ = str(path).partition("=")
+    file = metrics_file(path)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         guarded = content["guarded"]

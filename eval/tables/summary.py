@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from rich import box
 from rich.table import Table
 
-from lumirkit.eval.leaderboard import DICE_KEYS, Aggregate, LeaderboardResult
+from lumirkit.data_manifests.evaluation_config import Split, is_official
+from lumirkit.eval.leaderboard import DICE_KEYS, Aggregate, LeaderboardResult, aggregate
 from lumirkit.eval.measures import OFFICIAL_MEASURES, ambiguous
-from lumirkit.eval.tables.columns import COLUMNS, Column
+from lumirkit.eval.tables.column_set import ColumnSet
+from lumirkit.eval.tables.columns import COLUMNS, Column, columns_in
+from lumirkit.eval.tables.rows import RowCard, ScoredRow
 
 _MISSING = "–"
 
@@ -26,10 +29,16 @@ def summary_table(rows: Mapping[str, LeaderboardResult]) -> Table:
         box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption="mean (std) over pairs; distances in voxels"
     )
     table.add_column("method", no_wrap=True)
-    for column in COLUMNS:
+    scored = {row: ScoredRow.from_result(RowCard(name=row), result) for row, result in rows.items()}
+    own = columns_in(ColumnSet.LEADERBOARD, list(scored.values()))[len(COLUMNS) :]
+    own = tuple(column for column in own if any(map(column.keys, scored.values())))
+    only_own = own and all(not is_official(split) for row in scored.values() for split, _ in row.cases)
+    official = () if only_own else COLUMNS
+    for column in (*official, *own):
         table.add_column(_heading(column), justify="right")
     for row, result in rows.items():
-        table.add_row(row, *(_cell(row, column, result) for column in COLUMNS))
+        cells = [_cell(row, column, result) for column in official]
+        table.add_row(row, *cells, *(_own_cell(column, scored[row]) for column in own))
     return table
 
 
@@ -49,9 +58,18 @@ def _cell(row: str, column: Column, result: LeaderboardResult) -> str:
     return next(iter(printed.values()), _MISSING)
 
 
+def _own_cell(column: Column, row: ScoredRow) -> str:
+    """The cell of a split of the user's own, which the organisers have no aggregates of: inf and NaN count here too."""
+    measured = [value for key in column.keys(row) if (value := row.value(key, column.measure)) is not None]
+    if not measured:
+        return _MISSING
+    found = aggregate(measured, high_is_worse=not column.high_is_better)
+    return f"{column.text(found['mean'])} ({column.text(found['std'])})"
+
+
 def _aggregates(column: Column, result: LeaderboardResult) -> dict[str, Aggregate]:
     """The organisers' aggregates that belong into a column, by name: one for the Dice of a split, one a metric else."""
-    if column.split is not None:
+    if isinstance(column.split, Split):
         names = [DICE_KEYS[column.split]]
     else:
         names = [name for name, kind in result.kinds.items() if OFFICIAL_MEASURES[kind] == column.measure]

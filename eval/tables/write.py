@@ -7,10 +7,11 @@ from pathlib import Path
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable
+from lumirkit.base.outputs import require_apart
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.paper import PaperTable
 from lumirkit.eval.tables.published import published_rows
-from lumirkit.eval.tables.rows import read_rows
+from lumirkit.eval.tables.rows import metrics_file, read_rows
 
 
 def write_table(
@@ -28,6 +29,7 @@ def write_table(
         raise RequestError(f"--published --columns {columns}: the paper's rows have the leaderboard's columns alone.")
     for path in out:
         require_writable(path.parent)
+    require_apart(out, map(metrics_file, metrics))
     table = PaperTable.of(read_rows(metrics), published_rows() if published else (), columns)
     for path in out:
         table.write(path)

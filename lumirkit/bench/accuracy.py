@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lumirkit.base.files import require_writable, write_text_atomically
+from lumirkit.base.outputs import require_apart
 from lumirkit.registration.ensemble import Ensemble
 from lumirkit.registration.kernels.dispatch import plain_torch
 from lumirkit.registration.network import Registration, register
@@ -48,6 +49,7 @@ def measure_accuracy(weights: Sequence[Path], fixed: Path, moving: Path, out: Pa
         WeightsError, VolumeError, RequestError: a file cannot be used; nothing was computed.
     """
     require_writable(out.parent)
+    require_apart([out], [fixed, moving, *weights])
     volumes = read_image(fixed), read_image(moving)
     require_same_shape(*volumes)
     network, _ = load_ensemble(weights)

@@ -101,10 +101,12 @@ def package(
 ) -> None:
     """Run an image on the validation pairs, and pack it with their fields and what it needed into one zip."""
     _require_docker()
+    from lumirkit.base.outputs import require_apart
     from lumirkit.data_manifests.dataset import find_dataset_json
     from lumirkit.submission.container.engine import connect, find_image, full_tag
     from lumirkit.submission.container.package import package_submission
 
+    require_apart([out], [Path(image)])
     client = connect()
     tag = full_tag(find_image(client, image), image)
     package_submission(client, tag, find_dataset_json(dataset), out, gpus, memory)

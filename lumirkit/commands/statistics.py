@@ -26,6 +26,8 @@ def statistics(
     from lumirkit.eval.statistics.screen import comparison_view, ranking_view
     from lumirkit.eval.statistics.write import write_statistics
     from lumirkit.eval.tables.columns import columns_in
+    from lumirkit.eval.tables.rows import read_rows
 
     tables = write_statistics(metrics, out, compare or [], designs, columns)
-    Console().print(comparison_view(tables["comparisons"], columns_in(columns)), ranking_view(tables["ranking"]))
+    shown = columns_in(columns, read_rows(metrics))
+    Console().print(comparison_view(tables["comparisons"], shown), ranking_view(tables["ranking"]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumirkit.base.nifti import require_output
+from lumirkit.base.outputs import require_apart
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.device import Place
@@ -60,6 +61,7 @@ def register_and_warp(
     for path in (out, moved):
         if path is not None:
             require_output(path)
+    require_apart([out, moved], [fixed, moving, options.fixed_mask, options.moving_mask, *weights])
     require_start(options.affine, options.as_is)
     fixed_image, moving_image = (read_image(path, single_volume=True) for path in (fixed, moving))
     fixed_brain, moving_brain = _brain(fixed_image, options.fixed_mask), _brain(moving_image, options.moving_mask)

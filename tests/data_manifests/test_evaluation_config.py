@@ -11,6 +11,7 @@ from lumirkit.data_manifests.evaluation_config import (
     beside_image,
     find_evaluation_configs,
     read_evaluation_config,
+    split_of,
 )
 
 SUFFIX = "_evaluation_config.json"
@@ -69,8 +70,8 @@ def test_a_folder_may_hold_some_of_the_splits(tmp_path):
 
 
 def test_the_files_of_2024_have_names_of_their_own():
-    assert Split.from_file_name(Path(f"LUMIR_VAL_Landmark{SUFFIX}")) is Split.LANDMARKS
-    assert Split.from_file_name(Path(f"LUMIR_VAL_Segmentation{SUFFIX}")) is Split.IN_DOMAIN
+    assert split_of(Path(f"LUMIR_VAL_Landmark{SUFFIX}")) is Split.LANDMARKS
+    assert split_of(Path(f"LUMIR_VAL_Segmentation{SUFFIX}")) is Split.IN_DOMAIN
 
 
 def test_labels_lie_beside_the_images():
@@ -118,10 +119,20 @@ def test_missing_file(tmp_path):
 
 
 def test_file_name_without_split(tmp_path):
-    path = tmp_path / f"LUMIR25{SUFFIX}"
-    path.write_text(json.dumps(content()), encoding="utf-8")
-    with pytest.raises(ManifestError, match=r"tells no split; expected one of .*HighField_Segmentation.*Rename"):
-        find_evaluation_configs(tmp_path)
+    for name in ("", "in-domain"):
+        path = tmp_path / f"{name}{SUFFIX}"
+        path.write_text(json.dumps(content()), encoding="utf-8")
+        with pytest.raises(ManifestError, match=r"tells no split; expected one of .*HighField_Segmentation.*Rename"):
+            find_evaluation_configs(tmp_path)
+        path.unlink()
+
+
+def test_a_config_of_another_name_is_a_split_of_ones_own(tmp_path):
+    for name in ("tumours", "lesions"):
+        (tmp_path / f"{name}{SUFFIX}").write_text(json.dumps(content()), encoding="utf-8")
+    write(tmp_path, Split.MULTI_MODAL)
+    found = [config.split for config in find_evaluation_configs(tmp_path)]
+    assert found == [Split.MULTI_MODAL, "lesions", "tumours"]
 
 
 def test_two_configs_of_one_split(tmp_path):
