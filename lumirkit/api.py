@@ -44,7 +44,7 @@ from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.deformation import Deformation, read_deformation
 from lumirkit.registration.device import Place, choose_device
-from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, name_of
+from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, name_of, say_of_header
 from lumirkit.registration.masks import within
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.predictor import Predictor
@@ -107,6 +107,9 @@ def register(
     2.0
     """
     require_start(affine_start, as_is)
+    if not as_is:
+        for image, role in ((fixed, "fixed"), (moving, "moving")):
+            say_of_header(image, role, say)
     fixed_brain = _brain(fixed, "fixed", fixed_affine, fixed_mask)
     moving_brain = _brain(moving, "moving", moving_affine, moving_mask)
     predictor = weights if isinstance(weights, Predictor) else load_weights(weights)

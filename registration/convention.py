@@ -11,4 +11,4 @@ class Convention(StrEnum):
     CHALLENGE = "challenge"
     """(X, Y, Z, 3): voxels of the one grid that both images share, in array-axis order; headers play no part."""
     ITK = "itk"
-    """(X, Y, Z, 1, 3): LPS mm on the fixed grid, wherever the moving grid lies."""
+    """(X, Y, Z, 1, 3): LPS mm on the fixed grid, wherever the moving grid lies; both where ITK sees them."""

@@ -17,6 +17,7 @@ from lumirkit.base.nifti import require_output
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import Field, read_field, require_convention, write_field
 from lumirkit.registration.grid import Grid, to_mm, to_voxels
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice
 from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, grid_of, name_of
 from lumirkit.registration.inverse_on_grids import inverse_between
 from lumirkit.registration.jacobian import jacobian_determinants
@@ -143,33 +144,38 @@ class Deformation:
         return f"Deformation(fixed: {self.fixed}; moving: {self.moving})"
 
 
-def read_deformation(path: Path, fixed: PlacedImage | None = None, moving: PlacedImage | None = None) -> Deformation:
+def read_deformation(
+    path: Path, fixed: PlacedImage | None = None, moving: PlacedImage | None = None, choice: HeaderChoice = NO_CHOICE
+) -> Deformation:
     """Read a field of either convention as the deformation between two images; see `read_between`.
 
     Raises:
         VolumeError: the file cannot be used, or does not belong to the images.
     """
-    on_fixed, moving_grid = read_between(path, fixed, moving)
+    on_fixed, moving_grid = read_between(path, fixed, moving, choice)
     by_voxels = on_fixed.convention is Convention.CHALLENGE
     return Deformation(on_fixed.disp_vox(moving_grid), on_fixed.grid, moving_grid, by_voxels)
 
 
-def read_between(path: Path, fixed: PlacedImage | None, moving: PlacedImage | None) -> tuple[Field, Grid]:
+def read_between(
+    path: Path, fixed: PlacedImage | None, moving: PlacedImage | None, choice: HeaderChoice = NO_CHOICE
+) -> tuple[Field, Grid]:
     """Read a field on its fixed grid, and the moving grid.
 
     Args:
         fixed: the fixed image; without it the fixed grid lies where the file says.
         moving: the moving image; without it the moving grid is the fixed one.
+        choice: what the user says of headers that leave a choice.
 
     Raises:
         VolumeError: the file cannot be used, or does not belong to the images.
     """
     field = read_field(path)
     if fixed is not None:
-        field = field.on(grid_of(fixed, "fixed"), name_of(fixed, "fixed"))
+        field = field.on(grid_of(fixed, "fixed", choice), name_of(fixed, "fixed"))
     if moving is None:
         return field, field.grid
-    moving_grid = grid_of(moving, "moving")
+    moving_grid = grid_of(moving, "moving", choice)
     field.require_moving(moving_grid, name_of(moving, "moving"))
     return field, moving_grid
 

@@ -35,10 +35,11 @@ class Field:
         Raises:
             VolumeError: the field does not belong to that grid.
         """
-        fits = fixed.shape == self.grid.shape if self.convention is Convention.CHALLENGE else fixed.same_as(self.grid)
-        if not fits:
+        expected = fixed if self.convention is Convention.CHALLENGE else fixed.seen_by_itk
+        by_shape = self.convention is Convention.CHALLENGE and fixed.shape == self.grid.shape
+        if not (by_shape or expected.same_as(self.grid)):
             raise VolumeError(
-                f"{self.path}: found a field of {self.grid}; expected {fixed}, the grid of {origin}. "
+                f"{self.path}: found a field of {self.grid}; expected {expected}, the grid of {origin}. "
                 "Give the fixed image that the field was made for."
             )
         return replace(self, grid=fixed)
@@ -59,13 +60,13 @@ class Field:
         """The position in moving voxels minus the position in fixed voxels, at every fixed voxel."""
         if self.convention is Convention.CHALLENGE:
             return self.values
-        return to_voxels(flip_lps(self.values), self.grid, moving)
+        return to_voxels(flip_lps(self.values), self.grid.seen_by_itk, moving.seen_by_itk)
 
     def disp_ras_mm(self, moving: Grid) -> Float64[ndarray, "x y z 3"]:
         """The moving position minus the fixed position, in RAS mm, at every fixed voxel."""
-        if self.convention is Convention.CHALLENGE:
-            return to_mm(self.values, self.grid, moving)
-        return flip_lps(self.values)
+        if self.convention is Convention.ITK and self.grid.itk_affine is None and moving.itk_affine is None:
+            return flip_lps(self.values)
+        return to_mm(self.disp_vox(moving), self.grid, moving)
 
 
 def read_field(path: Path) -> Field:
@@ -76,7 +77,7 @@ def read_field(path: Path) -> Field:
     """
     shape = read_header(path).shape
     if len(shape) == 5:
-        return Field(path, Convention.ITK, Grid.from_file(path), read_vectors(path))
+        return Field(path, Convention.ITK, Grid.from_file(path).seen_by_itk, read_vectors(path))
     if len(shape) != 4 or 3 not in (shape[0], shape[-1]):
         raise VolumeError(
             f"{path}: found shape {shape}; expected a field, (X, Y, Z, 3) in voxels or (X, Y, Z, 1, 3) in ITK's "
@@ -94,14 +95,21 @@ def require_convention(convention: Convention, fixed: Grid, moving: Grid, origin
         origin: the file that the message is about, that of the fixed image.
 
     Raises:
-        VolumeError: it is in voxels of one grid and there are two, or the axes are too oblique for ITK.
+        VolumeError: it is in voxels of one grid and there are two, or the axes are too oblique for ITK, or a header
+            leaves ITK a guess.
     """
     if convention is Convention.CHALLENGE and not fixed.same_as(moving):
         raise VolumeError(
             f"{origin}: lies on {fixed}, the moving image on {moving}, or elsewhere; expected one grid, whose voxels "
             "the challenge's convention counts. Use --format itk, or resample one image to the other."
         )
-    if convention is Convention.ITK and not fixed.is_orthogonal:
+    if convention is Convention.ITK and (fixed.is_guess or moving.is_guess):
+        raise VolumeError(
+            f"{origin if fixed.is_guess else 'the moving image'}: its header says neither where it lies nor which side "
+            "is left (the codes of qform and sform are 0), so a field in ITK's convention would be a guess. Say how "
+            "its axes run with --orientation, such as RAS, or write it into the header."
+        )
+    if convention is Convention.ITK and not fixed.seen_by_itk.is_orthogonal:
         raise VolumeError(
             f"{origin}: the axes of its affine are not at right angles, which ITK's convention cannot say. Resample "
             "the image to a grid with such axes."
@@ -115,4 +123,5 @@ def write_field(
     if convention is Convention.CHALLENGE:
         write_displacement(path, disp_vox.astype("float32"), fixed.affine)
     else:
-        write_vectors(path, flip_lps(to_mm(disp_vox, fixed, moving)), fixed.affine)
+        there, here = moving.seen_by_itk, fixed.seen_by_itk
+        write_vectors(path, flip_lps(to_mm(disp_vox, here, there)), here.affine)

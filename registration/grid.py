@@ -9,26 +9,24 @@ challenge's field. In the world it is `disp_ras_mm`, the moving position minus t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Self
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from nibabel.affines import apply_affine, voxel_sizes
 from numpy import ndarray
 from scipy.ndimage import affine_transform
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.registration.volume import Volume, read_affine, read_header
+from lumirkit.registration.header import NO_CHOICE, SAME_PLACE_MM, HeaderChoice, corners_apart_mm, is_square
+from lumirkit.registration.volume import Volume, read_header, read_place
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """The matrix (4, 4) that takes NIfTI's world axes to ITK's, and back."""
 
-_SAME_PLACE_MM = 0.01  # headers keep float32, and quaternions in one form and matrices in the other
 _NO_VOLUME = 1e-6  # a voxel's volume over the product of its spacings; flatter voxels have no useful inverse
-_SQUARE = 1e-3  # largest cosine between axes that ITK takes for orthogonal
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +35,10 @@ class Grid:
 
     shape: tuple[int, int, int]
     affine: Float64[ndarray, "4 4"]
+    itk_affine: Float64[ndarray, "4 4"] | None = None
+    """Where ITK and ANTs see the voxels, if the header has them see it elsewhere; see `registration/header.py`."""
+    is_guess: bool = False
+    """Whether the affine is a guess, because the header says nothing."""
 
     @classmethod
     def from_image(cls, image: Volume) -> Self:
@@ -45,27 +47,21 @@ class Grid:
         Raises:
             VolumeError: its affine has no inverse.
         """
-        return cls._checked(image.name, image.shape, image.affine)
+        return cls(image.shape, _checked(image.affine, image.name), image.itk_affine, image.is_guess)
 
     @classmethod
-    def from_file(cls, path: Path) -> Self:
+    def from_file(cls, path: Path, choice: HeaderChoice = NO_CHOICE) -> Self:
         """Take the grid of a NIfTI file from its header alone; axes beyond the third do not matter.
+
+        Args:
+            choice: what the user says of a header that leaves a choice.
 
         Raises:
             VolumeError: the file is missing or not NIfTI, or its affine has no inverse.
         """
         x, y, z = (*read_header(path).shape, 1, 1)[:3]
-        return cls._checked(path, (x, y, z), read_affine(path))
-
-    @classmethod
-    def _checked(cls, name: Path | str, shape: tuple[int, int, int], affine: Float64[ndarray, "4 4"]) -> Self:
-        volume = np.abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
-        if not volume > _NO_VOLUME * voxel_sizes(affine).prod():
-            raise VolumeError(
-                f"{name}: found the affine {affine[:3].tolist()}, which has no inverse; expected one that takes voxels "
-                "to mm. Repair the sform or qform of the header."
-            )
-        return cls(shape, affine.astype(np.float64))
+        place = read_place(path, choice)
+        return cls((x, y, z), _checked(place.affine, path), place.itk_affine, place.is_guess)
 
     @property
     def spacing_mm(self) -> Float64[ndarray, " 3"]:
@@ -80,8 +76,12 @@ class Grid:
     @property
     def is_orthogonal(self) -> bool:
         """Whether the axes are at right angles, as ITK expects."""
-        axes = self.affine[:3, :3] / self.spacing_mm
-        return bool(np.abs(axes.T @ axes - np.eye(3)).max() < _SQUARE)
+        return is_square(self.affine)
+
+    @property
+    def seen_by_itk(self) -> Grid:
+        """The same voxels where ITK and ANTs see them."""
+        return self if self.itk_affine is None else Grid(self.shape, self.itk_affine)
 
     @property
     def canonical(self) -> Grid:
@@ -94,13 +94,23 @@ class Grid:
         """Whether two grids have the same voxels at the same places."""
         if self.shape != other.shape:
             return False
-        corners = np.array(list(product(*((0, size - 1) for size in self.shape))))
-        apart_mm = apply_affine(self.affine, corners) - apply_affine(other.affine, corners)
-        return bool(np.abs(apart_mm).max() < _SAME_PLACE_MM)
+        return corners_apart_mm(self.shape, self.affine, other.affine) < SAME_PLACE_MM
 
     def __str__(self) -> str:
         size, spacing = ("x".join(f"{n:.4g}" for n in numbers) for numbers in (self.shape, self.spacing_mm))
-        return f"{size} voxels of {spacing} mm, {''.join(nib.aff2axcodes(self.affine))}"
+        origin = ", ".join(f"{mm:.4g}" for mm in self.affine[:3, 3])
+        axes = "".join(nib.aff2axcodes(self.affine))
+        return f"{size} voxels of {spacing} mm, {axes}, first voxel at {origin} mm"
+
+
+def _checked(affine: Float[ndarray, "4 4"] | Int[ndarray, "4 4"], name: Path | str) -> Float64[ndarray, "4 4"]:
+    volume = np.abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
+    if not volume > _NO_VOLUME * voxel_sizes(affine).prod():
+        raise VolumeError(
+            f"{name}: found the affine {affine[:3].tolist()}, which has no inverse; expected one that takes voxels "
+            "to mm. Repair the sform or qform of the header."
+        )
+    return affine.astype(np.float64)
 
 
 def flip_lps(vectors: Float[ndarray, "*n 3"]) -> Float64[ndarray, "*n 3"]:

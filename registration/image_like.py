@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from nibabel.spatialimages import SpatialImage
 from numpy import ndarray
 
 from lumirkit.base.errors import RequestError, VolumeError
-from lumirkit.base.nifti import DAMAGE
+from lumirkit.base.nifti import DAMAGE, open_nifti
 from lumirkit.registration.grid import Grid
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice, header_remark, place_of
 from lumirkit.registration.volume import (
     Volume,
     read_header,
@@ -45,7 +47,10 @@ def as_volume(image: ImageLike, role: str, affine: Float[ndarray, "4 4"] | None 
     name = name_of(image, role)
     data = _values(image, name).astype(np.float32)
     require_brain(name, data)
-    return Volume(name, data, image.affine if isinstance(image, SpatialImage) else _checked_affine(affine, name))
+    if not isinstance(image, SpatialImage):
+        return Volume(name, data, _checked_affine(affine, name))
+    place = place_of(image, name)
+    return Volume(name, data, place.affine, place.itk_affine, place.is_guess)
 
 
 def as_labels(image: ImageLike, role: str) -> Shaped[ndarray, "x y z"]:
@@ -71,20 +76,39 @@ def as_labels(image: ImageLike, role: str) -> Shaped[ndarray, "x y z"]:
     return labels
 
 
-def grid_of(image: PlacedImage, role: str) -> Grid:
+def grid_of(image: PlacedImage, role: str, choice: HeaderChoice = NO_CHOICE) -> Grid:
     """The grid that an image's header names, by the header alone.
+
+    Args:
+        choice: what the user says of a header that leaves a choice.
 
     Raises:
         VolumeError: a file is missing or not NIfTI, or the affine has no inverse.
         RequestError: it has no header.
     """
     if isinstance(image, Path | str):
-        return Grid.from_file(Path(image))
+        return Grid.from_file(Path(image), choice)
     if isinstance(image, SpatialImage):
         x, y, z = (*image.shape, 1, 1)[:3]
         voxels = np.broadcast_to(np.float32(0), (x, y, z))
-        return Grid.from_image(Volume(name_of(image, role), voxels, image.affine))
+        name = name_of(image, role)
+        place = place_of(image, name, choice)
+        return Grid.from_image(Volume(name, voxels, place.affine, place.itk_affine, place.is_guess))
     raise RequestError(f"the {role} image: found a {type(image).__name__}; expected a path or a nibabel image.")
+
+
+def say_of_header(image: ImageLike, role: str, say: Callable[[str], None], choice: HeaderChoice = NO_CHOICE) -> None:
+    """Tell what a user should know about where the header of an image places it, if there is anything to tell.
+
+    Raises:
+        VolumeError: a file is missing or not NIfTI.
+        RequestError: the orientation that the user says is none.
+    """
+    name = name_of(image, role)
+    header = open_nifti(Path(image)) if isinstance(image, Path | str) else image
+    remark = header_remark(header, name, choice) if isinstance(header, SpatialImage) else None
+    if remark is not None:
+        say(remark)
 
 
 def is_array(image: object) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.files import write_bytes_atomically
 from lumirkit.base.nifti import DAMAGE, open_nifti, read_nifti
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice, HeaderPlace, place_of
 
 Float = TypeVar("Float", bound=np.floating)
 
@@ -29,6 +30,10 @@ class Volume:
     """The file that it was read from, or what messages call an image that has none, such as "the fixed array"."""
     data: NDArray[np.float32]
     affine: NDArray[np.float64]
+    itk_affine: NDArray[np.float64] | None = None
+    """Where ITK and ANTs see the image, if the header has them see it elsewhere."""
+    is_guess: bool = False
+    """Whether the affine is a guess, because the header says nothing."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -100,12 +105,15 @@ def spatial_shape(name: Path | str, shape: tuple[int, ...], single_volume: bool)
     return shape[:3]
 
 
-def read_image(path: Path, content: bytes | None = None, single_volume: bool = False) -> Volume:
+def read_image(
+    path: Path, content: bytes | None = None, single_volume: bool = False, choice: HeaderChoice = NO_CHOICE
+) -> Volume:
     """Read one 3-D image as float32.
 
     Args:
         content: the bytes of the file, where the caller has read them already.
         single_volume: accept more axes of one voxel, as a series of one volume has.
+        choice: what the user says of a header that leaves a choice.
 
     Raises:
         VolumeError: the file is missing, unreadable, truncated, not 3-D, holds NaN or inf, or is constant zero.
@@ -114,10 +122,8 @@ def read_image(path: Path, content: bytes | None = None, single_volume: bool = F
     shape = spatial_shape(path, image.shape, single_volume)
     data = _decode(path, np.float32, content).reshape(shape)
     require_brain(path, data)
-    affine = image.affine
-    if affine is None:
-        raise VolumeError(f"{path}: the header has no affine; expected a NIfTI sform or qform. Rewrite the header.")
-    return Volume(path, data.astype(np.float32, copy=False), affine)
+    place = place_of(image, path, choice)
+    return Volume(path, data.astype(np.float32, copy=False), place.affine, place.itk_affine, place.is_guess)
 
 
 def require_brain(name: Path | str, data: NDArray[np.floating]) -> None:
@@ -180,10 +186,16 @@ def read_affine(path: Path) -> NDArray[np.float64]:
     Raises:
         VolumeError: the file is missing, unreadable or has no affine.
     """
-    affine = open_nifti(path).affine
-    if affine is None:
-        raise VolumeError(f"{path}: the header has no affine; expected a NIfTI sform or qform. Rewrite the header.")
-    return np.asarray(affine, dtype=np.float64)
+    return read_place(path).affine
+
+
+def read_place(path: Path, choice: HeaderChoice = NO_CHOICE) -> HeaderPlace:
+    """Read where a NIfTI file lies; reads the header alone.
+
+    Raises:
+        VolumeError: the file is missing, unreadable or has no affine.
+    """
+    return place_of(open_nifti(path), path, choice)
 
 
 def read_displacement(path: Path, shape: tuple[int, int, int], content: bytes | None = None) -> NDArray[np.floating]:

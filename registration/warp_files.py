@@ -17,41 +17,61 @@ from lumirkit.base.outputs import require_apart
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import read_between, read_deformation
 from lumirkit.registration.field import require_convention
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice
+from lumirkit.registration.image_like import as_labels, as_volume, say_of_header
 from lumirkit.registration.volume import write_volume
 from lumirkit.registration.warp_arrays import carry_points, require_finite
 
 _AXES = ["x", "y", "z"]
 
 
-def warp_file(field: Path, moving: Path, out: Path, like: Path | None = None, labels: bool = False) -> None:
+def warp_file(
+    field: Path,
+    moving: Path,
+    out: Path,
+    like: Path | None = None,
+    labels: bool = False,
+    choice: HeaderChoice = NO_CHOICE,
+) -> None:
     """Write the moving image on the fixed grid, or a label map of it.
 
     Args:
         like: the fixed image, whose header the result gets; without it the result lies where the field says.
         labels: read the nearest voxel and keep the integer type of the file; else read linearly and write float32.
+        choice: what the user says of headers that leave a choice.
 
     Raises:
         VolumeError, RequestError: a file cannot be used; nothing was written.
     """
     require_output(out)
     require_apart([out], [field, moving, like])
-    deformation = read_deformation(field, like, moving)
+    _say_of_headers(choice, like, moving)
+    deformation = read_deformation(field, like, moving, choice)
     if deformation.by_voxels and not deformation.fixed.same_as(deformation.moving):
         print(
             f"warning: {moving}: its header places it elsewhere than {like or field}, which counts voxels: headers "
             "play no part",
             file=sys.stderr,
         )
-    write_volume(out, deformation.warp(moving, labels), deformation.fixed.affine)
+    voxels = as_labels(moving, "moving") if labels else as_volume(moving, "moving").data
+    write_volume(out, deformation.warp(voxels, labels), deformation.fixed.affine)
 
 
-def warp_points(field: Path, points: Path, out: Path, moving: Path | None = None, like: Path | None = None) -> None:
+def warp_points(
+    field: Path,
+    points: Path,
+    out: Path,
+    moving: Path | None = None,
+    like: Path | None = None,
+    choice: HeaderChoice = NO_CHOICE,
+) -> None:
     """Write where points of the fixed image lie in the moving one.
 
     Args:
         points: CSV with the columns x, y, z in RAS mm; all other columns are kept.
         moving: the moving image, for a field in voxels whose moving image has another header than the fixed one.
         like: the fixed image; without it the fixed grid lies where the field says.
+        choice: what the user says of headers that leave a choice.
 
     Raises:
         VolumeError, RequestError: a file cannot be used, or a point is outside the fixed grid; nothing was written.
@@ -59,22 +79,36 @@ def warp_points(field: Path, points: Path, out: Path, moving: Path | None = None
     require_writable(out.parent)
     require_apart([out], [field, points, moving, like])
     table, fixed_mm = _read_points(points)
-    on_fixed, moving_grid = read_between(field, like, moving)
+    _say_of_headers(choice, like, moving)
+    on_fixed, moving_grid = read_between(field, like, moving, choice)
     table[_AXES] = carry_points(fixed_mm, on_fixed.disp_ras_mm(moving_grid), on_fixed.grid, points, field)
     write_text_atomically(out, table.to_csv(index=False, lineterminator="\n"))
 
 
-def export_field(field: Path, fixed: Path, moving: Path, out: Path, convention: Convention) -> None:
+def export_field(
+    field: Path, fixed: Path, moving: Path, out: Path, convention: Convention, choice: HeaderChoice = NO_CHOICE
+) -> None:
     """Write a field in another convention, for its two images.
+
+    Args:
+        choice: what the user says of headers that leave a choice.
 
     Raises:
         VolumeError, RequestError: a file cannot be used, or the convention cannot say it; nothing was written.
     """
     require_output(out)
     require_apart([out], [field, fixed, moving])
-    deformation = read_deformation(field, fixed, moving)
+    _say_of_headers(choice, fixed, moving)
+    deformation = read_deformation(field, fixed, moving, choice)
     require_convention(convention, deformation.fixed, deformation.moving, fixed)
     deformation.save(out, convention)
+
+
+def _say_of_headers(choice: HeaderChoice, fixed: Path | None, moving: Path | None) -> None:
+    """Warn where a header leaves a choice that the user has not made."""
+    for image, role in ((fixed, "fixed"), (moving, "moving")):
+        if image is not None:
+            say_of_header(image, role, lambda remark: print(remark, file=sys.stderr), choice)
 
 
 def _read_points(path: Path) -> tuple[pd.DataFrame, Float64[ndarray, "n 3"]]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lumirkit.commands.options import Header, Orientation
 from lumirkit.registration.convention import Convention
 
 
@@ -16,8 +17,11 @@ def export(
     moving: Annotated[Path, typer.Option(help="Moving image.")],
     out: Annotated[Path, typer.Option(help="Field to write (.nii.gz).")],
     convention: Annotated[Convention, typer.Option("--format", help="What to write.")] = Convention.ITK,
+    header: Header = None,
+    orientation: Orientation = None,
 ) -> None:
     """Write a field for ANTs and ITK (LPS mm), or in the challenge's format."""
+    from lumirkit.registration.header import HeaderChoice
     from lumirkit.registration.warp_files import export_field
 
-    export_field(field, fixed, moving, out, convention)
+    export_field(field, fixed, moving, out, convention, HeaderChoice(header, orientation))

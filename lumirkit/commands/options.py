@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lumirkit.eval.tables.column_set import ColumnSet
+from lumirkit.registration.header_form import HeaderForm
 from lumirkit.registration.precision import Precision
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
@@ -20,6 +21,13 @@ Weights = Annotated[
 ]
 Dataset = Annotated[Path, typer.Option(help="Dataset folder, or its *dataset.json.")]
 FieldsOut = Annotated[Path, typer.Option(help="Folder for the displacement fields.")]
+Header = Annotated[
+    HeaderForm | None,
+    typer.Option(help="Which form of a header is right, where its qform and sform differ; else the sform is taken."),
+]
+Orientation = Annotated[
+    str | None, typer.Option(help="How the axes run, such as RAS, of images whose header does not say it.")
+]
 Metrics = Annotated[
     list[Path], typer.Argument(help="metrics.json of each row; NAME=metrics.json says what to call it.")
 ]

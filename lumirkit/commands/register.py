@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lumirkit.commands.options import ConvolutionFormat, Device, Weights
+from lumirkit.commands.options import ConvolutionFormat, Device, Header, Orientation, Weights
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.precision import Precision
 
@@ -28,12 +28,15 @@ def register(
     fixed_mask: Annotated[Path | None, typer.Option(help="Brain mask of the fixed image.")] = None,
     moving_mask: Annotated[Path | None, typer.Option(help="Brain mask of the moving image.")] = None,
     as_is: Annotated[bool, typer.Option("--as-is", help="Take the arrays as they are, as `predict` does.")] = False,
+    header: Header = None,
+    orientation: Orientation = None,
 ) -> None:
     """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
     from lumirkit.registration.any_pair.files import FileOptions, register_and_warp
     from lumirkit.registration.device import Place, choose_device
+    from lumirkit.registration.header import HeaderChoice
     from lumirkit.submission.shipped_weights import chosen_weights
 
-    options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is)
+    options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is, HeaderChoice(header, orientation))
     place = Place(choose_device(device), precision)
     register_and_warp(fixed, moving, out, chosen_weights(weights), place, options, moved)

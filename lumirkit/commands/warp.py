@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lumirkit.base.errors import RequestError
+from lumirkit.commands.options import Header, Orientation
 
 
 def warp(
@@ -19,13 +20,17 @@ def warp(
     points: Annotated[
         Path | None, typer.Option(help="CSV with columns x, y, z, RAS mm of the fixed image: where they are in MOVING.")
     ] = None,
+    header: Header = None,
+    orientation: Orientation = None,
 ) -> None:
     """Carry an image or labels onto the fixed grid, or points of the fixed image into the moving one."""
+    from lumirkit.registration.header import HeaderChoice
     from lumirkit.registration.warp_files import warp_file, warp_points
 
+    choice = HeaderChoice(header, orientation)
     if points is not None:
-        warp_points(field, points, out, moving, like)
+        warp_points(field, points, out, moving, like, choice)
     elif moving is not None:
-        warp_file(field, moving, out, like, labels)
+        warp_file(field, moving, out, like, labels, choice)
     else:
         raise RequestError("warp: expected --moving, the image or label map to warp, or --points.")

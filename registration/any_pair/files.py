@@ -14,6 +14,8 @@ from lumirkit.registration.convention import Convention
 from lumirkit.registration.device import Place
 from lumirkit.registration.field import require_convention
 from lumirkit.registration.grid import Grid
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice
+from lumirkit.registration.image_like import say_of_header
 from lumirkit.registration.masks import masked
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume, read_image, require_same_shape, write_volume
@@ -31,6 +33,8 @@ class FileOptions:
     """The convention of the field; None for the challenge's where both images share one grid, else ITK's."""
     as_is: bool = False
     """Take the arrays as they are: both are in the networks' frame, whatever their headers say."""
+    choice: HeaderChoice = NO_CHOICE
+    """What the user says of headers that leave a choice."""
 
 
 def say_to_stderr(text: str) -> None:
@@ -63,7 +67,12 @@ def register_and_warp(
             require_output(path)
     require_apart([out, moved], [fixed, moving, options.fixed_mask, options.moving_mask, *weights])
     require_start(options.affine, options.as_is)
-    fixed_image, moving_image = (read_image(path, single_volume=True) for path in (fixed, moving))
+    fixed_image, moving_image = (
+        read_image(path, single_volume=True, choice=options.choice) for path in (fixed, moving)
+    )
+    if not options.as_is:
+        for path, role in ((fixed, "fixed"), (moving, "moving")):
+            say_of_header(path, role, say, options.choice)
     fixed_brain, moving_brain = _brain(fixed_image, options.fixed_mask), _brain(moving_image, options.moving_mask)
     convention = _convention(options, fixed_image, moving_image)
     predictor = Predictor(weights, place)
