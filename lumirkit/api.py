@@ -41,10 +41,19 @@ from lumirkit.base.errors import RequestError
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions
 from lumirkit.eval.leaderboard import evaluate as score
 from lumirkit.eval.mask_rule import MaskRule
+from lumirkit.registration.any_pair.background import on_dark_background
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.deformation import Deformation, read_deformation
 from lumirkit.registration.device import Place, choose_device
-from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, name_of, say_of_header
+from lumirkit.registration.image_like import (
+    ImageLike,
+    PlacedImage,
+    as_labels,
+    as_volume,
+    name_of,
+    placed,
+    say_of_header,
+)
 from lumirkit.registration.masks import within
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.predictor import Predictor
@@ -81,7 +90,7 @@ def register(
             for those that come with the kit.
         fixed_affine: takes the voxels of a fixed array to RAS mm; without it they are at their indices, 1 mm apart.
         moving_affine: the same of a moving array.
-        fixed_mask: the brain of the fixed image, where its skull is not stripped.
+        fixed_mask: the brain of the fixed image, where its skull is not stripped; on any grid if it has a header.
         moving_mask: the same of the moving image.
         affine_start: align the images by ANTs first; needs the extra `baselines`.
         as_is: take the arrays as they are, whatever their affines say; they must be in RAS, 1 mm, 0…255.
@@ -110,8 +119,8 @@ def register(
     if not as_is:
         for image, role in ((fixed, "fixed"), (moving, "moving")):
             say_of_header(image, role, say)
-    fixed_brain = _brain(fixed, "fixed", fixed_affine, fixed_mask)
-    moving_brain = _brain(moving, "moving", moving_affine, moving_mask)
+    fixed_brain = _brain(fixed, "fixed", fixed_affine, fixed_mask, as_is, say)
+    moving_brain = _brain(moving, "moving", moving_affine, moving_mask, as_is, say)
     predictor = weights if isinstance(weights, Predictor) else load_weights(weights)
     return register_images(predictor, fixed_brain, moving_brain, affine_start, as_is, say)
 
@@ -259,10 +268,20 @@ def train_recipe(
     )
 
 
-def _brain(image: ImageLike, role: str, affine: Float[ndarray, "4 4"] | None, mask: ImageLike | None) -> Volume:
-    """Read an image, with zero outside its mask."""
+def _brain(
+    image: ImageLike,
+    role: str,
+    affine: Float[ndarray, "4 4"] | None,
+    mask: ImageLike | None,
+    as_is: bool,
+    say: Callable[[str], None],
+) -> Volume:
+    """Read an image on background 0, with 0 outside its mask, wherever the header of that places it."""
     volume = as_volume(image, role, affine)
+    if not as_is:
+        volume = on_dark_background(volume, say)
     if mask is None:
         return volume
     inside = as_labels(mask, f"{role} mask") > 0
-    return within(volume, np.asarray(inside), name_of(mask, f"{role} mask"))
+    place = None if as_is else placed(mask, f"{role} mask")
+    return within(volume, np.asarray(inside), name_of(mask, f"{role} mask"), place)

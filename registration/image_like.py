@@ -13,12 +13,13 @@ from numpy import ndarray
 from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.nifti import DAMAGE, open_nifti
 from lumirkit.registration.grid import Grid
-from lumirkit.registration.header import NO_CHOICE, HeaderChoice, header_remark, place_of
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice, HeaderPlace, header_remark, place_of
 from lumirkit.registration.volume import (
     Volume,
     read_header,
     read_image,
     read_labels,
+    read_place,
     require_brain,
     spatial_shape,
 )
@@ -95,6 +96,17 @@ def grid_of(image: PlacedImage, role: str, choice: HeaderChoice = NO_CHOICE) -> 
         place = place_of(image, name, choice)
         return Grid.from_image(Volume(name, voxels, place.affine, place.itk_affine, place.is_guess))
     raise RequestError(f"the {role} image: found a {type(image).__name__}; expected a path or a nibabel image.")
+
+
+def placed(image: ImageLike, role: str) -> HeaderPlace | None:
+    """Where the header of an image places it; None for an array, which has none.
+
+    Raises:
+        VolumeError: a file is missing or not NIfTI.
+    """
+    if isinstance(image, Path | str):
+        return read_place(Path(image))
+    return place_of(image, name_of(image, role)) if isinstance(image, SpatialImage) else None
 
 
 def say_of_header(image: ImageLike, role: str, say: Callable[[str], None], choice: HeaderChoice = NO_CHOICE) -> None:

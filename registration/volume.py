@@ -84,6 +84,16 @@ def _damaged(path: Path, error: Exception) -> VolumeError:
     return VolumeError(f"{path}: the file is damaged or truncated ({error}). Copy or download it again.")
 
 
+def _require_numbers(path: Path, image: nib.Nifti1Image) -> None:
+    """Check that every voxel is one real number, not a colour or a complex number."""
+    stored = image.get_data_dtype()
+    if stored.kind not in "uif":
+        raise VolumeError(
+            f"{path}: found values of type {stored}, such as colours or complex numbers; expected one real number a "
+            "voxel. Convert it to a grey image or its magnitude."
+        )
+
+
 def _is_scaled(image: nib.Nifti1Image) -> bool:
     return bool(getattr(image.dataobj, "slope", 1) != 1 or getattr(image.dataobj, "inter", 0) != 0)
 
@@ -120,6 +130,7 @@ def read_image(
     """
     image = open_nifti(path)
     shape = spatial_shape(path, image.shape, single_volume)
+    _require_numbers(path, image)
     data = _decode(path, np.float32, content).reshape(shape)
     require_brain(path, data)
     place = place_of(image, path, choice)
@@ -127,11 +138,15 @@ def read_image(
 
 
 def require_brain(name: Path | str, data: NDArray[np.floating]) -> None:
-    """Check the voxels of an image: they must be finite, and some must not be background.
+    """Check the voxels of an image: more than a slice, finite, and some not background.
 
     Raises:
-        VolumeError: there is NaN or inf among them, or all are zero.
+        VolumeError: it is a single slice, there is NaN or inf among its voxels, or all are zero.
     """
+    if min(data.shape) == 1:
+        raise VolumeError(
+            f"{name}: found a single slice, of shape {data.shape}; expected a volume. Give the whole series of slices."
+        )
     broken = int(data.size - np.isfinite(data).sum())
     if broken:
         raise VolumeError(f"{name}: {broken} voxels are NaN or inf; expected finite intensities. Repair the image.")
@@ -161,6 +176,7 @@ def read_labels(path: Path, content: bytes | None = None, single_volume: bool = 
     """
     image = open_nifti(path)
     shape = spatial_shape(path, image.shape, single_volume)
+    _require_numbers(path, image)
     stored = image.get_data_dtype()
     if not _is_scaled(image) and stored.kind in "ui" and stored.itemsize < 4:  # a sixth of the time: not over float64
         return _decode_unscaled(path, content).reshape(shape).astype(np.int32)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lumirkit.base.nifti import require_output
 from lumirkit.base.outputs import require_apart
+from lumirkit.registration.any_pair.background import on_dark_background
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.device import Place
@@ -18,7 +19,7 @@ from lumirkit.registration.header import NO_CHOICE, HeaderChoice
 from lumirkit.registration.image_like import say_of_header
 from lumirkit.registration.masks import masked
 from lumirkit.registration.predictor import Predictor
-from lumirkit.registration.volume import Volume, read_image, require_same_shape, write_volume
+from lumirkit.registration.volume import Volume, read_image, read_place, require_same_shape, write_volume
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def register_and_warp(
     if not options.as_is:
         for path, role in ((fixed, "fixed"), (moving, "moving")):
             say_of_header(path, role, say, options.choice)
-    fixed_brain, moving_brain = _brain(fixed_image, options.fixed_mask), _brain(moving_image, options.moving_mask)
+    fixed_brain = _brain(fixed_image, options.fixed_mask, options, say)
+    moving_brain = _brain(moving_image, options.moving_mask, options, say)
     convention = _convention(options, fixed_image, moving_image)
     predictor = Predictor(weights, place)
     found = register_images(predictor, fixed_brain, moving_brain, options.affine, options.as_is, say)
@@ -82,8 +84,13 @@ def register_and_warp(
         write_volume(moved, found.warp(moving_image.data), found.fixed.affine)
 
 
-def _brain(image: Volume, mask: Path | None) -> Volume:
-    return image if mask is None else masked(image, mask)
+def _brain(image: Volume, mask: Path | None, options: FileOptions, say: Callable[[str], None]) -> Volume:
+    """The image on background 0, within its mask, wherever the header of that places it."""
+    if not options.as_is:
+        image = on_dark_background(image, say)
+    if mask is None:
+        return image
+    return masked(image, mask, place=None if options.as_is else read_place(mask, options.choice))
 
 
 def _convention(options: FileOptions, fixed: Volume, moving: Volume) -> Convention:

@@ -169,3 +169,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("read", [read_image, read_labels])
+@pytest.mark.parametrize("kind", [np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), np.dtype(np.complex64)], ids=str)
+def test_what_is_not_one_number_a_voxel_is_refused(read, kind, tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 6), kind), np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(VolumeError, match="expected one real number a voxel"):
+        read(tmp_path / "a.nii.gz")
+
+
+def test_a_single_slice_is_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 1), np.uint8), np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(VolumeError, match="single slice"):
+        read_image(tmp_path / "a.nii.gz")
