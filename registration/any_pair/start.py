@@ -20,7 +20,7 @@ from lumirkit.registration.volume import Volume
 Affine = Float64[ndarray, "4 4"]
 """An affine that takes positions in the fixed image to positions in the moving one, both in RAS mm."""
 
-_ENOUGH_OVERLAP = 0.5  # Dice of the brains; those of two heads in one frame have 0.9
+ENOUGH_OVERLAP = 0.5  # Dice of the brains; those of two heads in one frame have 0.9
 _GREATEST_CHANGE = 4  # of volume, between heads
 
 
@@ -40,15 +40,24 @@ def overlapping_start(fixed: Volume, moving: Volume, say: Callable[[str], None])
         VolumeError: an image has no brain of a possible size.
     """
     fixed_mm, moving_mm = brain_points_mm(fixed), brain_points_mm(moving)
-    overlap = _dice(fixed, fixed_mm, moving, len(moving_mm))
-    if overlap >= _ENOUGH_OVERLAP:
+    found = _dice(fixed, fixed_mm, moving, len(moving_mm))
+    if found >= ENOUGH_OVERLAP:
         return np.eye(4)
     shift_mm = moving_mm.mean(axis=0) - fixed_mm.mean(axis=0)
     say(
-        f"the brains hardly overlap (Dice {overlap:.2f}): the moving one starts shifted "
+        f"the brains hardly overlap (Dice {found:.2f}): the moving one starts shifted "
         f"{', '.join(f'{-mm:.1f}' for mm in shift_mm)} mm (RAS), onto its centre of mass; --affine may do better"
     )
     return from_matvec(np.eye(3), shift_mm)
+
+
+def overlap(fixed: Volume, moving: Volume) -> float:
+    """The Dice overlap of two brains as their headers place them, by volume.
+
+    Raises:
+        VolumeError: an image has no brain of a possible size.
+    """
+    return _dice(fixed, brain_points_mm(fixed), moving, len(brain_points_mm(moving)))
 
 
 def _dice(fixed: Volume, fixed_mm: Float64[ndarray, "n 3"], moving: Volume, n_moving: int) -> float:
