@@ -14,13 +14,16 @@ from numpy import ndarray
 
 from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.nifti import require_output
+from lumirkit.registration.carried import as_carried
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import Field, read_field, require_convention, write_field
-from lumirkit.registration.grid import Grid, to_mm, to_voxels
+from lumirkit.registration.finite_strain import turn_back
+from lumirkit.registration.grid import Grid, flip_lps, to_mm, to_voxels
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
-from lumirkit.registration.image_like import ImageLike, PlacedImage, as_labels, as_volume, grid_of, name_of
+from lumirkit.registration.image_like import ImageLike, PlacedImage, grid_of, name_of
 from lumirkit.registration.inverse_on_grids import inverse_between
 from lumirkit.registration.jacobian import jacobian_determinants
+from lumirkit.registration.vector_rule import VectorRule
 from lumirkit.registration.warp_arrays import carry_points, warp
 
 _DETERMINANT_SUM = 12  # of the ten at the identity: eight are 1 and two are 2
@@ -69,19 +72,56 @@ class Deformation:
         """
         return Deformation(self._find_inverse(), self.moving, self.fixed, self.by_voxels, lambda: self.disp_vox)
 
-    def warp(self, image: ImageLike, labels: bool = False) -> Shaped[ndarray, "x y z"]:
-        """Carry the moving image, or what lies in its space, onto the fixed grid; 0 where it ends.
+    def warp(
+        self,
+        image: ImageLike,
+        labels: bool = False,
+        fill: float = 0,
+        vectors: VectorRule | str = VectorRule.KEEP,
+        choice: HeaderChoice = NO_CHOICE,
+    ) -> Shaped[ndarray, "x y z *rest"]:
+        """Carry the moving image, or what lies in its space, onto the fixed grid; every volume of a series alike.
 
         Args:
             image: a file or a nibabel image, on any grid of that space; or an array on the grid `moving`.
             labels: read the nearest voxel and keep the integer type; else read linearly and return float32.
+            fill: the value beyond the image, 0 in most.
+            vectors: "rotate" for a vector image whose vectors turn with the tissue: (X, Y, Z, 3) with components along
+                right, anterior and superior, or (X, Y, Z, 1, 3) with ITK's, left, posterior and superior.
+            choice: what the user says of an image's header that leaves a choice.
 
         Raises:
             VolumeError: the image cannot be used, or has another shape than the moving grid where that counts.
-            RequestError: it is no image at all.
+            RequestError: it is no image at all, the label type cannot hold the fill value, or there are no vectors.
         """
-        values = as_labels(image, "moving") if labels else as_volume(image, "moving").data
-        return warp(values, self._disp_vox_to(image, values.shape), nearest=labels)
+        values = as_carried(image, "moving", labels)
+        name = name_of(image, "moving")
+        turning = _require_rule(vectors) is VectorRule.ROTATE
+        if labels:
+            _require_fill(fill, values.dtype, name)
+        if turning:
+            self._require_vectors(values.shape, labels, name)
+        warped = warp(values, self._disp_vox_to(image, values.shape[:3], choice), labels, fill)
+        return self._turned(warped) if turning else warped
+
+    def _turned(self, vectors: Float[ndarray, "x y z *rest"]) -> Float[ndarray, "x y z *rest"]:
+        """Vectors that were read at every fixed voxel, with the directions that they have in the fixed image."""
+        if vectors.ndim == 4:
+            return turn_back(vectors, self.disp_ras_mm, self.fixed)
+        along_ras = flip_lps(vectors[..., 0, :]).astype(vectors.dtype)
+        turned = flip_lps(turn_back(along_ras, self.disp_ras_mm, self.fixed))
+        return turned[..., None, :].astype(vectors.dtype)
+
+    def _require_vectors(self, shape: tuple[int, ...], labels: bool, name: str) -> None:
+        """Check that an image holds vectors that can be turned."""
+        if labels or shape[3:] not in ((3,), (1, 3)):
+            found = "a label map" if labels else f"shape {shape}"
+            raise RequestError(
+                f"{name}: found {found}; expected vectors to rotate, of shape (X, Y, Z, 3) or (X, Y, Z, 1, 3). "
+                "Leave --vectors rotate out."
+            )
+        if min(self.fixed.shape) < 2:
+            raise RequestError(f"{name}: found a fixed grid of {self.fixed.shape}; expected 2 voxels an axis or more.")
 
     def warp_points(self, points_mm: Float[ndarray, "n 3"]) -> Float64[ndarray, "n 3"]:
         """Carry points of the fixed image to where they lie in the moving one, both in RAS mm.
@@ -128,10 +168,10 @@ class Deformation:
         require_convention(convention, self.fixed, self.fixed if shares_grid else self.moving, "the field")
         write_field(path, self.disp_vox, self.fixed, self.moving, convention)
 
-    def _disp_vox_to(self, image: ImageLike, shape: tuple[int, ...]) -> Float[ndarray, "x y z 3"]:
+    def _disp_vox_to(self, image: ImageLike, shape: tuple[int, ...], choice: HeaderChoice) -> Float[ndarray, "x y z 3"]:
         """The field in voxels of an image in the moving space."""
         if isinstance(image, Path | str | SpatialImage) and not self.by_voxels:
-            grid = grid_of(image, "moving")
+            grid = grid_of(image, "moving", choice)
             return self.disp_vox if grid.same_as(self.moving) else to_voxels(self.disp_ras_mm, self.fixed, grid)
         if shape != self.moving.shape:
             raise VolumeError(
@@ -178,6 +218,22 @@ def read_between(
     moving_grid = grid_of(moving, "moving", choice)
     field.require_moving(moving_grid, name_of(moving, "moving"))
     return field, moving_grid
+
+
+def _require_rule(vectors: VectorRule | str) -> VectorRule:
+    if vectors not in list(VectorRule):
+        raise RequestError(f"vectors: found {vectors!r}; expected one of {', '.join(VectorRule)}.")
+    return VectorRule(vectors)
+
+
+def _require_fill(fill: float, dtype: np.dtype, name: str) -> None:
+    """Check that the type of a label map holds the value beyond it."""
+    limits = np.iinfo(dtype)
+    if not (limits.min <= fill <= limits.max and fill == round(fill)):
+        raise RequestError(
+            f"{name}: found the fill value {fill:g}; expected a whole number from {limits.min} to {limits.max}, "
+            f"which its type {dtype} holds. Choose another --fill."
+        )
 
 
 def _chosen_convention(format: Convention | str | None, shares_grid: bool) -> Convention:

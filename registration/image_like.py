@@ -14,11 +14,11 @@ from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.nifti import DAMAGE, open_nifti
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice, HeaderPlace, header_remark, place_of
+from lumirkit.registration.label_ids import as_ids
 from lumirkit.registration.volume import (
     Volume,
-    read_header,
+    read_ids,
     read_image,
-    read_labels,
     read_place,
     require_brain,
     spatial_shape,
@@ -55,7 +55,7 @@ def as_volume(image: ImageLike, role: str, affine: Float[ndarray, "4 4"] | None 
 
 
 def as_labels(image: ImageLike, role: str) -> Shaped[ndarray, "x y z"]:
-    """Read a label map in its own integer type; one that is stored as whole floating-point numbers becomes int32.
+    """Read a label map in its own integer type; one that is stored as floating-point numbers gets the type of `as_ids`.
 
     Args:
         role: what messages call the label map if it has no file.
@@ -65,16 +65,10 @@ def as_labels(image: ImageLike, role: str) -> Shaped[ndarray, "x y z"]:
         RequestError: it is no image at all.
     """
     if isinstance(image, Path | str):
-        labels, stored = read_labels(Path(image), single_volume=True), read_header(Path(image)).dtype
-        return labels.astype(stored) if stored.kind in "ui" else labels
+        labels = read_ids(Path(image))
+        return labels.reshape(spatial_shape(image, labels.shape, single_volume=True))
     name = name_of(image, role)
-    values = _values(image, name)
-    if values.dtype.kind in "ui":
-        return values
-    labels = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.5)).astype(np.int32)
-    if not np.array_equal(labels, values):
-        raise VolumeError(f"{name}: found values that are not whole numbers; expected a label map of integer ids.")
-    return labels
+    return as_ids(_values(image, name), name)
 
 
 def grid_of(image: PlacedImage, role: str, choice: HeaderChoice = NO_CHOICE) -> Grid:
@@ -141,8 +135,16 @@ def name_of(image: object, role: str) -> str:
     return f"the {role} array" if is_array(image) else f"the {role} image"
 
 
-def _values(image: ImageLike, name: str) -> Shaped[ndarray, "x y z"]:
-    """The voxels of a nibabel image or an array, which must be real numbers on three axes."""
+def values_of(image: ImageLike, name: str) -> Shaped[ndarray, "*axes"]:
+    """The voxels of a nibabel image or an array, which must be real numbers, on any number of axes.
+
+    Args:
+        name: what messages call the image.
+
+    Raises:
+        VolumeError: its file is damaged, or these are no real numbers.
+        RequestError: it is no image at all.
+    """
     if isinstance(image, SpatialImage):
         try:
             values = np.asanyarray(image.dataobj)
@@ -157,6 +159,12 @@ def _values(image: ImageLike, name: str) -> Shaped[ndarray, "x y z"]:
         raise RequestError(f"{name}: found a {found}; expected a path, a nibabel image or an array (X, Y, Z).")
     if values.dtype.kind not in "buif":
         raise VolumeError(f"{name}: found values of type {values.dtype}; expected real numbers. Convert them.")
+    return values
+
+
+def _values(image: ImageLike, name: str) -> Shaped[ndarray, "x y z"]:
+    """The voxels of a nibabel image or an array, which must be real numbers on three axes."""
+    values = values_of(image, name)
     return values.reshape(spatial_shape(name, values.shape, single_volume=True))
 
 

@@ -15,6 +15,7 @@ from lumirkit.base.errors import VolumeError
 from lumirkit.base.files import write_bytes_atomically
 from lumirkit.base.nifti import DAMAGE, open_nifti, read_nifti
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice, HeaderPlace, place_of
+from lumirkit.registration.label_ids import as_ids, as_int32
 
 Float = TypeVar("Float", bound=np.floating)
 
@@ -165,26 +166,48 @@ def read_header(path: Path) -> Header:
 
 
 def read_labels(path: Path, content: bytes | None = None, single_volume: bool = False) -> NDArray[np.int32]:
-    """Read a label map (X, Y, Z) as int32.
+    """Read a label map (X, Y, Z) as int32; see `read_ids`.
 
     Args:
         content: the bytes of the file, where the caller has read them already.
         single_volume: accept more axes of one voxel, as a series of one volume has.
 
     Raises:
-        VolumeError: the file is missing, unreadable, not 3-D, or holds values that are not whole numbers.
+        VolumeError: the file is missing, unreadable, not 3-D, or holds values that are not whole numbers of int32.
+    """
+    shape = spatial_shape(path, open_nifti(path).shape, single_volume)
+    return as_int32(read_ids(path, content), path).reshape(shape)
+
+
+def read_ids(path: Path, content: bytes | None = None) -> NDArray[np.integer]:
+    """Read the ids of a label map with any number of axes, in the integer type of the file, or as `as_ids` finds one.
+
+    Args:
+        content: the bytes of the file, where the caller has read them already.
+
+    Raises:
+        VolumeError: the file is missing or unreadable, or holds values that are not whole numbers.
     """
     image = open_nifti(path)
-    shape = spatial_shape(path, image.shape, single_volume)
-    _require_numbers(path, image)
-    stored = image.get_data_dtype()
-    if not _is_scaled(image) and stored.kind in "ui" and stored.itemsize < 4:  # a sixth of the time: not over float64
-        return _decode_unscaled(path, content).reshape(shape).astype(np.int32)
-    data = _decode(path, np.float64, content).reshape(shape)
-    labels = np.rint(np.nan_to_num(data, nan=0.5)).astype(np.int32)
-    if not np.array_equal(labels, data):
-        raise VolumeError(f"{path}: found values that are not whole numbers; expected a label map of integer ids.")
-    return labels
+    if image.get_data_dtype().kind not in "uif":
+        raise VolumeError(
+            f"{path}: found values of type {image.get_data_dtype()}; expected a label map of integer ids. Convert it."
+        )
+    if not _is_scaled(image):  # a sixth of the time: not over float64
+        return as_ids(_decode_unscaled(path, content), path)
+    return as_ids(_decode(path, np.float64, content), path, abs(float(getattr(image.dataobj, "slope", 1))))
+
+
+def read_intensities(path: Path) -> NDArray[np.float32]:
+    """Read the values of an image with any number of axes as float32; they may be zero everywhere.
+
+    Raises:
+        VolumeError: the file is missing or unreadable, or holds no real numbers.
+    """
+    stored = open_nifti(path).get_data_dtype()
+    if stored.kind not in "uif":
+        raise VolumeError(f"{path}: found values of type {stored}; expected real numbers. Convert the image.")
+    return _decode(path, np.float32, None).astype(np.float32, copy=False)
 
 
 def read_description(path: Path) -> str:
@@ -299,17 +322,26 @@ def write_vectors(path: Path, vectors: NDArray[np.floating], affine: NDArray[np.
 
 
 def write_volume(
-    path: Path, data: NDArray[np.generic], affine: NDArray[np.float64], description: str = "", intent: int = 0
+    path: Path,
+    data: NDArray[np.generic],
+    affine: NDArray[np.float64],
+    description: str = "",
+    intent: int = 0,
+    timed_as: nib.Nifti1Header | None = None,
 ) -> None:
     """Write an array as NIfTI in its own dtype, atomically; equal content gives equal bytes.
 
     Args:
         description: what the header says of the file; up to 79 characters.
         intent: NIfTI's code for what the values are; 0 says nothing.
+        timed_as: the header of a series of as many volumes, whose time step and first time are kept.
     """
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
     image.header["intent_code"] = intent
+    if timed_as is not None:
+        image.header.set_xyzt_units("mm", timed_as.get_xyzt_units()[1])
+        image.header["pixdim"][4], image.header["toffset"] = timed_as["pixdim"][4], timed_as["toffset"]
     image.header["descrip"] = description.encode()
     content = image.to_bytes()
     packed = igzip.compress(content, _PACKING_LEVEL, mtime=0) if path.suffix == ".gz" else content

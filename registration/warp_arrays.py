@@ -15,17 +15,36 @@ from lumirkit.registration.grid import Grid, voxels_of
 
 
 def warp(
-    moving: Shaped[ndarray, "x y z"], disp_vox: Float[ndarray, "i j k 3"], nearest: bool
-) -> Shaped[ndarray, "i j k"]:
-    """warped(p) = moving(p + disp_vox(p)), linearly or at the nearest voxel; 0 where the moving grid ends.
+    moving: Shaped[ndarray, "x y z *rest"], disp_vox: Float[ndarray, "i j k 3"], nearest: bool, fill: float = 0
+) -> Shaped[ndarray, "i j k *rest"]:
+    """warped(p) = moving(p + disp_vox(p)), linearly or at the nearest voxel, every volume of a series alike.
 
     Args:
-        moving: an image or label map; the result has its dtype.
+        moving: an image, series or label map; the result has its dtype.
         disp_vox: position in moving voxels minus position in fixed voxels.
+        fill: what lies beyond the moving grid; of a label map, an id that its dtype holds.
     """
     x, y, z, _ = disp_vox.shape
-    at = voxels_of(Grid((x, y, z), np.eye(4))) + disp_vox
-    return map_coordinates(moving, np.moveaxis(at, -1, 0), order=0 if nearest else 1, mode="grid-constant")
+    at = np.moveaxis(voxels_of(Grid((x, y, z), np.eye(4))) + disp_vox, -1, 0)
+    if nearest and moving.dtype.itemsize == 8:
+        return _nearest_of_any(moving, at, fill)
+    warped = np.empty((x, y, z, *moving.shape[3:]), moving.dtype)
+    for which in np.ndindex(*moving.shape[3:]):
+        volume = moving[..., *which]
+        order = 0 if nearest else 1
+        warped[..., *which] = map_coordinates(volume, at, order=order, mode="grid-constant", cval=fill)
+    return warped
+
+
+def _nearest_of_any(
+    moving: Shaped[ndarray, "x y z *rest"], at: Float64[ndarray, "3 i j k"], fill: float
+) -> Shaped[ndarray, "i j k *rest"]:
+    """Read the nearest voxel by its number: ids of eight bytes may be too large for scipy, which reads over float64."""
+    numbers = np.arange(np.prod(moving.shape[:3])).reshape(moving.shape[:3])
+    chosen = map_coordinates(numbers, at, order=0, mode="grid-constant", cval=-1)
+    warped = moving.reshape(-1, *moving.shape[3:])[chosen]
+    warped[chosen < 0] = fill
+    return warped
 
 
 def carry_points(

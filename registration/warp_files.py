@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Float64, Shaped
 from numpy import ndarray
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable, write_text_atomically
-from lumirkit.base.nifti import require_output
+from lumirkit.base.nifti import open_nifti, require_output
 from lumirkit.base.outputs import require_apart
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import read_between, read_deformation
 from lumirkit.registration.field import require_convention
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
-from lumirkit.registration.image_like import as_labels, as_volume, say_of_header
-from lumirkit.registration.volume import write_volume
+from lumirkit.registration.image_like import say_of_header
+from lumirkit.registration.label_ids import may_be_rounded, narrowed
+from lumirkit.registration.vector_rule import VectorRule
+from lumirkit.registration.volume import read_header, write_volume
 from lumirkit.registration.warp_arrays import carry_points, require_finite
 
 _AXES = ["x", "y", "z"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the moving image is read through a field."""
+
+    labels: bool = False
+    """Read the nearest voxel and keep the integer type of the file; else read linearly and write float32."""
+    fill: float = 0
+    """The value beyond the moving image."""
+    vectors: VectorRule = VectorRule.KEEP
 
 
 def warp_file(
@@ -30,19 +44,21 @@ def warp_file(
     moving: Path,
     out: Path,
     like: Path | None = None,
-    labels: bool = False,
+    reading: Reading | None = None,
     choice: HeaderChoice = NO_CHOICE,
 ) -> None:
-    """Write the moving image on the fixed grid, or a label map of it.
+    """Write the moving image on the fixed grid, or a label map of it; of a series every volume.
+
+    Label maps whose type other tools do not read, int64 and uint64, are written as int32 or uint32.
 
     Args:
         like: the fixed image, whose header the result gets; without it the result lies where the field says.
-        labels: read the nearest voxel and keep the integer type of the file; else read linearly and write float32.
         choice: what the user says of headers that leave a choice.
 
     Raises:
         VolumeError, RequestError: a file cannot be used; nothing was written.
     """
+    reading = reading or Reading()
     require_output(out)
     require_apart([out], [field, moving, like])
     _say_of_headers(choice, like, moving)
@@ -53,8 +69,12 @@ def warp_file(
             "play no part",
             file=sys.stderr,
         )
-    voxels = as_labels(moving, "moving") if labels else as_volume(moving, "moving").data
-    write_volume(out, deformation.warp(voxels, labels), deformation.fixed.affine)
+    warped = deformation.warp(moving, reading.labels, reading.fill, reading.vectors, choice)
+    if reading.labels:
+        warped = _storable(warped, moving)
+    header = open_nifti(moving).header
+    intent = int(header["intent_code"]) if warped.ndim > 3 else 0
+    write_volume(out, warped, deformation.fixed.affine, intent=intent, timed_as=header if warped.ndim > 3 else None)
 
 
 def warp_points(
@@ -109,6 +129,17 @@ def _say_of_headers(choice: HeaderChoice, fixed: Path | None, moving: Path | Non
     for image, role in ((fixed, "fixed"), (moving, "moving")):
         if image is not None:
             say_of_header(image, role, lambda remark: print(remark, file=sys.stderr), choice)
+
+
+def _storable(ids: Shaped[ndarray, "x y z *rest"], moving: Path) -> Shaped[ndarray, "x y z *rest"]:
+    """The warped ids in a type to write, with a warning where the file may have changed them already."""
+    if may_be_rounded(ids, read_header(moving).dtype):
+        print(
+            f"warning: {moving}: holds ids beyond 16777216 as float32, which skips whole numbers there: ids may be "
+            "others than were meant, and some may have become one",
+            file=sys.stderr,
+        )
+    return narrowed(ids, moving)
 
 
 def _read_points(path: Path) -> tuple[pd.DataFrame, Float64[ndarray, "n 3"]]:

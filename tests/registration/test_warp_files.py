@@ -1,7 +1,5 @@
 """`lumirkit warp` and `lumirkit export`, from closed forms and against ANTs applying the same fields."""
 
-import sys
-
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -12,7 +10,6 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import center_of_mass, gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from lumirkit.commands.main import main
 from lumirkit.eval.metrics.shared.warping import warp_labels
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import read_field, write_field
@@ -57,19 +54,6 @@ class Files:
 @pytest.fixture
 def files(tmp_path):
     return lambda fixed=LPS, moving=LPS: Files(tmp_path, fixed, moving)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run the command in this process; returns its status and what it said."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lumirkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, capsys.readouterr().err
-
-    return run
 
 
 @pairs

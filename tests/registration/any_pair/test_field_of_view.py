@@ -5,7 +5,7 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 
 from lumirkit.registration.any_pair.field_of_view import cut_to_shared_view
-from lumirkit.registration.any_pair.framed import framed
+from lumirkit.registration.any_pair.pair_in_frame import framed
 from lumirkit.registration.volume import Volume
 
 
