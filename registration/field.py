@@ -9,9 +9,17 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.base.nifti import open_nifti
 from lumirkit.registration.convention import Convention
+from lumirkit.registration.foreign_fields import as_itk, is_foreign, is_of_spm, require_known
 from lumirkit.registration.grid import Grid, flip_lps, to_mm, to_voxels
-from lumirkit.registration.volume import read_displacement, read_header, read_vectors, write_displacement, write_vectors
+from lumirkit.registration.volume import (
+    DISPLACEMENT_INTENT,
+    read_displacement,
+    read_vectors,
+    write_displacement,
+    write_vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,18 @@ class Field:
 def read_field(path: Path) -> Field:
     """Read a field of either convention; the number of axes tells which.
 
+    Deformations of SPM and NiftyReg, which their headers name, are read as fields of ITK.
+
     Raises:
         VolumeError: the file is missing or damaged, is a field of neither convention, or holds NaN or inf.
     """
-    shape = read_header(path).shape
+    header = open_nifti(path).header
+    require_known(path, header)
+    shape = tuple(header.get_data_shape())
     if len(shape) == 5:
-        return Field(path, Convention.ITK, Grid.from_file(path).seen_by_itk, read_vectors(path))
+        grid = Grid.from_file(path) if is_foreign(header) else Grid.from_file(path).seen_by_itk
+        vectors = read_vectors(path, (DISPLACEMENT_INTENT,) if is_of_spm(header) else ())
+        return Field(path, Convention.ITK, grid, as_itk(path, header, vectors, grid))
     if len(shape) != 4 or 3 not in (shape[0], shape[-1]):
         raise VolumeError(
             f"{path}: found shape {shape}; expected a field, (X, Y, Z, 3) in voxels or (X, Y, Z, 1, 3) in ITK's "

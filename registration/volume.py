@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,9 @@ from lumirkit.registration.header import NO_CHOICE, HeaderChoice, HeaderPlace, p
 from lumirkit.registration.label_ids import as_ids, as_int32
 
 Float = TypeVar("Float", bound=np.floating)
+
+DISPLACEMENT_INTENT = 1006
+"""NIfTI's code for displacements, which ITK does not write."""
 
 _VECTOR_INTENT = 1007
 _PACKING_LEVEL = 1  # the levels are 0 to 3; a field gets hardly smaller beyond
@@ -256,15 +260,18 @@ def read_displacement(path: Path, shape: tuple[int, int, int], content: bytes | 
     return np.moveaxis(disp_vox, 0, -1) if channels_first else disp_vox
 
 
-def read_vectors(path: Path) -> NDArray[np.floating]:
+def read_vectors(path: Path, other_intents: Container[int] = ()) -> NDArray[np.floating]:
     """Read a vector image, NIfTI of shape (X, Y, Z, 1, 3) with the intent that says so, as (X, Y, Z, 3).
+
+    Args:
+        other_intents: what else may say so.
 
     Raises:
         VolumeError: the file is missing, unreadable, no such image, stored as integers, or holds NaN or inf.
     """
     image = open_nifti(path)
     intent = int(image.header["intent_code"])
-    if len(image.shape) != 5 or image.shape[3:] != (1, 3) or intent != _VECTOR_INTENT:
+    if len(image.shape) != 5 or image.shape[3:] != (1, 3) or (intent != _VECTOR_INTENT and intent not in other_intents):
         raise VolumeError(
             f"{path}: found shape {image.shape} and intent {intent}; expected a vector image of shape (X, Y, Z, 1, 3) "
             f"and intent {_VECTOR_INTENT}. Write the field with ITK or ANTs, or as (X, Y, Z, 3) in voxels."

@@ -1,0 +1,103 @@
+"""Fields that other tools than ITK write as vector images: recognised by their headers, and read as ITK's.
+
+* SPM writes deformations (`y_*.nii`) as RAS mm positions in the moving image, named "Mapping", and the velocities of
+  DARTEL and Shoot as "Flow field" or "Velocity".
+* NiftyReg writes the intent name "NREG_TRANS", and in the first intent parameter what it is: 0 positions, 1
+  displacements, both in RAS mm; others are grids of splines and velocities.
+* FSL writes intents of its own; its warps count mm from a corner of the moving image, whose size they do not tell.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Float, Float64
+from nibabel.affines import apply_affine
+from numpy import ndarray
+
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.grid import Grid, flip_lps, voxels_of
+
+_OF_FSL = {*range(2006, 2010), *range(2016, 2019)}
+_POSITIONS, _DISPLACEMENTS = 0, 1  # of NiftyReg
+_LIKE_POSITIONS = 0.3  # how far the slopes of positions may be from those of the identity
+_FEWEST = 4  # voxels an axis from which slopes are judged
+
+
+def require_known(path: Path, header: nib.Nifti1Header) -> None:
+    """Check that a field is not of a kind that cannot be read.
+
+    Raises:
+        VolumeError: it is; the message names the tool.
+    """
+    intent, name, about = _said(header)
+    if intent in _OF_FSL:
+        raise VolumeError(
+            f"{path}: found a warp of FSL (intent {intent}), in mm from a corner of the moving image; expected a field "
+            "in voxels or of ITK. Convert it, as `wb_command -convert-warpfield -from-fnirt … -to-itk …` does."
+        )
+    if name == "NREG_TRANS" and header["intent_p1"] not in (_POSITIONS, _DISPLACEMENTS):
+        raise VolumeError(
+            f"{path}: found a transformation of NiftyReg of kind {float(header['intent_p1']):g}, a spline or a "
+            "velocity; expected a field. Convert it, as `reg_transform -def` does."
+        )
+    if "flow field" in about or "velocity" in (name + about).lower():
+        raise VolumeError(
+            f"{path}: found a velocity ({about or name}), as SPM writes it; expected a field. Write the deformation, "
+            "which SPM calls y_*.nii."
+        )
+
+
+def as_itk(
+    path: Path, header: nib.Nifti1Header, vectors: Float[ndarray, "x y z 3"], grid: Grid
+) -> Float[ndarray, "x y z 3"]:
+    """The displacements of a vector image in LPS mm, as ITK has them, whichever tool wrote it.
+
+    Raises:
+        VolumeError: these seem to be positions, but the header names no tool that writes them.
+    """
+    if _said(header)[1] == "NREG_TRANS":
+        return flip_lps(vectors - _places(grid) if header["intent_p1"] == _POSITIONS else vectors)
+    if is_of_spm(header):
+        return flip_lps(vectors - _places(grid))
+    _require_displacements(path, vectors, grid)
+    return vectors
+
+
+def is_foreign(header: nib.Nifti1Header) -> bool:
+    """Whether SPM or NiftyReg wrote a vector image, whose places are those of the header's affine, not those of ITK."""
+    return _said(header)[1] == "NREG_TRANS" or is_of_spm(header)
+
+
+def is_of_spm(header: nib.Nifti1Header) -> bool:
+    """Whether a header is that of a deformation of SPM, which may have either intent of vectors."""
+    _, name, about = _said(header)
+    return name == "Mapping" or about.startswith("deformation")
+
+
+def _said(header: nib.Nifti1Header) -> tuple[int, str, str]:
+    """The intent of a header, its name, and the description in small letters."""
+    name, about = (bytes(header[key]).rstrip(b"\0").decode(errors="replace") for key in ("intent_name", "descrip"))
+    return int(header["intent_code"]), name.strip(), about.strip().lower()
+
+
+def _places(grid: Grid) -> Float64[ndarray, "x y z 3"]:
+    """Where every voxel lies, in RAS mm."""
+    return apply_affine(grid.affine, voxels_of(grid))
+
+
+def _require_displacements(path: Path, vectors: Float[ndarray, "x y z 3"], grid: Grid) -> None:
+    """Check that vectors do not grow by one mm a mm along every axis, as positions do and displacements do not."""
+    if min(grid.shape) < _FEWEST:
+        return
+    ends = [np.take(vectors, -1, axis).mean((0, 1)) - np.take(vectors, 0, axis).mean((0, 1)) for axis in range(3)]
+    by_voxel = np.stack(ends, axis=-1) / (np.array(grid.shape) - 1)
+    slopes = by_voxel @ grid.voxel_from_mm[:3, :3]
+    for signs, system in (([1, 1, 1], "RAS"), ([-1, -1, 1], "LPS")):
+        if np.abs(slopes - np.diag(signs)).max() < _LIKE_POSITIONS:
+            raise VolumeError(
+                f"{path}: found vectors that grow as {system} positions do; expected ITK's displacements. "
+                "Subtract the place of every voxel, or write the field with its tool's name in the header."
+            )

@@ -1,0 +1,58 @@
+"""Deformations of SPM, NiftyReg and FSL: read as what they say, or refused by the name of their tool."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine, from_matvec
+
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.field import read_field
+from lumirkit.registration.grid import Grid, voxels_of
+
+GRID = Grid((9, 8, 7), from_matvec(np.diag([-2.0, 1.5, 1.0]), (8, -6, -3)))
+RIGHT_MM = np.array([3.0, -1.0, 0.5])
+DISPLACEMENTS = np.broadcast_to(RIGHT_MM, (*GRID.shape, 3))
+POSITIONS = apply_affine(GRID.affine, voxels_of(GRID)) + RIGHT_MM
+
+
+def saved(path, vectors, intent=1007, name="", p1=0.0, about="", axes=5):
+    values = vectors[:, :, :, None] if axes == 5 else vectors
+    image = nib.Nifti1Image(values.astype(np.float32), GRID.affine)
+    image.header["intent_code"], image.header["intent_name"], image.header["intent_p1"] = intent, name.encode(), p1
+    image.header["descrip"] = about.encode()
+    nib.save(image, path / "y_field.nii.gz")
+    return path / "y_field.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("vectors", "header"),
+    [
+        (POSITIONS, {"name": "Mapping", "about": "Deformation"}),
+        (POSITIONS, {"about": "Deformation field", "intent": 1006}),
+        (POSITIONS, {"name": "NREG_TRANS"}),
+        (DISPLACEMENTS, {"name": "NREG_TRANS", "p1": 1.0}),
+        (DISPLACEMENTS * [-1, -1, 1], {}),
+    ],
+    ids=["SPM", "SPM, displacement intent", "NiftyReg, positions", "NiftyReg, displacements", "ITK"],
+)
+def test_fields_of_other_tools_say_the_same(tmp_path, vectors, header):
+    found = read_field(saved(tmp_path, vectors, **header)).disp_ras_mm(GRID)
+    np.testing.assert_allclose(found, DISPLACEMENTS, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "header", "message"),
+    [
+        (DISPLACEMENTS, {"intent": 2006, "axes": 4}, "a warp of FSL"),
+        (DISPLACEMENTS, {"intent": 2007, "axes": 4}, "a warp of FSL"),
+        (POSITIONS, {"name": "NREG_TRANS", "p1": 2.0}, "NiftyReg of kind 2"),
+        (DISPLACEMENTS, {"name": "NREG_TRANS", "p1": 3.0}, "NiftyReg of kind 3"),
+        (DISPLACEMENTS, {"name": "Velocity", "about": "Flow field"}, "found a velocity"),
+        (POSITIONS, {}, "grow as RAS positions do"),
+        (POSITIONS * [-1, -1, 1], {}, "grow as LPS positions do"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(tmp_path, vectors, header, message):
+    with pytest.raises(VolumeError, match=message) as refused:
+        read_field(saved(tmp_path, vectors, **header))
+    assert "y_field.nii.gz: found" in str(refused.value)
