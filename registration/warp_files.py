@@ -6,9 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 from numpy import ndarray
 
 from lumirkit.base.errors import RequestError
@@ -21,11 +19,10 @@ from lumirkit.registration.field import require_convention
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
 from lumirkit.registration.image_like import say_of_header
 from lumirkit.registration.label_ids import may_be_rounded, narrowed
+from lumirkit.registration.points import read_points
 from lumirkit.registration.vector_rule import VectorRule
 from lumirkit.registration.volume import read_header, write_volume
 from lumirkit.registration.warp_arrays import carry_points, require_finite
-
-_AXES = ["x", "y", "z"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,8 @@ def warp_points(
     """Write where points of the fixed image lie in the moving one.
 
     Args:
-        points: CSV with the columns x, y, z in RAS mm; all other columns are kept.
+        points: a table (CSV) with the columns x, y, z in RAS mm, whose other columns are kept, or markups of Slicer,
+            which are written as markups.
         moving: the moving image, for a field in voxels whose moving image has another header than the fixed one.
         like: the fixed image; without it the fixed grid lies where the field says.
         choice: what the user says of headers that leave a choice.
@@ -98,11 +96,23 @@ def warp_points(
     """
     require_writable(out.parent)
     require_apart([out], [field, points, moving, like])
-    table, fixed_mm = _read_points(points)
+    given = read_points(points)
+    markups = given.suffix != ".csv"
+    if markups != out.name.endswith((".fcsv", ".json")) or (markups and not out.name.endswith(given.suffix)):
+        raise RequestError(
+            f"{out}: expected a name that ends in {given.suffix}, as {points} is such a file. Rename it."
+        )
+    require_finite(given.ras_mm, points)
+    if given.like_ants:
+        print(
+            f"warning: {points}: its columns x, y, z, t are those of ANTs, which counts in LPS mm; they are read as RAS "
+            "mm. Name them l, p, s if they are LPS.",
+            file=sys.stderr,
+        )
     _say_of_headers(choice, like, moving)
     on_fixed, moving_grid = read_between(field, like, moving, choice)
-    table[_AXES] = carry_points(fixed_mm, on_fixed.disp_ras_mm(moving_grid), on_fixed.grid, points, field)
-    write_text_atomically(out, table.to_csv(index=False, lineterminator="\n"))
+    there_mm = carry_points(given.ras_mm, on_fixed.disp_ras_mm(moving_grid), on_fixed.grid, points, field)
+    write_text_atomically(out, given.text_with(there_mm))
 
 
 def export_field(
@@ -140,19 +150,3 @@ def _storable(ids: Shaped[ndarray, "x y z *rest"], moving: Path) -> Shaped[ndarr
             file=sys.stderr,
         )
     return narrowed(ids, moving)
-
-
-def _read_points(path: Path) -> tuple[pd.DataFrame, Float64[ndarray, "n 3"]]:
-    """Read a table of points, and their coordinates."""
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{path}: not a readable CSV file ({error}); expected the columns x, y, z.") from error
-    if not set(_AXES) <= set(table.columns):
-        raise RequestError(
-            f"{path}: found the columns {', '.join(map(str, table.columns))}; expected x, y and z, RAS mm of the fixed "
-            "image, named in the first line."
-        )
-    points_mm = table[_AXES].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    require_finite(points_mm, path)
-    return table, points_mm

@@ -14,7 +14,7 @@ from lumirkit.registration.vector_rule import VectorRule
 
 def warp(
     field: Annotated[Path, typer.Argument(help="Field of `register`, or warp of ANTs or ITK (.nii.gz).")],
-    out: Annotated[Path, typer.Option(help="Image (.nii.gz) to write; of points, table (.csv).")],
+    out: Annotated[Path, typer.Option(help="Image (.nii.gz) to write; of points, a file of their kind.")],
     moving: Annotated[Path | None, typer.Option(help="What to warp: the moving image, or a label map of it.")] = None,
     like: Annotated[Path | None, typer.Option(help="Fixed image, whose header the result gets.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Nearest voxel, integer type kept.")] = False,
@@ -27,7 +27,8 @@ def warp(
         ),
     ] = VectorRule.KEEP,
     points: Annotated[
-        Path | None, typer.Option(help="CSV with columns x, y, z, RAS mm of the fixed image: where they are in MOVING.")
+        Path | None,
+        typer.Option(help="CSV with columns x, y, z, RAS mm of the fixed image, or Slicer's .fcsv or .mrk.json."),
     ] = None,
     header: Header = None,
     orientation: Orientation = None,
