@@ -105,8 +105,8 @@ def warp_points(
     require_finite(given.ras_mm, points)
     if given.like_ants:
         print(
-            f"warning: {points}: its columns x, y, z, t are those of ANTs, which counts in LPS mm; they are read as RAS "
-            "mm. Name them l, p, s if they are LPS.",
+            f"warning: {points}: its columns x, y, z, t are those of ANTs, which counts in LPS mm; they are read "
+            "as RAS mm. Name them l, p, s if they are LPS.",
             file=sys.stderr,
         )
     _say_of_headers(choice, like, moving)
