@@ -184,7 +184,7 @@ def interval_of_mean(values: Values) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def _tukey_p(samples: Sequence[Values]) -> Float64[ndarray, "methods methods"]:
+def _tukey_p(samples: Sequence[Float64[ndarray, ...]]) -> Float64[ndarray, "methods methods"]:
     """Compute p of Tukey's range test between all samples; it is 1 where no sample varies and all are equal."""
     if np.ptp(np.concatenate(samples)) == 0:
         return np.ones((len(samples), len(samples)))
@@ -203,7 +203,7 @@ def _rank_intervals(
     """Rank the means, with 95 % bootstrap intervals."""
     sign = -1 if high_is_better else 1
 
-    def ranks(*samples: Float[ndarray, "*resamples cases"], axis: int = -1) -> Float[ndarray, methods * resamples]:
+    def ranks(*samples: Float[ndarray, "*resamples cases"], axis: int = -1) -> Float[ndarray, "methods ..."]:
         means = np.stack([sample.mean(axis=axis) for sample in samples])
         return stats.rankdata(sign * means, axis=0)
 
@@ -214,7 +214,9 @@ def _rank_intervals(
     return found, np.asarray(interval.low), np.asarray(interval.high)
 
 
-def _bootstrap(samples: Sequence[Values], statistic: Callable[..., ndarray], method: str, paired: bool = False) -> Any:
+def _bootstrap(
+    samples: Sequence[Float64[ndarray, ...]], statistic: Callable[..., ndarray], method: str, paired: bool = False
+) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # its answer, NaN, says it
         return stats.bootstrap(
