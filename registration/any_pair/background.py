@@ -50,8 +50,8 @@ def on_dark_background(image: Volume, say: Callable[[str], None]) -> Volume:
     darkest = float(data[brain].min())
     step = (float(data[brain].max()) - darkest) / _LEVELS or 1.0
     say(
-        f"{image.name}: {low:.4g}…{high:.4g} with the background at {background:.4g}; shifted so that the background "
-        "is 0 and the brain above it"
+        f"{image.name}: {low:.4g}…{high:.4g} with the background at {background + 0.0:.4g}; shifted so that the "
+        "background is 0 and the brain above it"
     )
     return replace(image, data=np.where(brain, data - np.float32(darkest - step), np.float32(0)))
 

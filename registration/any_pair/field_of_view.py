@@ -13,13 +13,15 @@ from lumirkit.registration.grid import Grid
 from lumirkit.registration.volume import Volume
 
 _WHOLE = 0.8  # share of a brain within the other image's grid; headers of whole heads leave more
+_PART = 0.6  # volume of what a slab shows of a brain, over that of another brain; between whole ones it is more
 
 
 def cut_to_shared_view(fixed: Volume, moving: Volume, say: Callable[[str], None]) -> tuple[Volume, Volume]:
     """Set both images to 0 where the other has no voxels, if that is a good part of a brain.
 
     A network would take the end of a slab for the end of the brain, and pull the whole brain into it. Images that show
-    the same are returned as they are; so are those whose brains do not overlap in what they share, with a warning.
+    the same are returned as they are; so are those whose brains do not overlap in what they share, with a warning where
+    one is much smaller.
 
     Args:
         say: is told what was cut, or what is amiss.
@@ -40,13 +42,17 @@ def cut_to_shared_view(fixed: Volume, moving: Volume, say: Callable[[str], None]
                 f"warning: {image.name}: {other.name} shows {100 * share:.0f} % of its brain; only that is registered, "
                 "and beyond it the field is the continuation. --fixed-mask and --moving-mask choose another part."
             )
-        elif share < _WHOLE:
+        elif share < _WHOLE and _volume_mm3(other) < _PART * _volume_mm3(image):
             say(
                 f"warning: {image.name}: {other.name} shows {100 * share:.0f} % of its brain, by their headers. If one "
                 "of them shows only a part of the brain, mask the same part of the other with --fixed-mask or "
                 "--moving-mask."
             )
     return (cut_fixed, cut_moving) if both_show_some else (fixed, moving)
+
+
+def _volume_mm3(image: Volume) -> float:
+    return float(np.count_nonzero(image.data > 0) * abs(np.linalg.det(image.affine[:3, :3])))
 
 
 def _within_grid_of(image: Volume, other: Volume) -> Volume:
