@@ -134,8 +134,8 @@ def no_json(place, make_weights):
     return place.dataset_run
 
 
-def json_without_shape(place, make_weights):
-    edit_json(place, lambda content: content.pop("tensorImageShape"))
+def json_of_another_kind(place, make_weights):
+    place.json.write_text('{"channel_names": {"0": "MR"}, "numTraining": 4}')
     return place.dataset_run
 
 
@@ -223,14 +223,14 @@ def absent_gpu(place, make_weights):
         (no_output, "without --output"),
         (absent_json, "cannot be read (No such file"),
         (no_json, "not a usable Dataset file"),
-        (json_without_shape, "tensorImageShape: Field required"),
+        (json_of_another_kind, "found the keys channel_names, numTraining; expected training"),
         (no_pairs, "found no validation pairs"),
         (listed_image_absent, f"1 listed files do not exist under {{data}}: {FIXED}"),
         (image_name_without_numbers, "brain.nii.gz: the file name has no subject and modality"),
         (absent_weights, "none.safetensors: no such weight file"),
         (no_weights_in_folder, "holds no .safetensors file"),
         (damaged_weights, "damaged.safetensors: the tensors hash to"),
-        (pickled_weights, "model.pt: not a readable safetensors file"),
+        (pickled_weights, "model.pt: found weights as torch.save writes them, a pickle"),
         (members_of_other_networks, "its network differs"),
         (members_of_other_recipes, "its recipe differs from that of"),
         (a_member_twice, "the same model as"),
