@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import open_nifti, require_output
 from lumirkit.base.outputs import require_apart
+from lumirkit.registration.chain import is_affine, read_chain, read_steps
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import read_between, read_deformation
 from lumirkit.registration.field import require_convention
@@ -37,7 +39,7 @@ class Reading:
 
 
 def warp_file(
-    field: Path,
+    transforms: Sequence[Path],
     moving: Path,
     out: Path,
     like: Path | None = None,
@@ -49,6 +51,7 @@ def warp_file(
     Label maps whose type other tools do not read, int64 and uint64, are written as int32 or uint32.
 
     Args:
+        transforms: a field, or a chain of fields and affines, which positions of the fixed image pass in this order.
         like: the fixed image, whose header the result gets; without it the result lies where the field says.
         choice: what the user says of headers that leave a choice.
 
@@ -57,13 +60,16 @@ def warp_file(
     """
     reading = reading or Reading()
     require_output(out)
-    require_apart([out], [field, moving, like])
+    require_apart([out], [*transforms, moving, like])
     _say_of_headers(choice, like, moving)
-    deformation = read_deformation(field, like, moving, choice)
+    if _is_chain(transforms):
+        deformation = read_chain(transforms, like, moving, choice)
+    else:
+        deformation = read_deformation(transforms[0], like, moving, choice)
     if deformation.by_voxels and not deformation.fixed.same_as(deformation.moving):
         print(
-            f"warning: {moving}: its header places it elsewhere than {like or field}, which counts voxels: headers "
-            "play no part",
+            f"warning: {moving}: its header places it elsewhere than {like or transforms[0]}, which counts voxels: "
+            "headers play no part",
             file=sys.stderr,
         )
     warped = deformation.warp(moving, reading.labels, reading.fill, reading.vectors, choice)
@@ -75,7 +81,7 @@ def warp_file(
 
 
 def warp_points(
-    field: Path,
+    transforms: Sequence[Path],
     points: Path,
     out: Path,
     moving: Path | None = None,
@@ -85,6 +91,7 @@ def warp_points(
     """Write where points of the fixed image lie in the moving one.
 
     Args:
+        transforms: a field, or a chain of fields and affines, which the points pass in this order.
         points: a table (CSV) with the columns x, y, z in RAS mm, whose other columns are kept, or markups of Slicer,
             which are written as markups.
         moving: the moving image, for a field in voxels whose moving image has another header than the fixed one.
@@ -95,7 +102,7 @@ def warp_points(
         VolumeError, RequestError: a file cannot be used, or a point is outside the fixed grid; nothing was written.
     """
     require_writable(out.parent)
-    require_apart([out], [field, points, moving, like])
+    require_apart([out], [*transforms, points, moving, like])
     given = read_points(points)
     markups = given.suffix != ".csv"
     if markups != out.name.endswith((".fcsv", ".json")) or (markups and not out.name.endswith(given.suffix)):
@@ -105,13 +112,18 @@ def warp_points(
     require_finite(given.ras_mm, points)
     if given.like_ants:
         print(
-            f"warning: {points}: its columns x, y, z, t are those of ANTs, which counts in LPS mm; they are read "
-            "as RAS mm. Name them l, p, s if they are LPS.",
+            f"warning: {points}: its columns x, y, z, t are those of ANTs, counting in LPS mm; they are read as RAS "
+            "mm. Name them l, p, s if they are LPS.",
             file=sys.stderr,
         )
     _say_of_headers(choice, like, moving)
-    on_fixed, moving_grid = read_between(field, like, moving, choice)
-    there_mm = carry_points(given.ras_mm, on_fixed.disp_ras_mm(moving_grid), on_fixed.grid, points, field)
+    there_mm = given.ras_mm
+    if _is_chain(transforms):
+        for step in read_steps(transforms):
+            there_mm = step.carry(there_mm, points)
+    else:
+        on_fixed, moving_grid = read_between(transforms[0], like, moving, choice)
+        there_mm = carry_points(there_mm, on_fixed.disp_ras_mm(moving_grid), on_fixed.grid, points, transforms[0])
     write_text_atomically(out, given.text_with(there_mm))
 
 
@@ -132,6 +144,11 @@ def export_field(
     deformation = read_deformation(field, fixed, moving, choice)
     require_convention(convention, deformation.fixed, deformation.moving, fixed)
     deformation.save(out, convention)
+
+
+def _is_chain(transforms: Sequence[Path]) -> bool:
+    """Whether transforms must be composed: several, or an affine, which has no grid."""
+    return len(transforms) > 1 or is_affine(transforms[0])
 
 
 def _say_of_headers(choice: HeaderChoice, fixed: Path | None, moving: Path | None) -> None:

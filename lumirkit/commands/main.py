@@ -11,9 +11,12 @@ from lumirkit.base.memory import use_huge_pages
 from lumirkit.commands import bench, container, manifest
 from lumirkit.commands.ablation import ablation
 from lumirkit.commands.baseline import baseline
+from lumirkit.commands.compose import compose
 from lumirkit.commands.demo import demo
 from lumirkit.commands.evaluate import evaluate
 from lumirkit.commands.export import export
+from lumirkit.commands.invert import invert
+from lumirkit.commands.jacobian import jacobian
 from lumirkit.commands.predict import predict
 from lumirkit.commands.register import register
 from lumirkit.commands.report import report
@@ -28,6 +31,9 @@ _COMMANDS = (
     register,
     warp,
     export,
+    compose,
+    invert,
+    jacobian,
     predict,
     baseline,
     weights,

@@ -13,7 +13,14 @@ from lumirkit.registration.vector_rule import VectorRule
 
 
 def warp(
-    field: Annotated[Path, typer.Argument(help="Field of `register`, or warp of ANTs or ITK (.nii.gz).")],
+    fields: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Field of `register`, warp of ANTs or ITK, deformation of SPM or NiftyReg (.nii.gz); or several, and "
+            "affines (.mat, .txt, .tfm, '[FILE,1]' for the inverse), as antsApplyTransforms takes them after -t: "
+            "positions of the fixed image pass the first one first."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Image (.nii.gz) to write; of points, a file of their kind.")],
     moving: Annotated[Path | None, typer.Option(help="What to warp: the moving image, or a label map of it.")] = None,
     like: Annotated[Path | None, typer.Option(help="Fixed image, whose header the result gets.")] = None,
@@ -39,8 +46,8 @@ def warp(
 
     choice = HeaderChoice(header, orientation)
     if points is not None:
-        warp_points(field, points, out, moving, like, choice)
+        warp_points(fields, points, out, moving, like, choice)
     elif moving is not None:
-        warp_file(field, moving, out, like, Reading(labels, fill, vectors), choice)
+        warp_file(fields, moving, out, like, Reading(labels, fill, vectors), choice)
     else:
         raise RequestError("warp: expected --moving, the image or label map to warp, or --points.")

@@ -1,0 +1,20 @@
+"""`lumirkit jacobian`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def jacobian(
+    field: Annotated[Path, typer.Argument(help="Field of `register`, or warp of ANTs or ITK (.nii.gz).")],
+    out: Annotated[Path, typer.Option(help="Map to write (.nii.gz).")],
+    log: Annotated[bool, typer.Option("--log", help="The natural logarithm; below 1e-9 it is that of 1e-9.")] = False,
+    like: Annotated[Path | None, typer.Option(help="Fixed image, whose header the map gets.")] = None,
+) -> None:
+    """Write how many times larger the surroundings of every fixed voxel are in the moving image: the determinant."""
+    from lumirkit.registration.field_files import jacobian_map
+
+    jacobian_map(field, out, log, like)

@@ -1,0 +1,73 @@
+"""`lumirkit compose`, `invert` and `jacobian`: fields made of fields, and the map of their determinants."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lumirkit.base.nifti import require_output
+from lumirkit.base.outputs import require_apart
+from lumirkit.registration.chain import read_chain
+from lumirkit.registration.convention import Convention
+from lumirkit.registration.deformation import Deformation, read_deformation
+from lumirkit.registration.volume import write_volume
+
+_SMALLEST = 1e-9  # the determinant that stands for all below it in a logarithm
+
+
+def compose_fields(transforms: Sequence[Path], out: Path, like: Path | None = None) -> None:
+    """Write one field that does what a chain of fields and affines does.
+
+    Args:
+        transforms: what positions of the fixed image pass, in this order.
+        like: the fixed image, whose grid the field gets; without it that of the first transform.
+
+    Raises:
+        VolumeError, RequestError: a file cannot be used; nothing was written.
+    """
+    require_output(out)
+    require_apart([out], [*transforms, like])
+    _save(read_chain(transforms, like), out)
+
+
+def invert_field(field: Path, out: Path, moving: Path | None = None, like: Path | None = None) -> None:
+    """Write the field of the opposite direction, in the same convention, on the moving grid.
+
+    Raises:
+        VolumeError, RequestError: a file cannot be used; nothing was written.
+    """
+    require_output(out)
+    require_apart([out], [field, moving, like])
+    deformation = read_deformation(field, like, moving)
+    _tell_of_folds(field, deformation.jacobian(), "where it has no inverse; the result is a guess there")
+    _save(deformation.inverse, out)
+
+
+def jacobian_map(field: Path, out: Path, log: bool = False, like: Path | None = None) -> None:
+    """Write the determinant at every fixed voxel as float32, or its natural logarithm.
+
+    Raises:
+        VolumeError, RequestError: a file cannot be used; nothing was written.
+    """
+    require_output(out)
+    require_apart([out], [field, like])
+    deformation = read_deformation(field, like)
+    determinants = deformation.jacobian()
+    if log:
+        _tell_of_folds(field, determinants, f"whose logarithm is taken of {_SMALLEST:g}")
+    values = np.log(np.maximum(determinants, _SMALLEST)) if log else determinants
+    write_volume(out, values.astype(np.float32), deformation.fixed.affine)
+
+
+def _save(deformation: Deformation, out: Path) -> None:
+    deformation.save(out, Convention.CHALLENGE if deformation.by_voxels else Convention.ITK)
+
+
+def _tell_of_folds(field: Path, determinants: np.ndarray, what: str) -> None:
+    """Warn of voxels where a field folds."""
+    folded = int((determinants <= 0).sum())
+    if folded:
+        print(f"warning: {field}: folds at {folded} voxels, {what}", file=sys.stderr)

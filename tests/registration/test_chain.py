@@ -1,0 +1,172 @@
+"""Chains of transforms against ANTs applying the same files, and fields made of fields against closed forms."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine, from_matvec
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from lumirkit.registration.convention import Convention
+from lumirkit.registration.field import read_field, write_field
+from lumirkit.registration.grid import LPS_FROM_RAS, Grid, to_voxels, voxels_of
+from lumirkit.registration.itk_affine import read_itk_affine
+from lumirkit.registration.volume import write_volume
+
+TURN = Rotation.from_euler("xyz", [6, -4, 9], degrees=True).as_matrix()
+FIXED = Grid((26, 24, 22), from_matvec(np.diag([-1.0, -1.1, 1.2]), (13, 13, -13)))
+MIDDLE = Grid((30, 28, 26), from_matvec(TURN @ np.diag([1.0, 1.0, 1.1]), (-15, -14, -14)))
+MOVING = Grid((28, 30, 24), from_matvec(np.diag([1.1, -1.0, 1.2]), (-15, 15, -14)))
+
+
+def smooth_mm(grid, seed, largest=2.0):
+    rng = np.random.default_rng(seed)
+    noise = np.stack([gaussian_filter(rng.standard_normal(grid.shape), 4) for _ in range(3)], axis=-1)
+    return largest * noise / np.abs(noise).max()
+
+
+def save_field(path, disp_ras_mm, grid, convention=Convention.ITK):
+    write_field(path, to_voxels(disp_ras_mm, grid, grid), grid, grid, convention)
+    return path
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """Two fields on grids of their own, an affine as text, and a moving and a fixed image."""
+    save_field(tmp_path / "f1.nii.gz", smooth_mm(FIXED, 1), FIXED)
+    save_field(tmp_path / "f2.nii.gz", smooth_mm(MIDDLE, 2), MIDDLE)
+    parameters = [*(TURN * 1.03).ravel(), 1.5, -0.7, 0.4]
+    (tmp_path / "affine.txt").write_text(
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        f"Parameters: {' '.join(map(str, parameters))}\nFixedParameters: 1 -2 3\n"
+    )
+    texture = gaussian_filter(np.random.default_rng(4).random(MOVING.shape), 1.5)
+    write_volume(tmp_path / "moving.nii.gz", (1e4 * texture).astype(np.float32), MOVING.affine)
+    write_volume(tmp_path / "fixed.nii.gz", np.ones(FIXED.shape, np.uint8), FIXED.affine)
+    return tmp_path
+
+
+def applied_by_ants(folder, names, invert=None):
+    ants = pytest.importorskip("ants", reason="needs the extra: pip install '.[baselines]'")
+    fixed, moving = (ants.image_read(str(folder / f"{name}.nii.gz")) for name in ("fixed", "moving"))
+    return ants.apply_transforms(fixed, moving, [str(folder / name) for name in names], whichtoinvert=invert).numpy()
+
+
+INNER = (slice(4, -4),) * 3  # what all of these fields keep within all grids
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("f1.nii.gz", "f2.nii.gz", "affine.txt"), ("f2.nii.gz", "affine.txt", "f1.nii.gz"), ("affine.txt", "f2.nii.gz")],
+)
+def test_ants_applies_a_chain_in_the_same_order(chain, command, names):
+    out = chain / "out.nii.gz"
+    files = [chain / name for name in names]
+    images = ("--moving", chain / "moving.nii.gz", "--like", chain / "fixed.nii.gz")
+    assert command("warp", *files, *images, "--out", out) == (0, "")
+    found, expected = nib.load(out).get_fdata(), applied_by_ants(chain, names)
+    np.testing.assert_allclose(found[INNER], expected[INNER], atol=0.5)  # of a range of thousands
+    composed = chain / "composed.nii.gz"
+    assert command("compose", *files, "--like", chain / "fixed.nii.gz", "--out", composed) == (0, "")
+    np.testing.assert_allclose(applied_by_ants(chain, ["composed.nii.gz"])[INNER], expected[INNER], atol=0.5)
+
+
+def test_the_inverse_of_an_affine_is_named_as_for_ants(chain, command):
+    ants = pytest.importorskip("ants", reason="needs the extra: pip install '.[baselines]'")
+    ants.write_transform(ants.read_transform(str(chain / "affine.txt")), str(chain / "affine.mat"))
+    files = (chain / "f1.nii.gz", f"[{chain / 'affine.mat'},1]")
+    out = chain / "out.nii.gz"
+    assert command("warp", *files, "--moving", chain / "moving.nii.gz", "--out", out) == (0, "")
+    expected = applied_by_ants(chain, ["f1.nii.gz", "affine.mat"], [False, True])
+    np.testing.assert_allclose(nib.load(out).get_fdata()[INNER], expected[INNER], atol=0.5)
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".txt", ".tfm"])
+@pytest.mark.parametrize("kind", ["AffineTransform", "Euler3DTransform"])
+def test_affines_are_read_as_itk_applies_them(tmp_path, kind, suffix):
+    ants = pytest.importorskip("ants", reason="needs the extra: pip install '.[baselines]'")
+    numbers = [*TURN.ravel(), 1, -2, 3] if kind == "AffineTransform" else [0.2, -0.3, 0.4, 1, -2, 3]
+    transform = ants.create_ants_transform(kind, dimension=3, parameters=numbers, fixed_parameters=[5, -6, 7])
+    ants.write_transform(transform, str(tmp_path / f"a{suffix}"))
+    matrix = LPS_FROM_RAS @ read_itk_affine(tmp_path / f"a{suffix}") @ LPS_FROM_RAS
+    for point in ([0.0, 0, 0], [10.0, -20, 30]):
+        np.testing.assert_allclose(apply_affine(matrix, point), transform.apply_to_point(point), atol=1e-4)
+
+
+def test_points_pass_a_chain(chain, command):
+    (chain / "points.csv").write_text("x,y,z\n1,2,3\n-2,0,1\n")
+    files = [chain / name for name in ("f1.nii.gz", "affine.txt")]
+    request = ("warp", *files, "--points", chain / "points.csv", "--out", chain / "there.csv")
+    assert command(*request) == (0, "")
+    found = np.loadtxt(chain / "there.csv", delimiter=",", skiprows=1)
+    (chain / "alone.csv").write_text("")
+    assert command("warp", files[0], "--points", chain / "points.csv", "--out", chain / "alone.csv")[0] == 0
+    alone = np.loadtxt(chain / "alone.csv", delimiter=",", skiprows=1)
+    np.testing.assert_allclose(found, apply_affine(read_itk_affine(files[1]), alone), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["affine.txt"], "affine.txt: is an affine, which has no grid"),
+        (["f1.nii.gz", "none.mat"], "none.mat: not a readable transform"),
+        (["f1.nii.gz", "composite.h5"], "found a transform in HDF5"),
+        (["f1.nii.gz", "spline.txt"], "found a BSplineTransform_double_3_3"),
+        (["f1.nii.gz", "flat.txt"], "which has no inverse"),
+        (["f1.nii.gz", "words.txt"], "its first line is not"),
+    ],
+)
+def test_unusable_chains_are_refused(chain, command, files, message):
+    head = "#Insight Transform File V1.0\nTransform: {}\nParameters: {}\nFixedParameters: 0 0 0\n"
+    (chain / "spline.txt").write_text(head.format("BSplineTransform_double_3_3", "0 0 0"))
+    (chain / "flat.txt").write_text(head.format("AffineTransform_double_3_3", "0 " * 12))
+    (chain / "words.txt").write_text("1 0 0\n")
+    paths = [chain / name for name in files]
+    status, said = command("warp", *paths, "--moving", chain / "moving.nii.gz", "--out", chain / "out.nii.gz")
+    assert status == 2
+    assert message in said
+    assert not (chain / "out.nii.gz").exists()
+
+
+def test_a_chain_takes_no_field_in_voxels_that_lies_elsewhere(chain, command):
+    save_field(chain / "f1.nii.gz", smooth_mm(FIXED, 1), Grid(FIXED.shape, np.eye(4)), Convention.CHALLENGE)
+    files, images = [chain / "f1.nii.gz", chain / "affine.txt"], ("--moving", chain / "moving.nii.gz")
+    status, said = command("warp", *files, *images, "--like", chain / "fixed.nii.gz", "--out", chain / "out.nii.gz")
+    assert status == 2
+    assert "f1.nii.gz: lies on" in said
+
+
+LINEAR = np.array([[1.2, 0.1, 0], [0, 0.9, -0.1], [0.05, 0, 1.1]])
+
+
+@pytest.mark.parametrize("convention", list(Convention))
+def test_determinants_are_those_of_a_linear_map(tmp_path, command, convention):
+    fixed_mm = apply_affine(FIXED.affine, voxels_of(FIXED))
+    field = save_field(tmp_path / "field.nii.gz", fixed_mm @ LINEAR.T - fixed_mm, FIXED, convention)
+    for options, expected in (((), np.linalg.det(LINEAR)), (("--log",), np.log(np.linalg.det(LINEAR)))):
+        assert command("jacobian", field, "--out", tmp_path / "det.nii.gz", *options) == (0, "")
+        found = nib.load(tmp_path / "det.nii.gz")
+        assert (found.shape, found.get_data_dtype()) == (FIXED.shape, np.float32)
+        np.testing.assert_allclose(found.get_fdata(), expected, atol=1e-4)
+
+
+def test_folds_are_told_of_and_their_logarithm_is_finite(tmp_path, command):
+    fixed_mm = apply_affine(FIXED.affine, voxels_of(FIXED))
+    field = save_field(tmp_path / "field.nii.gz", fixed_mm * [-1, 1, 1] - fixed_mm, FIXED, Convention.CHALLENGE)
+    status, said = command("jacobian", field, "--out", tmp_path / "det.nii.gz", "--log")
+    assert status == 0
+    assert f"field.nii.gz: folds at {np.prod(FIXED.shape)} voxels" in said
+    np.testing.assert_allclose(nib.load(tmp_path / "det.nii.gz").get_fdata(), np.log(1e-9), rtol=1e-6)
+    assert "no inverse" in command("invert", field, "--out", tmp_path / "inverse.nii.gz")[1]
+
+
+@pytest.mark.parametrize("convention", list(Convention))
+def test_a_field_and_its_inverse_compose_to_nothing(tmp_path, command, convention):
+    field = save_field(tmp_path / "field.nii.gz", smooth_mm(FIXED, 3), FIXED, convention)
+    inverse, both = tmp_path / "inverse.nii.gz", tmp_path / "both.nii.gz"
+    assert command("invert", field, "--out", inverse) == (0, "")
+    assert command("compose", inverse, field, "--out", both) == (0, "")
+    left = read_field(both)
+    assert (read_field(inverse).convention, left.convention) == (convention, convention)
+    assert np.abs(left.disp_ras_mm(FIXED)[INNER]).max() < 0.05  # fields are linear between voxels
+    assert np.abs(read_field(inverse).disp_ras_mm(FIXED)).max() > 1
