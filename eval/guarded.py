@@ -75,13 +75,13 @@ def guarded_reading(
         "warnings": {case.name: result.warnings for case, result in scored if result.warnings},
         "mask": f"{'fixed' if mask_rule is MaskRule.LUMIR_2025 else 'moving'} image > 0",
         "definitions": {name: text for name, text in DEFINITIONS.items() if name in used},
-        "overall": _statistics(of_the_task(scored)),
+        "overall": _statistics(official_only(scored)),
         "splits": {str(split): _statistics(split_cases) for split, split_cases in by_split.items()},
         "cases": {str(split): {c.name: r.measures for c, r in split_cases} for split, split_cases in by_split.items()},
     }
 
 
-def of_the_task(scored: Sequence[tuple[Case, CaseResult]]) -> Sequence[tuple[Case, CaseResult]]:
+def official_only(scored: Sequence[tuple[Case, CaseResult]]) -> Sequence[tuple[Case, CaseResult]]:
     """The cases that numbers over several splits are of: the challenge's, or all where none is the challenge's."""
     return [(case, result) for case, result in scored if is_official(case.split)] or scored
 

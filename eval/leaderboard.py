@@ -20,7 +20,7 @@ from lumirkit.data_manifests.dataset import ManifestError
 from lumirkit.data_manifests.evaluation_config import Split, find_evaluation_configs, is_official
 from lumirkit.eval.cache import find_result, keep_result, result_key
 from lumirkit.eval.cases import Case, EvaluationError, list_cases, require_case_files
-from lumirkit.eval.guarded import guarded_reading, of_the_task
+from lumirkit.eval.guarded import guarded_reading, official_only
 from lumirkit.eval.inputs import Inputs
 from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.eval.scoring import CaseResult, CaseScores, score_case
@@ -126,7 +126,7 @@ def evaluate(
     guarded = guarded_reading(scored, failures, options.mask_rule)
     configs = [config for config in configs if is_official(config.split)] or configs
     kinds = {metric.name: metric.kind for config in configs for metric in config.metrics}
-    task = of_the_task(scored)
+    task = official_only(scored)
     official = {case.name: result.scores for case, result in task}
     # As in the organisers' script, a case in two configs keeps the place of the first and the scores of the last.
     aggregates = {} if failures else leaderboard_aggregates([(case, result.scores) for case, result in task], kinds)

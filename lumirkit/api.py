@@ -276,12 +276,10 @@ def _brain(
     as_is: bool,
     say: Callable[[str], None],
 ) -> Volume:
-    """Read an image on background 0, with 0 outside its mask, wherever the header of that places it."""
+    """Read an image within its mask, wherever the header of that places it, on background 0."""
     volume = as_volume(image, role, affine)
-    if not as_is:
-        volume = on_dark_background(volume, say)
-    if mask is None:
-        return volume
-    inside = as_labels(mask, f"{role} mask") > 0
-    place = None if as_is else placed(mask, f"{role} mask")
-    return within(volume, np.asarray(inside), name_of(mask, f"{role} mask"), place)
+    if mask is not None:
+        inside = as_labels(mask, f"{role} mask") > 0
+        place = None if as_is else placed(mask, f"{role} mask")
+        volume = within(volume, np.asarray(inside), name_of(mask, f"{role} mask"), place)
+    return volume if as_is else on_dark_background(volume, say)

@@ -85,12 +85,10 @@ def register_and_warp(
 
 
 def _brain(image: Volume, mask: Path | None, options: FileOptions, say: Callable[[str], None]) -> Volume:
-    """The image on background 0, within its mask, wherever the header of that places it."""
-    if not options.as_is:
-        image = on_dark_background(image, say)
-    if mask is None:
-        return image
-    return masked(image, mask, place=None if options.as_is else read_place(mask, options.choice))
+    """The image within its mask, wherever the header of that places it, on background 0."""
+    if mask is not None:
+        image = masked(image, mask, place=None if options.as_is else read_place(mask, options.choice))
+    return image if options.as_is else on_dark_background(image, say)
 
 
 def _convention(options: FileOptions, fixed: Volume, moving: Volume) -> Convention:
