@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float64, Shaped
 from nibabel.spatialimages import SpatialImage
 from numpy import ndarray
+from numpy.typing import ArrayLike
 
 from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.nifti import require_output
@@ -123,7 +124,7 @@ class Deformation:
         if min(self.fixed.shape) < 2:
             raise RequestError(f"{name}: found a fixed grid of {self.fixed.shape}; expected 2 voxels an axis or more.")
 
-    def warp_points(self, points_mm: Float[ndarray, "n 3"]) -> Float64[ndarray, "n 3"]:
+    def warp_points(self, points_mm: ArrayLike) -> Float64[ndarray, "n 3"]:
         """Carry points of the fixed image to where they lie in the moving one, both in RAS mm.
 
         Raises:

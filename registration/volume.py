@@ -193,10 +193,7 @@ def read_ids(path: Path, content: bytes | None = None) -> NDArray[np.integer]:
         VolumeError: the file is missing or unreadable, or holds values that are not whole numbers.
     """
     image = open_nifti(path)
-    if image.get_data_dtype().kind not in "uif":
-        raise VolumeError(
-            f"{path}: found values of type {image.get_data_dtype()}; expected a label map of integer ids. Convert it."
-        )
+    _require_numbers(path, image)
     if not _is_scaled(image):  # a sixth of the time: not over float64
         return as_ids(_decode_unscaled(path, content), path)
     return as_ids(_decode(path, np.float64, content), path, abs(float(getattr(image.dataobj, "slope", 1))))
@@ -208,9 +205,7 @@ def read_intensities(path: Path) -> NDArray[np.float32]:
     Raises:
         VolumeError: the file is missing or unreadable, or holds no real numbers.
     """
-    stored = open_nifti(path).get_data_dtype()
-    if stored.kind not in "uif":
-        raise VolumeError(f"{path}: found values of type {stored}; expected real numbers. Convert the image.")
+    _require_numbers(path, open_nifti(path))
     return _decode(path, np.float32, None).astype(np.float32, copy=False)
 
 

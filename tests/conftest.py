@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import shapes  # noqa: F401  it checks the shapes of what is imported after it
 import torch
@@ -17,6 +18,16 @@ from lumirkit.registration.weights import WeightsCard, save_weights
 # The first call of a compiled kernel takes a second; no test here is about speed.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.fixture(autouse=True)
+def _shapes_unchecked(request: pytest.FixtureRequest):
+    """Let a test marked `wrong_shapes` see how a function itself refuses arrays that its annotations do not allow."""
+    unchecked = request.node.get_closest_marker("wrong_shapes") is not None
+    jaxtyping.config.update("jaxtyping_disable", unchecked)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
 
 TINY_NETWORK = SITRegConfig(resolution_vox=2, feature_channels=(4, 4), update_channels=(4, 4))
 

@@ -196,12 +196,14 @@ def test_keeps_the_dtype(dtype):
     assert non_diffeomorphic_volume(torch.zeros(1, 3, 4, 4, 4, dtype=dtype)).dtype is dtype
 
 
+@pytest.mark.wrong_shapes
 @pytest.mark.parametrize("shape", [(3, 4, 4, 4), (1, 4, 4, 4, 3), (1, 3, 4, 2, 4)])
 def test_wrong_shape_is_named(shape):
     with pytest.raises(ValueError, match=r"disp_vox has shape .*expected \(batch, 3, X, Y, Z\)"):
         non_diffeomorphic_volume(torch.zeros(shape))
 
 
+@pytest.mark.wrong_shapes
 def test_whole_numbers_are_refused():
     with pytest.raises(ValueError, match=r"torch.int64; expected a floating dtype"):
         jacobian_determinants(torch.zeros(1, 3, 4, 4, 4, dtype=torch.int64))

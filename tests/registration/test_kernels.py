@@ -200,6 +200,7 @@ def test_other_devices_and_dtypes_are_left_to_torch():
     assert sample(torch.ones_like(half), half).dtype == torch.float16
 
 
+@pytest.mark.wrong_shapes
 def test_a_field_of_another_grid_is_refused():
     with pytest.raises(
         ValueError, match=r"\(1, 1, 4, 4, 4\) cannot be read through a field of shape \(1, 3, 4, 4, 5\)"

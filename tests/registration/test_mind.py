@@ -112,6 +112,7 @@ def test_an_image_that_wants_a_gradient_gets_it():
         torch.testing.assert_close(mind(volume), plainly(volume))
 
 
+@pytest.mark.wrong_shapes
 def test_more_than_one_channel_is_refused():
     with pytest.raises(ValueError, match=r"shape \(1, 2, 4, 4, 4\); expected one channel"):
         mind(torch.zeros(1, 2, 4, 4, 4))

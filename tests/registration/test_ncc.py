@@ -124,6 +124,7 @@ def test_other_dtypes_take_plain_torch():
     assert local_ncc(a, b, 3).dtype is torch.bfloat16
 
 
+@pytest.mark.wrong_shapes
 def test_wrong_arguments_are_named():
     a, b = images()
     with pytest.raises(ValueError, match="window has an edge of 4 voxels; expected an odd number"):

@@ -58,4 +58,4 @@ def test_a_failure_costs_its_own_pair_only_whatever_it_is():
     assert for_each_pair([Pair(name) for name in "abc"], fails_on_b) == [Failure("b", "damaged")]
     assert done == ["a", "c"]
     (failure,) = for_each_pair([Pair("a")], lambda pair: 1 / 0)
-    assert failure.reason.startswith("a: failed unforeseen (ZeroDivisionError in test_cohort.py, line ")
+    assert failure.reason.startswith("a: failed unforeseen (ZeroDivisionError in test_pair_files.py, line ")

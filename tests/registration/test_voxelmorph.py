@@ -210,7 +210,7 @@ def test_an_ensemble_averages_what_its_members_predict(diffeomorphic):
         alone, single = register(members[0], *pair)[-1], register(make_ensemble(members[:1]), *pair)[-1]
     assert isinstance(ensemble, VoxelMorphEnsemble)
     torch.testing.assert_close(together, exponential(mean) if diffeomorphic else mean)
-    assert torch.equal(both_fields(alone), of_both(single))
+    assert torch.equal(both_fields(alone), both_fields(single))
     assert (together - both_fields(alone)).abs().max() > 0.01
 
 

@@ -333,7 +333,7 @@ def mask_of_fractions(path):
     ("damage", "message"),
     [
         (mask_of_other_shape, "found shape (32, 40, 33); expected (32, 40, 34)"),
-        (mask_of_nothing, "leaves nothing of"),
+        (mask_of_nothing, "no voxel is above 0; expected a mask of the brain"),
         (mask_of_fractions, "whole numbers"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

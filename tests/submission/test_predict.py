@@ -153,7 +153,7 @@ def test_unusable_requests_are_refused(dataset, predict, tmp_path, make_weights)
     options = ("--dataset", dataset, "--weights", make_weights())
     refused(lumirkit("predict", *options, "--out", tmp_path / "file"), "cannot be created")
     json_path.write_text(json.dumps({"validation": []}))
-    refused(predict(), json_path, "tensorImageShape: Field required")
+    refused(predict(), json_path, "expected a list of pairs of fixed and moving under the key validation")
     json_path.write_text("{")
     refused(predict(), json_path, "not a usable Dataset file")
 
