@@ -38,6 +38,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lumirkit.base.errors import RequestError
+from lumirkit.base.extras import require_extra
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions
 from lumirkit.eval.leaderboard import evaluate as score
 from lumirkit.eval.mask_rule import MaskRule
@@ -59,9 +60,6 @@ from lumirkit.registration.precision import Precision
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume
 from lumirkit.submission.shipped_weights import chosen_weights
-from lumirkit.train.deadline import Deadline
-from lumirkit.train.launch import launch_training
-from lumirkit.train.shipped_recipes import find_recipe
 
 PathLike = Path | str
 
@@ -239,7 +237,8 @@ def train_recipe(
         cache: folder for the decoded images; None for memory, or the disk where memory is short.
 
     Raises:
-        KitError: the recipe, the data or the folder cannot be used, or training cannot go on.
+        KitError: the recipe, the data or the folder cannot be used, the extra `train` is not installed, or training
+            cannot go on.
 
     Two steps of a small network:
 
@@ -261,6 +260,11 @@ def train_recipe(
     ...     lumirkit.load_weights(path, device="cpu").members
     1
     """
+    require_extra("lumirkit.train_recipe", "train", "omegaconf", "matplotlib")
+    from lumirkit.train.deadline import Deadline
+    from lumirkit.train.launch import launch_training
+    from lumirkit.train.shipped_recipes import find_recipe
+
     folder = None if cache is None else Path(cache)
     deadline = Deadline(minutes)
     return launch_training(

@@ -31,7 +31,7 @@ _DETERMINANT_SUM = 12  # of the ten at the identity: eight are 1 and two are 2
 
 
 class Deformation:
-    """Where every voxel of a fixed image lies in a moving one, from a registration or a file.
+    """A map from every voxel of a fixed image to its place in a moving one, from a registration or a file.
 
     Attributes:
         disp_vox: (X, Y, Z, 3), position in moving voxels minus position in fixed voxels, at every fixed voxel.

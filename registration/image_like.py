@@ -93,7 +93,7 @@ def grid_of(image: PlacedImage, role: str, choice: HeaderChoice = NO_CHOICE) -> 
 
 
 def placed(image: ImageLike, role: str) -> HeaderPlace | None:
-    """Where the header of an image places it; None for an array, which has none.
+    """The place that the header of an image gives it; None for an array, which has none.
 
     Raises:
         VolumeError: a file is missing or not NIfTI.
@@ -118,12 +118,12 @@ def say_of_header(image: ImageLike, role: str, say: Callable[[str], None], choic
 
 
 def is_array(image: object) -> bool:
-    """Whether an image is an array, which has no header."""
+    """Tell whether an image is an array, which has no header."""
     return hasattr(image, "__array__") and not isinstance(image, SpatialImage)
 
 
 def name_of(image: object, role: str) -> str:
-    """What messages call an image: its file, or words if it has none.
+    """Name an image for messages: its file, or words if it has none.
 
     Args:
         role: what the image is, such as "fixed".

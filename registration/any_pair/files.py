@@ -24,7 +24,7 @@ from lumirkit.registration.volume import Volume, read_image, read_place, require
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What one pair of files may need beside its images."""
+    """The choices for one pair of files, beside its images."""
 
     fixed_mask: Path | None = None
     moving_mask: Path | None = None
@@ -35,7 +35,7 @@ class FileOptions:
     as_is: bool = False
     """Take the arrays as they are: both are in the networks' frame, whatever their headers say."""
     choice: HeaderChoice = NO_CHOICE
-    """What the user says of headers that leave a choice."""
+    """The answers of the user to headers that leave a choice."""
 
 
 def say_to_stderr(text: str) -> None:

@@ -43,7 +43,7 @@ def normalised(image: Volume) -> Volume:
 
 
 def brain_points_mm(image: Volume) -> Float64[ndarray, "n 3"]:
-    """Where the voxels above 0 lie, in RAS mm.
+    """The places of the voxels above 0, in RAS mm.
 
     Raises:
         VolumeError: they span no distance that a brain spans.

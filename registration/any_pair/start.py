@@ -1,4 +1,4 @@
-"""Where a registration starts from: the images as their headers place them, or roughly aligned first."""
+"""The start of a registration: the images as their headers place them, or roughly aligned first."""
 
 from __future__ import annotations
 

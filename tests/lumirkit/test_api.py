@@ -62,6 +62,11 @@ def test_the_import_alone_loads_no_heavy_package():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_registering_needs_no_extra():
+    code = "import sys; from lumirkit import register; assert not {'omegaconf', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_package_offers_its_verbs():
     assert {"register", "load_weights", "read_field", "evaluate", "train_recipe", "__version__"} <= set(dir(lumirkit))
     assert all(getattr(lumirkit, name) for name in lumirkit.__all__)
