@@ -46,6 +46,9 @@ from lumirkit.registration.any_pair.background import on_dark_background
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.deformation import Deformation, read_deformation
 from lumirkit.registration.device import Place, choose_device
+from lumirkit.registration.fixed_and_moving import FixedAndMoving
+from lumirkit.registration.header import HeaderChoice
+from lumirkit.registration.header_form import HeaderForm
 from lumirkit.registration.image_like import (
     ImageLike,
     PlacedImage,
@@ -75,6 +78,8 @@ def register(
     moving_affine: Float[ndarray, "4 4"] | None = None,
     fixed_mask: ImageLike | None = None,
     moving_mask: ImageLike | None = None,
+    header: str | None = None,
+    orientation: str | None = None,
     affine_start: bool = False,
     as_is: bool = False,
     say: Callable[[str], None] = _LOG.warning,
@@ -90,6 +95,9 @@ def register(
         moving_affine: the same of a moving array.
         fixed_mask: the brain of the fixed image, where its skull is not stripped; on any grid if it has a header.
         moving_mask: the same of the moving image.
+        header: which form of a header is right where its sform and its qform differ, "sform" or "qform"; None takes
+            the sform, and warns.
+        orientation: how the axes of images run whose header does not say it, such as "RAS"; None guesses, and warns.
         affine_start: align the images by ANTs first; needs the extra `baselines`.
         as_is: take the arrays as they are, whatever their affines say; they must be in RAS, 1 mm, 0…255.
         say: is told what was done to the images, and what may be wrong with them; by default the log `lumirkit` is.
@@ -114,13 +122,14 @@ def register(
     2.0
     """
     require_start(affine_start, as_is)
+    choice = _choice(header, orientation)
     if not as_is:
         for image, role in ((fixed, "fixed"), (moving, "moving")):
-            say_of_header(image, role, say)
-    fixed_brain = _brain(fixed, "fixed", fixed_affine, fixed_mask, as_is, say)
-    moving_brain = _brain(moving, "moving", moving_affine, moving_mask, as_is, say)
+            say_of_header(image, role, say, choice)
+    fixed_brain = _brain(fixed, "fixed", fixed_affine, fixed_mask, as_is, choice, say)
+    moving_brain = _brain(moving, "moving", moving_affine, moving_mask, as_is, choice, say)
     predictor = weights if isinstance(weights, Predictor) else load_weights(weights)
-    return register_images(predictor, fixed_brain, moving_brain, affine_start, as_is, say)
+    return register_images(predictor, fixed_brain, moving_brain, affine_start, as_is, say, choice)
 
 
 def load_weights(
@@ -148,12 +157,21 @@ def load_weights(
     return Predictor(chosen, Place(choose_device(device), Precision(precision)))
 
 
-def read_field(path: PathLike, *, fixed: PlacedImage | None = None, moving: PlacedImage | None = None) -> Deformation:
+def read_field(
+    path: PathLike,
+    *,
+    fixed: PlacedImage | None = None,
+    moving: PlacedImage | None = None,
+    header: str | None = None,
+    orientation: str | None = None,
+) -> Deformation:
     """Read a field that `register` saved, or that ITK or ANTs wrote as a warp.
 
     Args:
         fixed: the fixed image; without it the fixed grid lies where the file says.
         moving: the moving image; without it the moving grid is the fixed one.
+        header: which form of a header is right where its sform and its qform differ; None takes the sform.
+        orientation: how the axes of images run whose header does not say it, such as "RAS"; None guesses.
 
     Raises:
         KitError: the file cannot be used, or does not belong to the images.
@@ -169,7 +187,9 @@ def read_field(path: PathLike, *, fixed: PlacedImage | None = None, moving: Plac
     >>> field.warp_points([[1, 2, 3]]).tolist()
     [[1.5, 2.5, 3.5]]
     """
-    return read_deformation(Path(path), fixed, moving)
+    images = FixedAndMoving(fixed, moving, _choice(header, orientation))
+    images.say_of_headers(_LOG.warning)
+    return read_deformation(Path(path), images)
 
 
 def evaluate(
@@ -272,18 +292,25 @@ def train_recipe(
     )
 
 
+def _choice(header: str | None, orientation: str | None) -> HeaderChoice:
+    if header is not None and header not in list(HeaderForm):
+        raise RequestError(f"header: found {header!r}; expected one of {', '.join(HeaderForm)}.")
+    return HeaderChoice(None if header is None else HeaderForm(header), orientation)
+
+
 def _brain(
     image: ImageLike,
     role: str,
     affine: Float[ndarray, "4 4"] | None,
     mask: ImageLike | None,
     as_is: bool,
+    choice: HeaderChoice,
     say: Callable[[str], None],
 ) -> Volume:
     """Read an image within its mask, wherever the header of that places it, on background 0."""
-    volume = as_volume(image, role, affine)
+    volume = as_volume(image, role, affine, choice)
     if mask is not None:
         inside = as_labels(mask, f"{role} mask") > 0
-        place = None if as_is else placed(mask, f"{role} mask")
+        place = None if as_is else placed(mask, f"{role} mask", choice)
         volume = within(volume, np.asarray(inside), name_of(mask, f"{role} mask"), place)
     return volume if as_is else on_dark_background(volume, say)

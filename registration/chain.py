@@ -17,10 +17,12 @@ from lumirkit.base.errors import RequestError
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import Deformation
 from lumirkit.registration.field import read_field
+from lumirkit.registration.fixed_and_moving import NO_IMAGES, FixedAndMoving
 from lumirkit.registration.grid import Grid, voxels_of
-from lumirkit.registration.header import NO_CHOICE, HeaderChoice
-from lumirkit.registration.image_like import PlacedImage, grid_of, name_of
-from lumirkit.registration.itk_affine import SUFFIXES, read_itk_affine
+from lumirkit.registration.itk_affine import SUFFIXES as AFFINE_SUFFIXES
+from lumirkit.registration.itk_affine import read_itk_affine
+from lumirkit.registration.itk_hdf5 import SUFFIXES as HDF5_SUFFIXES
+from lumirkit.registration.itk_hdf5 import read_itk_hdf5
 from lumirkit.registration.warp_arrays import carry_points
 
 
@@ -69,48 +71,38 @@ def read_steps(paths: Sequence[Path]) -> list[Affine | Step]:
     Raises:
         VolumeError, RequestError: a file cannot be used.
     """
-    return [_read_step(path) for path in paths]
+    return [step for path in paths for step in _read_file(path)]
 
 
-def read_chain(
-    paths: Sequence[Path],
-    fixed: PlacedImage | None = None,
-    moving: PlacedImage | None = None,
-    choice: HeaderChoice = NO_CHOICE,
-) -> Deformation:
+def read_chain(paths: Sequence[Path], images: FixedAndMoving = NO_IMAGES) -> Deformation:
     """Read transforms, the first of which positions of the fixed image pass first, as one deformation.
 
     Every field lies where its own header says, fields in voxels too; beyond its grid it moves nothing.
-
-    Args:
-        fixed: the fixed image; without it the fixed grid is that of the first transform, a field.
-        moving: the moving image; without it the moving grid is the fixed one.
-        choice: what the user says of headers that leave a choice.
 
     Raises:
         VolumeError, RequestError: a file cannot be used, or there is no fixed grid.
     """
     steps = read_steps(paths)
     first = steps[0]
-    if fixed is not None:
-        grid = grid_of(fixed, "fixed", choice)
+    if images.fixed_grid is not None:
+        grid = images.fixed_grid
+        _require_place(first, grid, images.fixed_name)
     elif isinstance(first, Step):
         grid = first.grid
     else:
         raise RequestError(
-            f"{paths[0]}: is an affine, which has no grid; expected the fixed image beside it. Add --like."
+            f"{paths[0]}: begins with an affine, which has no grid; expected the fixed image beside it. Add --like."
         )
-    moving_grid = grid if moving is None else grid_of(moving, "moving", choice)
-    if fixed is not None:
-        _require_place(first, grid, name_of(fixed, "fixed"))
-    if moving is not None:
-        _require_place(steps[-1], moving_grid, name_of(moving, "moving"))
+    moving_grid = images.moving_grid or grid
+    if images.moving_grid is not None:
+        _require_place(steps[-1], moving_grid, images.moving_name)
     at_mm = apply_affine(grid.affine, voxels_of(grid))
     for step in steps:
         at_mm = step(at_mm)
     in_voxels = all(isinstance(step, Step) and step.counts_voxels and step.grid.same_as(grid) for step in steps)
     disp_vox = apply_affine(moving_grid.voxel_from_mm, at_mm) - voxels_of(grid)
-    return Deformation(disp_vox, grid, moving_grid, in_voxels and moving is None)
+    by_voxels = in_voxels and images.moving is None
+    return Deformation(disp_vox, grid, moving_grid, by_voxels, choice=images.choice)
 
 
 def _require_place(step: Affine | Step, grid: Grid, name: str) -> None:
@@ -126,22 +118,35 @@ def _require_place(step: Affine | Step, grid: Grid, name: str) -> None:
         )
 
 
-def is_affine(path: Path) -> bool:
-    """Whether a path names an affine and no field."""
-    return _unbracketed(path)[0].suffix in SUFFIXES
+def is_chain(paths: Sequence[Path]) -> bool:
+    """Whether transforms must be read as a chain: all but one field in a NIfTI file."""
+    return len(paths) > 1 or _unbracketed(paths[0])[0].suffix in (*AFFINE_SUFFIXES, *HDF5_SUFFIXES)
 
 
-def _read_step(path: Path) -> Affine | Step:
+def _read_file(path: Path) -> list[Affine | Step]:
+    """The transforms of one file, in the order in which positions pass them."""
     file, inverted = _unbracketed(path)
-    if is_affine(path):
-        matrix = read_itk_affine(file)
-        return Affine(np.linalg.inv(matrix) if inverted else matrix)
-    if inverted:
+    steps = _steps_of(file)
+    if not inverted:
+        return steps
+    affines = [step for step in steps[::-1] if isinstance(step, Affine)]
+    if len(affines) < len(steps):
         raise RequestError(
             f"{path}: asks for the inverse of a field; expected that of an affine. Use `lumirkit invert`."
         )
+    return [Affine(np.linalg.inv(affine.matrix)) for affine in affines]
+
+
+def _steps_of(file: Path) -> list[Affine | Step]:
+    if file.suffix in AFFINE_SUFFIXES:
+        return [Affine(read_itk_affine(file))]
+    if file.suffix in HDF5_SUFFIXES:
+        return [
+            Step(file, *found, counts_voxels=False) if isinstance(found, tuple) else Affine(found)
+            for found in read_itk_hdf5(file)
+        ]
     field = read_field(file)
-    return Step(file, field.grid, field.disp_ras_mm(field.grid), field.convention is Convention.CHALLENGE)
+    return [Step(file, field.grid, field.disp_ras_mm(field.grid), field.convention is Convention.CHALLENGE)]
 
 
 def _unbracketed(path: Path) -> tuple[Path, bool]:

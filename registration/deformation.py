@@ -19,9 +19,10 @@ from lumirkit.registration.carried import as_carried
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import Field, read_field, require_convention, write_field
 from lumirkit.registration.finite_strain import turn_back
+from lumirkit.registration.fixed_and_moving import NO_IMAGES, FixedAndMoving
 from lumirkit.registration.grid import Grid, flip_lps, to_mm, to_voxels
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
-from lumirkit.registration.image_like import ImageLike, PlacedImage, grid_of, name_of
+from lumirkit.registration.image_like import ImageLike, grid_of, name_of
 from lumirkit.registration.inverse_on_grids import inverse_between
 from lumirkit.registration.jacobian import jacobian_determinants
 from lumirkit.registration.vector_rule import VectorRule
@@ -38,6 +39,7 @@ class Deformation:
         fixed: the grid of the fixed image.
         moving: the grid of the moving image.
         by_voxels: whether voxels alone count and headers play no part, as in the challenge's convention.
+        choice: what the user says of headers that leave a choice, which holds for all that is carried.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Deformation:
         moving: Grid,
         by_voxels: bool = False,
         find_inverse: Callable[[], Float[ndarray, "i j k 3"]] | None = None,
+        choice: HeaderChoice = NO_CHOICE,
     ) -> None:
         """Hold a field.
 
@@ -55,6 +58,7 @@ class Deformation:
                 it that is the pointwise inverse.
         """
         self.disp_vox, self.fixed, self.moving, self.by_voxels = disp_vox, fixed, moving, by_voxels
+        self.choice = choice
         self._find_inverse = find_inverse or (lambda: inverse_between(disp_vox, fixed, moving))
 
     @property
@@ -71,7 +75,8 @@ class Deformation:
         misses the start: on phantom brains by 0.05 voxels in the mean and by 0.2 at most, and by more where the field
         leaves the other grid. A U-Net that predicts displacements gives fields that are only roughly inverse.
         """
-        return Deformation(self._find_inverse(), self.moving, self.fixed, self.by_voxels, lambda: self.disp_vox)
+        inverse = self._find_inverse()
+        return Deformation(inverse, self.moving, self.fixed, self.by_voxels, lambda: self.disp_vox, self.choice)
 
     def warp(
         self,
@@ -79,7 +84,6 @@ class Deformation:
         labels: bool = False,
         fill: float = 0,
         vectors: VectorRule | str = VectorRule.KEEP,
-        choice: HeaderChoice = NO_CHOICE,
     ) -> Shaped[ndarray, "x y z *rest"]:
         """Carry the moving image, or what lies in its space, onto the fixed grid; every volume of a series alike.
 
@@ -89,7 +93,6 @@ class Deformation:
             fill: the value beyond the image, 0 in most.
             vectors: "rotate" for a vector image whose vectors turn with the tissue: (X, Y, Z, 3) with components along
                 right, anterior and superior, or (X, Y, Z, 1, 3) with ITK's, left, posterior and superior.
-            choice: what the user says of an image's header that leaves a choice.
 
         Raises:
             VolumeError: the image cannot be used, or has another shape than the moving grid where that counts.
@@ -102,7 +105,7 @@ class Deformation:
             _require_fill(fill, values.dtype, name)
         if turning:
             self._require_vectors(values.shape, labels, name)
-        warped = warp(values, self._disp_vox_to(image, values.shape[:3], choice), labels, fill)
+        warped = warp(values, self._disp_vox_to(image, values.shape[:3]), labels, fill)
         return self._turned(warped) if turning else warped
 
     def _turned(self, vectors: Float[ndarray, "x y z *rest"]) -> Float[ndarray, "x y z *rest"]:
@@ -169,10 +172,10 @@ class Deformation:
         require_convention(convention, self.fixed, self.fixed if shares_grid else self.moving, "the field")
         write_field(path, self.disp_vox, self.fixed, self.moving, convention)
 
-    def _disp_vox_to(self, image: ImageLike, shape: tuple[int, ...], choice: HeaderChoice) -> Float[ndarray, "x y z 3"]:
+    def _disp_vox_to(self, image: ImageLike, shape: tuple[int, ...]) -> Float[ndarray, "x y z 3"]:
         """The field in voxels of an image in the moving space."""
         if isinstance(image, Path | str | SpatialImage) and not self.by_voxels:
-            grid = grid_of(image, "moving", choice)
+            grid = grid_of(image, "moving", self.choice)
             return self.disp_vox if grid.same_as(self.moving) else to_voxels(self.disp_ras_mm, self.fixed, grid)
         if shape != self.moving.shape:
             raise VolumeError(
@@ -185,40 +188,30 @@ class Deformation:
         return f"Deformation(fixed: {self.fixed}; moving: {self.moving})"
 
 
-def read_deformation(
-    path: Path, fixed: PlacedImage | None = None, moving: PlacedImage | None = None, choice: HeaderChoice = NO_CHOICE
-) -> Deformation:
-    """Read a field of either convention as the deformation between two images; see `read_between`.
+def read_deformation(path: Path, images: FixedAndMoving = NO_IMAGES) -> Deformation:
+    """Read a field of either convention as the deformation between two images.
 
     Raises:
         VolumeError: the file cannot be used, or does not belong to the images.
     """
-    on_fixed, moving_grid = read_between(path, fixed, moving, choice)
+    on_fixed, moving_grid = read_between(path, images)
     by_voxels = on_fixed.convention is Convention.CHALLENGE
-    return Deformation(on_fixed.disp_vox(moving_grid), on_fixed.grid, moving_grid, by_voxels)
+    return Deformation(on_fixed.disp_vox(moving_grid), on_fixed.grid, moving_grid, by_voxels, choice=images.choice)
 
 
-def read_between(
-    path: Path, fixed: PlacedImage | None, moving: PlacedImage | None, choice: HeaderChoice = NO_CHOICE
-) -> tuple[Field, Grid]:
+def read_between(path: Path, images: FixedAndMoving) -> tuple[Field, Grid]:
     """Read a field on its fixed grid, and the moving grid.
-
-    Args:
-        fixed: the fixed image; without it the fixed grid lies where the file says.
-        moving: the moving image; without it the moving grid is the fixed one.
-        choice: what the user says of headers that leave a choice.
 
     Raises:
         VolumeError: the file cannot be used, or does not belong to the images.
     """
     field = read_field(path)
-    if fixed is not None:
-        field = field.on(grid_of(fixed, "fixed", choice), name_of(fixed, "fixed"))
-    if moving is None:
+    if images.fixed_grid is not None:
+        field = field.on(images.fixed_grid, images.fixed_name)
+    if images.moving_grid is None:
         return field, field.grid
-    moving_grid = grid_of(moving, "moving", choice)
-    field.require_moving(moving_grid, name_of(moving, "moving"))
-    return field, moving_grid
+    field.require_moving(images.moving_grid, images.moving_name)
+    return field, images.moving_grid
 
 
 def _require_rule(vectors: VectorRule | str) -> VectorRule:

@@ -13,27 +13,34 @@ from lumirkit.base.outputs import require_apart
 from lumirkit.registration.chain import read_chain
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import Deformation, read_deformation
+from lumirkit.registration.fixed_and_moving import FixedAndMoving
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice
 from lumirkit.registration.volume import write_volume
 
 _SMALLEST = 1e-9  # the determinant that stands for all below it in a logarithm
 
 
-def compose_fields(transforms: Sequence[Path], out: Path, like: Path | None = None) -> None:
+def compose_fields(
+    transforms: Sequence[Path], out: Path, like: Path | None = None, choice: HeaderChoice = NO_CHOICE
+) -> None:
     """Write one field that does what a chain of fields and affines does.
 
     Args:
         transforms: what positions of the fixed image pass, in this order.
         like: the fixed image, whose grid the field gets; without it that of the first transform.
+        choice: what the user says of headers that leave a choice.
 
     Raises:
         VolumeError, RequestError: a file cannot be used; nothing was written.
     """
     require_output(out)
     require_apart([out], [*transforms, like])
-    _save(read_chain(transforms, like), out)
+    _save(read_chain(transforms, _images(like, None, choice)), out)
 
 
-def invert_field(field: Path, out: Path, moving: Path | None = None, like: Path | None = None) -> None:
+def invert_field(
+    field: Path, out: Path, moving: Path | None = None, like: Path | None = None, choice: HeaderChoice = NO_CHOICE
+) -> None:
     """Write the field of the opposite direction, in the same convention, on the moving grid.
 
     Raises:
@@ -41,12 +48,14 @@ def invert_field(field: Path, out: Path, moving: Path | None = None, like: Path 
     """
     require_output(out)
     require_apart([out], [field, moving, like])
-    deformation = read_deformation(field, like, moving)
+    deformation = read_deformation(field, _images(like, moving, choice))
     _tell_of_folds(field, deformation.jacobian(), "where it has no inverse; the result is a guess there")
     _save(deformation.inverse, out)
 
 
-def jacobian_map(field: Path, out: Path, log: bool = False, like: Path | None = None) -> None:
+def jacobian_map(
+    field: Path, out: Path, log: bool = False, like: Path | None = None, choice: HeaderChoice = NO_CHOICE
+) -> None:
     """Write the determinant at every fixed voxel as float32, or its natural logarithm.
 
     Raises:
@@ -54,12 +63,19 @@ def jacobian_map(field: Path, out: Path, log: bool = False, like: Path | None = 
     """
     require_output(out)
     require_apart([out], [field, like])
-    deformation = read_deformation(field, like)
+    deformation = read_deformation(field, _images(like, None, choice))
     determinants = deformation.jacobian()
     if log:
         _tell_of_folds(field, determinants, f"whose logarithm is taken of {_SMALLEST:g}")
     values = np.log(np.maximum(determinants, _SMALLEST)) if log else determinants
     write_volume(out, values.astype(np.float32), deformation.fixed.affine)
+
+
+def _images(fixed: Path | None, moving: Path | None, choice: HeaderChoice) -> FixedAndMoving:
+    """The images of a field, with a warning where their headers leave a choice."""
+    images = FixedAndMoving(fixed, moving, choice)
+    images.say_of_headers(lambda remark: print(remark, file=sys.stderr))
+    return images
 
 
 def _save(deformation: Deformation, out: Path) -> None:

@@ -30,12 +30,15 @@ ImageLike = PlacedImage | ndarray
 """An image with a header, or an array (X, Y, Z); axes beyond the third may follow if they have one voxel."""
 
 
-def as_volume(image: ImageLike, role: str, affine: Float[ndarray, "4 4"] | None = None) -> Volume:
+def as_volume(
+    image: ImageLike, role: str, affine: Float[ndarray, "4 4"] | None = None, choice: HeaderChoice = NO_CHOICE
+) -> Volume:
     """Read an image as float32, with its affine.
 
     Args:
         role: what messages call the image if it has no file, such as "fixed".
         affine: takes the voxels of an array to RAS mm; without it they are at their indices.
+        choice: what the user says of a header that leaves a choice.
 
     Raises:
         VolumeError: the image is missing, damaged, not 3-D, holds NaN or inf, or is zero everywhere.
@@ -44,13 +47,13 @@ def as_volume(image: ImageLike, role: str, affine: Float[ndarray, "4 4"] | None 
     if affine is not None and not is_array(image):
         raise RequestError(f"{name_of(image, role)}: has an affine of its own; expected none beside it. Leave it out.")
     if isinstance(image, Path | str):
-        return read_image(Path(image), single_volume=True)
+        return read_image(Path(image), single_volume=True, choice=choice)
     name = name_of(image, role)
     data = _values(image, name).astype(np.float32)
     require_brain(name, data)
     if not isinstance(image, SpatialImage):
         return Volume(name, data, _checked_affine(affine, name))
-    place = place_of(image, name)
+    place = place_of(image, name, choice)
     return Volume(name, data, place.affine, place.itk_affine, place.is_guess)
 
 
@@ -92,15 +95,18 @@ def grid_of(image: PlacedImage, role: str, choice: HeaderChoice = NO_CHOICE) -> 
     raise RequestError(f"the {role} image: found a {type(image).__name__}; expected a path or a nibabel image.")
 
 
-def placed(image: ImageLike, role: str) -> HeaderPlace | None:
+def placed(image: ImageLike, role: str, choice: HeaderChoice = NO_CHOICE) -> HeaderPlace | None:
     """The place that the header of an image gives it; None for an array, which has none.
+
+    Args:
+        choice: what the user says of a header that leaves a choice.
 
     Raises:
         VolumeError: a file is missing or not NIfTI.
     """
     if isinstance(image, Path | str):
-        return read_place(Path(image))
-    return place_of(image, name_of(image, role)) if isinstance(image, SpatialImage) else None
+        return read_place(Path(image), choice)
+    return place_of(image, name_of(image, role), choice) if isinstance(image, SpatialImage) else None
 
 
 def say_of_header(image: ImageLike, role: str, say: Callable[[str], None], choice: HeaderChoice = NO_CHOICE) -> None:

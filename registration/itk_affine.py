@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,10 +17,19 @@ from scipy.spatial.transform import Rotation
 from lumirkit.base.errors import RequestError
 from lumirkit.registration.grid import LPS_FROM_RAS
 
-SUFFIXES = (".mat", ".txt", ".tfm", ".h5", ".hdf5")
-"""What names of transforms end in that are no images."""
+SUFFIXES = (".mat", ".txt", ".tfm")
+"""What names of affines end in."""
 
-_DAMAGE = (OSError, ValueError, TypeError, IndexError, KeyError, UnicodeDecodeError, MatReadError, NotImplementedError)
+DAMAGE = (OSError, ValueError, TypeError, IndexError, KeyError, UnicodeDecodeError, MatReadError, NotImplementedError)
+"""What reading a damaged transform raises."""
+
+
+class ItkTransform(NamedTuple):
+    """A transform as ITK stores it: the name of its type, such as AffineTransform_double_3_3, and its numbers."""
+
+    kind: str
+    parameters: Float64[ndarray, " n"]
+    fixed: Float64[ndarray, " m"]
 
 
 def read_itk_affine(path: Path) -> Float64[ndarray, "4 4"]:
@@ -28,40 +38,49 @@ def read_itk_affine(path: Path) -> Float64[ndarray, "4 4"]:
     Raises:
         RequestError: the file cannot be read, or holds something else than one affine, rigid or translation.
     """
-    if path.suffix in (".h5", ".hdf5"):
-        raise RequestError(
-            f"{path}: found a transform in HDF5; expected .mat, .txt or .tfm. Take it apart by ANTs's "
-            "CompositeTransformUtil --disassemble."
-        )
     try:
-        kind, parameters, centre = _read_matlab(path) if path.suffix == ".mat" else _read_text(path)
-        lps = _matrix(kind, parameters, centre)
-    except _DAMAGE as error:
-        raise RequestError(
-            f"{path}: not a readable transform of ITK ({error}); expected one affine as ANTs writes it. Write it again."
-        ) from error
+        transform = _read_matlab(path) if path.suffix == ".mat" else _read_text(path)
+        return ras_matrix(path, transform)
+    except DAMAGE as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> RequestError:
+    """The refusal of a file that holds no transform, or a damaged one."""
+    return RequestError(
+        f"{path}: not a readable transform of ITK ({error}); expected one affine as ANTs writes it. Write it again."
+    )
+
+
+def ras_matrix(path: Path, transform: ItkTransform) -> Float64[ndarray, "4 4"]:
+    """The matrix of an affine transform, which takes fixed positions to moving ones, both in RAS mm.
+
+    Raises:
+        RequestError: it is no affine, rigid or translation, or has no inverse; the message names the file.
+    """
+    lps = _matrix(*transform)
     if lps is None:
         raise RequestError(
-            f"{path}: found a {kind}; expected one affine, Euler or translation transform in three dimensions. Convert "
-            "it by antsApplyTransforms."
+            f"{path}: found a {transform.kind}; expected one affine, Euler or translation transform in three "
+            "dimensions. Convert it by antsApplyTransforms."
         )
     if not np.isfinite(lps).all() or abs(np.linalg.det(lps)) < 1e-12:
         raise RequestError(f"{path}: found the matrix {lps.tolist()}, which has no inverse. Write the transform again.")
     return LPS_FROM_RAS @ lps @ LPS_FROM_RAS
 
 
-def _read_matlab(path: Path) -> tuple[str, Float64[ndarray, " n"], Float64[ndarray, " m"]]:
-    """The type, the parameters and the fixed parameters of a transform in Matlab's format."""
+def _read_matlab(path: Path) -> ItkTransform:
+    """The transform of a file in Matlab's format."""
     held = {name: values for name, values in loadmat(path).items() if not name.startswith("__")}
     fixed = held.pop("fixed")
     if len(held) != 1:
         raise ValueError(f"it holds {len(held)} transforms")
     ((kind, parameters),) = held.items()
-    return kind, np.ravel(parameters).astype(np.float64), np.ravel(fixed).astype(np.float64)
+    return ItkTransform(kind, np.ravel(parameters).astype(np.float64), np.ravel(fixed).astype(np.float64))
 
 
-def _read_text(path: Path) -> tuple[str, Float64[ndarray, " n"], Float64[ndarray, " m"]]:
-    """The type, the parameters and the fixed parameters of a transform in ITK's text format."""
+def _read_text(path: Path) -> ItkTransform:
+    """The transform of a file in ITK's text format."""
     text = path.read_text(encoding="utf-8")
     if not text.startswith("#Insight Transform File"):
         raise ValueError("its first line is not #Insight Transform File")
@@ -69,7 +88,7 @@ def _read_text(path: Path) -> tuple[str, Float64[ndarray, " n"], Float64[ndarray
     if [name for name, _ in lines] != ["Transform", "Parameters", "FixedParameters"]:
         raise ValueError("it does not hold exactly one transform")
     kind, parameters, fixed = (value for _, value in lines)
-    return kind, np.array(parameters.split(), np.float64), np.array(fixed.split(), np.float64)
+    return ItkTransform(kind, np.array(parameters.split(), np.float64), np.array(fixed.split(), np.float64))
 
 
 def _matrix(

@@ -14,12 +14,12 @@ from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import open_nifti, require_output
 from lumirkit.base.outputs import require_apart
-from lumirkit.registration.chain import is_affine, read_chain, read_steps
+from lumirkit.registration.chain import is_chain, read_chain, read_steps
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import read_between, read_deformation
 from lumirkit.registration.field import require_convention
+from lumirkit.registration.fixed_and_moving import FixedAndMoving
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
-from lumirkit.registration.image_like import say_of_header
 from lumirkit.registration.label_ids import may_be_rounded, narrowed
 from lumirkit.registration.points import read_points
 from lumirkit.registration.vector_rule import VectorRule
@@ -61,18 +61,15 @@ def warp_file(
     reading = reading or Reading()
     require_output(out)
     require_apart([out], [*transforms, moving, like])
-    _say_of_headers(choice, like, moving)
-    if _is_chain(transforms):
-        deformation = read_chain(transforms, like, moving, choice)
-    else:
-        deformation = read_deformation(transforms[0], like, moving, choice)
+    images = FixedAndMoving(like, moving, choice)
+    images.say_of_headers(_say)
+    deformation = read_chain(transforms, images) if is_chain(transforms) else read_deformation(transforms[0], images)
     if deformation.by_voxels and not deformation.fixed.same_as(deformation.moving):
-        print(
+        _say(
             f"warning: {moving}: its header places it elsewhere than {like or transforms[0]}, which counts voxels: "
-            "headers play no part",
-            file=sys.stderr,
+            "headers play no part"
         )
-    warped = deformation.warp(moving, reading.labels, reading.fill, reading.vectors, choice)
+    warped = deformation.warp(moving, reading.labels, reading.fill, reading.vectors)
     if reading.labels:
         warped = _storable(warped, moving)
     header = open_nifti(moving).header
@@ -111,18 +108,18 @@ def warp_points(
         )
     require_finite(given.ras_mm, points)
     if given.like_ants:
-        print(
+        _say(
             f"warning: {points}: its columns x, y, z, t are those of ANTs, counting in LPS mm; they are read as RAS "
-            "mm. Name them l, p, s if they are LPS.",
-            file=sys.stderr,
+            "mm. Name them l, p, s if they are LPS."
         )
-    _say_of_headers(choice, like, moving)
+    images = FixedAndMoving(like, moving, choice)
+    images.say_of_headers(_say)
     there_mm = given.ras_mm
-    if _is_chain(transforms):
+    if is_chain(transforms):
         for step in read_steps(transforms):
             there_mm = step.carry(there_mm, points)
     else:
-        on_fixed, moving_grid = read_between(transforms[0], like, moving, choice)
+        on_fixed, moving_grid = read_between(transforms[0], images)
         there_mm = carry_points(there_mm, on_fixed.disp_ras_mm(moving_grid), on_fixed.grid, points, transforms[0])
     write_text_atomically(out, given.text_with(there_mm))
 
@@ -140,30 +137,22 @@ def export_field(
     """
     require_output(out)
     require_apart([out], [field, fixed, moving])
-    _say_of_headers(choice, fixed, moving)
-    deformation = read_deformation(field, fixed, moving, choice)
+    images = FixedAndMoving(fixed, moving, choice)
+    images.say_of_headers(_say)
+    deformation = read_deformation(field, images)
     require_convention(convention, deformation.fixed, deformation.moving, fixed)
     deformation.save(out, convention)
 
 
-def _is_chain(transforms: Sequence[Path]) -> bool:
-    """Whether transforms must be composed: several, or an affine, which has no grid."""
-    return len(transforms) > 1 or is_affine(transforms[0])
-
-
-def _say_of_headers(choice: HeaderChoice, fixed: Path | None, moving: Path | None) -> None:
-    """Warn where a header leaves a choice that the user has not made."""
-    for image, role in ((fixed, "fixed"), (moving, "moving")):
-        if image is not None:
-            say_of_header(image, role, lambda remark: print(remark, file=sys.stderr), choice)
+def _say(remark: str) -> None:
+    print(remark, file=sys.stderr)
 
 
 def _storable(ids: Shaped[ndarray, "x y z *rest"], moving: Path) -> Shaped[ndarray, "x y z *rest"]:
     """The warped ids in a type to write, with a warning where the file may have changed them already."""
     if may_be_rounded(ids, read_header(moving).dtype):
-        print(
+        _say(
             f"warning: {moving}: holds ids beyond 16777216 as float32, which skips whole numbers there: ids may be "
-            "others than were meant, and some may have become one",
-            file=sys.stderr,
+            "others than were meant, and some may have become one"
         )
     return narrowed(ids, moving)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lumirkit.commands.options import Header, Orientation
+
 
 def compose(
     fields: Annotated[
@@ -14,8 +16,11 @@ def compose(
     ],
     out: Annotated[Path, typer.Option(help="Field to write (.nii.gz).")],
     like: Annotated[Path | None, typer.Option(help="Fixed image, whose grid the field gets.")] = None,
+    header: Header = None,
+    orientation: Orientation = None,
 ) -> None:
     """Make one field of several fields and affines; in voxels if all are so on one grid, else for ANTs and ITK."""
     from lumirkit.registration.field_files import compose_fields
+    from lumirkit.registration.header import HeaderChoice
 
-    compose_fields(fields, out, like)
+    compose_fields(fields, out, like, HeaderChoice(header, orientation))

@@ -17,7 +17,7 @@ def warp(
         list[Path],
         typer.Argument(
             help="Field of `register`, warp of ANTs or ITK, deformation of SPM or NiftyReg (.nii.gz); or several, and "
-            "affines (.mat, .txt, .tfm, '[FILE,1]' for the inverse), as antsApplyTransforms takes them after -t: "
+            "affines (.mat, .txt, .tfm, .h5, '[FILE,1]' for the inverse), as antsApplyTransforms takes them after -t: "
             "positions of the fixed image pass the first one first."
         ),
     ],

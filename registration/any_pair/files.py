@@ -78,7 +78,7 @@ def register_and_warp(
     moving_brain = _brain(moving_image, options.moving_mask, options, say)
     convention = _convention(options, fixed_image, moving_image)
     predictor = Predictor(weights, place)
-    found = register_images(predictor, fixed_brain, moving_brain, options.affine, options.as_is, say)
+    found = register_images(predictor, fixed_brain, moving_brain, options.affine, options.as_is, say, options.choice)
     found.save(out, convention)
     if moved is not None:
         write_volume(moved, found.warp(moving_image.data), found.fixed.affine)

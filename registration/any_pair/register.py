@@ -11,6 +11,7 @@ from lumirkit.registration.any_pair.pair_in_frame import framed, framed_as_is
 from lumirkit.registration.any_pair.start import require_ants
 from lumirkit.registration.deformation import Deformation
 from lumirkit.registration.grid import Grid
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume
 
@@ -28,7 +29,13 @@ def require_start(affine: bool, as_is: bool) -> None:
 
 
 def register_images(
-    predictor: Predictor, fixed: Volume, moving: Volume, affine: bool, as_is: bool, say: Callable[[str], None]
+    predictor: Predictor,
+    fixed: Volume,
+    moving: Volume,
+    affine: bool,
+    as_is: bool,
+    say: Callable[[str], None],
+    choice: HeaderChoice = NO_CHOICE,
 ) -> Deformation:
     """Register two images of any orientation, spacing and intensities.
 
@@ -36,6 +43,7 @@ def register_images(
         affine: start from the affine that ANTs finds, rather than from the headers.
         as_is: take the arrays as they are: both are in the networks' frame, whatever their headers say.
         say: is told what was done to the images, and what may be wrong with them.
+        choice: what the user says of headers, for what the result will carry.
 
     Raises:
         VolumeError: an image cannot be used, or the network has no answer for it.
@@ -49,6 +57,5 @@ def register_images(
             f"{fixed.name} and {moving.name}: the network gave NaN or inf; check the weights and both images"
         )
     inverse = found.inverse
-    return Deformation(
-        disp_vox, Grid.from_image(fixed), Grid.from_image(moving), as_is, lambda: grids.on_moving(inverse.to_voxels())
-    )
+    fixed_grid, moving_grid = Grid.from_image(fixed), Grid.from_image(moving)
+    return Deformation(disp_vox, fixed_grid, moving_grid, as_is, lambda: grids.on_moving(inverse.to_voxels()), choice)

@@ -207,6 +207,37 @@ def test_a_field_that_counts_voxels_needs_no_headers(paths, weights, tmp_path):
     np.testing.assert_array_equal(again.warp(moving), expected.warp(arrays[1]))
 
 
+def test_headers_that_leave_a_choice_are_read_as_the_user_says(paths, weights, tmp_path):
+    """A moving image whose sform is wrong and whose qform is right is registered, and carried, by its qform."""
+    fixed, moving = (nib.load(path) for path in paths)
+    odd = nib.Nifti1Image(np.asarray(moving.dataobj), None, moving.header)
+    odd.header.set_qform(moving.affine, 1)
+    odd.header.set_sform(from_matvec(np.diag([-1.0, 1, 1]), (40, 0, 9)), 4)
+    nib.save(odd, tmp_path / "odd.nii.gz")
+    odd = nib.load(tmp_path / "odd.nii.gz")
+    expected = lumirkit.register(fixed, moving, weights=weights, say=silent)
+    for image in (odd, tmp_path / "odd.nii.gz"):
+        said = []
+        found = lumirkit.register(fixed, image, weights=weights, header="qform", say=said.append)
+        assert not any("--header" in remark for remark in said)
+        np.testing.assert_allclose(found.disp_vox, expected.disp_vox, atol=1e-3)
+        np.testing.assert_allclose(found.warp(image), expected.warp(moving), atol=0.5)
+    found.save(tmp_path / "field.nii.gz", format="itk")
+    again = lumirkit.read_field(tmp_path / "field.nii.gz", fixed=fixed, moving=tmp_path / "odd.nii.gz", header="qform")
+    np.testing.assert_allclose(again.warp(tmp_path / "odd.nii.gz"), expected.warp(moving), atol=0.5)
+
+    unplaced = []
+    for image in (fixed, moving):
+        header = nib.Nifti1Header.from_header(image.header)
+        header["qform_code"] = header["sform_code"] = 0
+        unplaced.append(nib.Nifti1Image.from_bytes(nib.Nifti1Image(np.asarray(image.dataobj), None, header).to_bytes()))
+    told = lumirkit.register(*unplaced, weights=weights, orientation="RAS", say=pytest.fail)
+    np.testing.assert_allclose(told.disp_vox, expected.disp_vox, atol=1e-3)
+    assert nib.aff2axcodes(told.fixed.affine) == ("R", "A", "S")
+    with pytest.raises(KitError, match="header: found 'matrix'; expected one of sform, qform"):
+        lumirkit.register(fixed, moving, header="matrix")
+
+
 def test_labels_keep_the_type_that_they_have(tmp_path, phantom_root):
     found = deformation(SHIFT_MM, moving=FIXED)
     labels = np.random.default_rng(0).integers(0, 4000, FIXED.shape)

@@ -1,10 +1,11 @@
 """Chains of transforms against ANTs applying the same files, and fields made of fields against closed forms."""
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine, from_matvec
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from lumirkit.registration.convention import Convention
@@ -93,6 +94,58 @@ def test_affines_are_read_as_itk_applies_them(tmp_path, kind, suffix):
         np.testing.assert_allclose(apply_affine(matrix, point), transform.apply_to_point(point), atol=1e-4)
 
 
+def write_h5(path, *transforms):
+    with h5py.File(path, "w") as file:
+        file.create_group("TransformGroup")
+        for number, (kind, parameters, fixed) in enumerate(transforms):
+            file[f"TransformGroup/{number}/TransformType"] = [kind]
+            file[f"TransformGroup/{number}/TransformParameters"] = np.array(parameters, np.float64)
+            file[f"TransformGroup/{number}/TransformFixedParameters"] = np.array(fixed, np.float64)
+
+
+def test_ants_applies_its_composite_file_in_the_same_way(chain, command):
+    """What a registration of ANTs finds is an affine and a field."""
+    ants = pytest.importorskip("ants", reason="needs the extra: pip install '.[baselines]'")
+    texture = gaussian_filter(np.random.default_rng(5).random(MOVING.shape), 2)
+    write_volume(chain / "fixed.nii.gz", (1e4 * texture[:26, :24, :22]).astype(np.float32), FIXED.affine)
+    images = [ants.image_read(str(chain / f"{name}.nii.gz")) for name in ("fixed", "moving")]
+    found = ants.registration(
+        *images,
+        "SyN",
+        outprefix=str(chain / "ants_"),
+        write_composite_transform=True,
+        reg_iterations=(5,),
+        aff_iterations=(5,),
+        aff_shrink_factors=(1,),
+        aff_smoothing_sigmas=(0,),
+    )
+    out, composed = chain / "out.nii.gz", chain / "composed.nii.gz"
+    between = ("--like", chain / "fixed.nii.gz")
+    assert command("warp", found["fwdtransforms"], "--moving", chain / "moving.nii.gz", *between, "--out", out)[0] == 0
+    expected = applied_by_ants(chain, ["ants_Composite.h5"])
+    within = binary_erosion(expected > 0, iterations=2)  # at the rim of the moving image ITK has no value
+    assert within.mean() > 0.3
+    np.testing.assert_allclose(nib.load(out).get_fdata()[within], expected[within], atol=0.5)
+    assert command("compose", found["fwdtransforms"], *between, "--out", composed) == (0, "")
+    np.testing.assert_allclose(applied_by_ants(chain, ["composed.nii.gz"])[within], expected[within], atol=0.5)
+
+
+def test_affines_of_a_file_in_hdf5_follow_each_other_as_in_itk(chain, command):
+    """The last of a composite comes first; the inverse of all of them comes in the opposite order."""
+    itk = pytest.importorskip("SimpleITK", reason="needs the extra: pip install '.[baselines]'")
+    turned, moved = itk.AffineTransform(3), itk.TranslationTransform(3, (4.0, -5.0, 6.0))
+    turned.SetMatrix((TURN * 1.05).ravel().tolist())
+    both = itk.CompositeTransform([turned, moved])
+    (chain / "points.csv").write_text("l,p,s\n1,2,3\n-2,0,1\n")
+    file = chain / "both.h5"
+    itk.WriteTransform(both, str(file))
+    for name, applied in ((file, both), (f"[{file},1]", both.GetInverse())):
+        there = chain / "there.csv"
+        assert command("warp", name, "--points", chain / "points.csv", "--out", there) == (0, "")
+        expected = [applied.TransformPoint(point) for point in ((1.0, 2.0, 3.0), (-2.0, 0.0, 1.0))]
+        np.testing.assert_allclose(np.loadtxt(there, delimiter=",", skiprows=1), expected, atol=1e-5)
+
+
 def test_points_pass_a_chain(chain, command):
     (chain / "points.csv").write_text("x,y,z\n1,2,3\n-2,0,1\n")
     files = [chain / name for name in ("f1.nii.gz", "affine.txt")]
@@ -108,9 +161,13 @@ def test_points_pass_a_chain(chain, command):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["affine.txt"], "affine.txt: is an affine, which has no grid"),
+        (["affine.txt"], "affine.txt: begins with an affine, which has no grid"),
         (["f1.nii.gz", "none.mat"], "none.mat: not a readable transform"),
-        (["f1.nii.gz", "composite.h5"], "found a transform in HDF5"),
+        (["none.h5"], "none.h5: not a readable transform"),
+        (["spline.h5"], "spline.h5: found a BSplineTransform_double_3_3"),
+        (["[field.h5,1]"], "asks for the inverse of a field"),
+        (["short.h5"], "3 numbers place a field, not 18"),
+        (["empty.h5"], "empty.h5: found no transform"),
         (["f1.nii.gz", "spline.txt"], "found a BSplineTransform_double_3_3"),
         (["f1.nii.gz", "flat.txt"], "which has no inverse"),
         (["f1.nii.gz", "words.txt"], "its first line is not"),
@@ -121,7 +178,11 @@ def test_unusable_chains_are_refused(chain, command, files, message):
     (chain / "spline.txt").write_text(head.format("BSplineTransform_double_3_3", "0 0 0"))
     (chain / "flat.txt").write_text(head.format("AffineTransform_double_3_3", "0 " * 12))
     (chain / "words.txt").write_text("1 0 0\n")
-    paths = [chain / name for name in files]
+    write_h5(chain / "spline.h5", ("BSplineTransform_double_3_3", [0] * 3, [0] * 3))
+    write_h5(chain / "field.h5", ("DisplacementFieldTransform_double_3_3", [0] * 24, [2] * 3 + [0] * 3 + [1] * 12))
+    write_h5(chain / "short.h5", ("DisplacementFieldTransform_double_3_3", [0] * 24, [2] * 3))
+    write_h5(chain / "empty.h5")
+    paths = [f"[{chain / name[1:]}" if name.startswith("[") else chain / name for name in files]
     status, said = command("warp", *paths, "--moving", chain / "moving.nii.gz", "--out", chain / "out.nii.gz")
     assert status == 2
     assert message in said
