@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +33,35 @@ DAMAGE = (
 """What nibabel and gzip raise on damaged files."""
 
 _NIFTI2_HEADER_BYTES = 540
+_GZIP_MAGIC = b"\x1f\x8b"
+
+_reading: ContextVar[Path | None] = ContextVar("_reading", default=None)
+_said: set[tuple[Path, str]] = set()
+
+
+def _name_the_file(record: logging.LogRecord) -> bool:
+    """Let what nibabel says of an odd header name the file, and pass once; what it says elsewhere passes as it is."""
+    path = _reading.get()
+    if path is None:
+        return True
+    remark = (path, record.getMessage())
+    record.msg, record.args = f"warning: {path}: {record.getMessage()}", ()
+    is_new = remark not in _said
+    _said.add(remark)
+    return is_new
+
+
+logging.getLogger("nibabel.global").addFilter(_name_the_file)
+
+
+@contextmanager
+def _while_reading(path: Path) -> Iterator[None]:
+    """Name a file in all that nibabel says meanwhile."""
+    before = _reading.set(path)
+    try:
+        yield
+    finally:
+        _reading.reset(before)
 
 
 def open_nifti(path: Path) -> nib.Nifti1Image:
@@ -40,8 +73,13 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
     if not path.is_file():
         raise VolumeError(f"{path}: no such file; expected a NIfTI image (.nii or .nii.gz). Check the path.")
     try:
-        image = nib.load(path)
+        with _while_reading(path):
+            image = nib.load(path)
     except DAMAGE as error:
+        if path.suffix != ".gz" and _is_gzip(path):
+            raise VolumeError(
+                f"{path}: found a gzip file; expected one of that name to be unpacked. Call it {path.name}.gz."
+            ) from error
         raise VolumeError(
             f"{path}: not a readable NIfTI image ({error}); expected .nii or .nii.gz. Convert or download it again."
         ) from error
@@ -63,7 +101,13 @@ def read_nifti(path: Path, content: bytes | None = None) -> nib.Nifti1Image:
         raw = igzip.decompress(raw)
     # The first field of a header is its own size, in either byte order.
     is_nifti2 = _NIFTI2_HEADER_BYTES in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big"))
-    return (nib.Nifti2Image if is_nifti2 else nib.Nifti1Image).from_bytes(raw)
+    with _while_reading(path):
+        return (nib.Nifti2Image if is_nifti2 else nib.Nifti1Image).from_bytes(raw)
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
 
 
 def require_nifti_name(path: Path) -> None:

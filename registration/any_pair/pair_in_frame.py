@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lumirkit.registration.any_pair.field_of_view import cut_to_shared_view
-from lumirkit.registration.any_pair.frame import BRIGHTEST, frame_of, normalised, resampled
+from lumirkit.registration.any_pair.frame import BRIGHTEST, brain_points_mm, frame_of, normalised, resampled
 from lumirkit.registration.any_pair.start import affine_start, overlapping_start
 from lumirkit.registration.grid import Grid, between
 from lumirkit.registration.volume import Volume, require_same_shape
@@ -66,7 +66,11 @@ def framed(fixed: Volume, moving: Volume, affine: bool, say: Callable[[str], Non
     fixed_grid, moving_grid = Grid.from_image(fixed), Grid.from_image(moving)
     for image in (fixed, moving):
         _warn_of_skull(image, say)
-    bright_fixed, bright_moving = cut_to_shared_view(normalised(fixed), normalised(moving), say)
+    bright_fixed, bright_moving = normalised(fixed), normalised(moving)
+    if not fixed_grid.same_as(moving_grid):
+        for image in (bright_fixed, bright_moving):
+            brain_points_mm(image)  # units that are wrong are refused before anything is said of what they overlap
+    bright_fixed, bright_moving = cut_to_shared_view(bright_fixed, bright_moving, say)
     start = (affine_start if affine else overlapping_start)(bright_fixed, bright_moving, say)
     aligned_grid = replace(moving_grid, affine=np.linalg.inv(start) @ moving_grid.affine)
     aligned = replace(bright_moving, affine=aligned_grid.affine)  # the moving image as if it lay where the fixed one is

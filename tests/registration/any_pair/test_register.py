@@ -295,3 +295,12 @@ def test_a_network_without_an_answer_writes_nothing(pair, tmp_path, monkeypatch,
     with pytest.raises(VolumeError, match="the network gave NaN or inf"):
         register_and_warp(*pair, tmp_path / "a.nii.gz", [make_weights()], Place(torch.device("cpu")))
     assert not (tmp_path / "a.nii.gz").exists()
+
+
+def test_wrong_units_are_refused_before_anything_is_said_of_overlap():
+    """A header in metres whose unit says mm: a brain of a thousandth of its size."""
+    brain = np.zeros((48, 60, 48), np.float32)
+    brain[8:40, 8:50, 8:40] = 100
+    fixed, tiny = (Volume(name, brain, affine) for name, affine in (("a", np.eye(4)), ("b", np.diag([1e-3] * 3 + [1]))))
+    with pytest.raises(VolumeError, match=r"b: 0\.031 x 0\.041 x 0\.031 mm .* expected a brain of 20 to 400 mm"):
+        framed(fixed, tiny, False, pytest.fail)

@@ -1,0 +1,52 @@
+"""What is said of NIfTI files whose names or headers are odd."""
+
+import gzip
+import logging
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from lumirkit.base.errors import VolumeError
+from lumirkit.base.nifti import open_nifti, read_nifti
+
+
+@pytest.fixture
+def said():
+    """What reaches the screen of what nibabel logs."""
+    messages = []
+
+    class Screen(logging.Handler):
+        def emit(self, record):
+            messages.append(record.getMessage())
+
+    screen, logger = Screen(), logging.getLogger("nibabel.global")
+    logger.addHandler(screen)
+    yield messages
+    logger.removeHandler(screen)
+
+
+@pytest.fixture
+def odd_bytes():
+    """The bytes of a file with a negative spacing."""
+    content = bytearray(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)).to_bytes())
+    content[80:84] = np.float32(-1).tobytes()  # pixdim[1]
+    return bytes(content)
+
+
+def test_what_nibabel_says_of_a_header_is_said_once_and_names_the_file(tmp_path, said, odd_bytes):
+    path = tmp_path / "odd.nii"
+    path.write_bytes(odd_bytes)
+    open_nifti(path), open_nifti(path), read_nifti(path)
+    assert len(said) == 1
+    assert said[0].startswith(f"warning: {path}: pixdim[1,2,3] should be positive")
+    nib.load(path)
+    assert len(said) == 2  # what others read with nibabel is their affair
+    assert "odd.nii" not in said[1]
+
+
+def test_a_packed_file_with_the_name_of_an_unpacked_one_is_told_by_its_content(tmp_path, odd_bytes):
+    path = tmp_path / "packed.nii"
+    path.write_bytes(gzip.compress(odd_bytes))
+    with pytest.raises(VolumeError, match=r"packed\.nii: found a gzip file; .* Call it packed\.nii\.gz"):
+        open_nifti(path)
