@@ -45,7 +45,7 @@ from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.registration.any_pair.background import on_dark_background
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.deformation import Deformation, read_deformation
-from lumirkit.registration.device import Place, choose_device
+from lumirkit.registration.device import choose_place
 from lumirkit.registration.fixed_and_moving import FixedAndMoving
 from lumirkit.registration.header import HeaderChoice
 from lumirkit.registration.header_form import HeaderForm
@@ -59,7 +59,6 @@ from lumirkit.registration.image_like import (
     say_of_header,
 )
 from lumirkit.registration.masks import within
-from lumirkit.registration.precision import Precision
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume
 from lumirkit.submission.shipped_weights import chosen_weights
@@ -133,14 +132,15 @@ def register(
 
 
 def load_weights(
-    paths: PathLike | Sequence[PathLike] | None = None, *, device: str = "auto", precision: str = "float32"
+    paths: PathLike | Sequence[PathLike] | None = None, *, device: str = "auto", precision: str = "auto"
 ) -> Predictor:
     """Load weights once, for any number of calls of `register`.
 
     Args:
         paths: weight files or folders of them, averaged as one ensemble; None for those that come with the kit.
         device: auto, which takes a GPU where there is one, cpu, cuda or cuda:<n>.
-        precision: number format of the convolutions, float32 or bfloat16, which is faster.
+        precision: number format of the convolutions: float32, bfloat16, or auto, which is bfloat16 where the device
+            has units for it, and float32 elsewhere.
 
     Raises:
         KitError: a file cannot be used, or there is no such device or number format.
@@ -151,10 +151,8 @@ def load_weights(
     5
     """
     named = [paths] if isinstance(paths, Path | str) else paths
-    if precision not in list(Precision):
-        raise RequestError(f"precision: found {precision!r}; expected one of {', '.join(Precision)}.")
     chosen = chosen_weights(None if named is None else [Path(path) for path in named])
-    return Predictor(chosen, Place(choose_device(device), Precision(precision)))
+    return Predictor(chosen, choose_place(device, precision, _LOG.warning))
 
 
 def read_field(

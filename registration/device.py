@@ -1,14 +1,21 @@
-"""The place where a pair is registered, and the next one to try if memory is short there."""
+"""The place where a pair is registered, as a user asks for it, and the next one to try if memory is short there."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 
 from lumirkit.base.errors import RequestError
-from lumirkit.registration.precision import Precision
+from lumirkit.registration.precision import Precision, PrecisionChoice
+
+_BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # of x86 processors, and of Arm's
+_LAYER = (2, 32, 40, 56, 48)  # features of a middle level of the network
+_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -50,3 +57,52 @@ def choose_device(name: str) -> torch.device:
             f"--device {name}: torch finds {torch.cuda.device_count()} CUDA devices here; use --device cpu or auto"
         )
     return device
+
+
+def choose_place(device: str, convolutions: str, say: Callable[[str], None]) -> Place:
+    """Turn the values of two options into a place.
+
+    Args:
+        device: see `choose_device`.
+        convolutions: float32, bfloat16, or auto, which is bfloat16 where the device has units for it.
+        say: is told if the number format costs time here.
+
+    Raises:
+        RequestError: there is no such device or number format.
+    """
+    if convolutions not in list(PrecisionChoice):
+        raise RequestError(f"convolutions: found {convolutions!r}; expected one of {', '.join(PrecisionChoice)}.")
+    chosen = choose_device(device)
+    if convolutions == PrecisionChoice.AUTO:
+        return Place(chosen, Precision.BFLOAT16 if has_bfloat16_units(chosen) else Precision.FLOAT32)
+    place = Place(chosen, Precision(convolutions))
+    if place.precision is Precision.BFLOAT16 and not has_bfloat16_units(chosen):
+        factor = _layer_seconds(chosen, torch.bfloat16) / _layer_seconds(chosen, torch.float32)
+        say(
+            f"warning: --convolutions bfloat16: found a {chosen.type} without units for it, where a convolution takes "
+            f"{factor:.1f} times the time of float32, as measured now. Leave the format to auto."
+        )
+    return place
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself, rather than by way of float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(unit, False) for unit in _BFLOAT16_UNITS)
+
+
+def _layer_seconds(device: torch.device, dtype: torch.dtype) -> float:
+    """The time of one convolution of the network, the best of some."""
+    channels = _LAYER[1]
+    layout = torch.channels_last_3d
+    features = torch.randn(_LAYER, device=device).to(dtype).contiguous(memory_format=layout)
+    weight = torch.randn(channels, channels, 3, 3, 3, device=device).to(dtype).contiguous(memory_format=layout)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(_REPEATS + 1):  # the first one warms up
+            start = time.perf_counter()
+            F.conv3d(features, weight, padding=1).sum().item()  # a number must have arrived
+            seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])

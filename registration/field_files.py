@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from lumirkit.base.nifti import require_output
 from lumirkit.base.outputs import require_apart
+from lumirkit.base.say import say_to_stderr
 from lumirkit.registration.chain import read_chain
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import Deformation, read_deformation
@@ -74,7 +74,7 @@ def jacobian_map(
 def _images(fixed: Path | None, moving: Path | None, choice: HeaderChoice) -> FixedAndMoving:
     """The images of a field, with a warning where their headers leave a choice."""
     images = FixedAndMoving(fixed, moving, choice)
-    images.say_of_headers(lambda remark: print(remark, file=sys.stderr))
+    images.say_of_headers(say_to_stderr)
     return images
 
 
@@ -86,4 +86,4 @@ def _tell_of_folds(field: Path, determinants: np.ndarray, what: str) -> None:
     """Warn of voxels where a field folds."""
     folded = int((determinants <= 0).sum())
     if folded:
-        print(f"warning: {field}: folds at {folded} voxels, {what}", file=sys.stderr)
+        say_to_stderr(f"warning: {field}: folds at {folded} voxels, {what}")

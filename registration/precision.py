@@ -10,3 +10,11 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+
+
+class PrecisionChoice(StrEnum):
+    """What a user may ask for: a number format, or the one that the device at hand is made for."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"

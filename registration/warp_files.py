@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import open_nifti, require_output
 from lumirkit.base.outputs import require_apart
+from lumirkit.base.say import say_to_stderr
 from lumirkit.registration.chain import is_chain, read_chain, read_steps
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import read_between, read_deformation
@@ -62,10 +62,10 @@ def warp_file(
     require_output(out)
     require_apart([out], [*transforms, moving, like])
     images = FixedAndMoving(like, moving, choice)
-    images.say_of_headers(_say)
+    images.say_of_headers(say_to_stderr)
     deformation = read_chain(transforms, images) if is_chain(transforms) else read_deformation(transforms[0], images)
     if deformation.by_voxels and not deformation.fixed.same_as(deformation.moving):
-        _say(
+        say_to_stderr(
             f"warning: {moving}: its header places it elsewhere than {like or transforms[0]}, which counts voxels: "
             "headers play no part"
         )
@@ -108,12 +108,12 @@ def warp_points(
         )
     require_finite(given.ras_mm, points)
     if given.like_ants:
-        _say(
+        say_to_stderr(
             f"warning: {points}: its columns x, y, z, t are those of ANTs, counting in LPS mm; they are read as RAS "
             "mm. Name them l, p, s if they are LPS."
         )
     images = FixedAndMoving(like, moving, choice)
-    images.say_of_headers(_say)
+    images.say_of_headers(say_to_stderr)
     there_mm = given.ras_mm
     if is_chain(transforms):
         for step in read_steps(transforms):
@@ -138,20 +138,16 @@ def export_field(
     require_output(out)
     require_apart([out], [field, fixed, moving])
     images = FixedAndMoving(fixed, moving, choice)
-    images.say_of_headers(_say)
+    images.say_of_headers(say_to_stderr)
     deformation = read_deformation(field, images)
     require_convention(convention, deformation.fixed, deformation.moving, fixed)
     deformation.save(out, convention)
 
 
-def _say(remark: str) -> None:
-    print(remark, file=sys.stderr)
-
-
 def _storable(ids: Shaped[ndarray, "x y z *rest"], moving: Path) -> Shaped[ndarray, "x y z *rest"]:
     """The warped ids in a type to write, with a warning where the file may have changed them already."""
     if may_be_rounded(ids, read_header(moving).dtype):
-        _say(
+        say_to_stderr(
             f"warning: {moving}: holds ids beyond 16777216 as float32, which skips whole numbers there: ids may be "
             "others than were meant, and some may have become one"
         )

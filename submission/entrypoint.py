@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
 from lumirkit.base.errors import KitError
 from lumirkit.base.memory import use_huge_pages
-from lumirkit.data_manifests.worklist import Shard
-from lumirkit.registration.device import Place, choose_device
-from lumirkit.registration.precision import Precision
-from lumirkit.submission.contract import contract_of_options, find_contract, pair_of_paths
+from lumirkit.base.say import say_to_stderr
+from lumirkit.base.threads import keep_to_cpu_limit
+from lumirkit.registration.precision import PrecisionChoice
 from lumirkit.submission.contract_name import ContractName
 from lumirkit.submission.on_error import OnError
-from lumirkit.submission.predict import predict_dataset, predict_pairs
-from lumirkit.submission.status import RunStatus
 from lumirkit.submission.termination import end_on_sigterm
+
+if TYPE_CHECKING:
+    from lumirkit.submission.status import RunStatus
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,14 +38,22 @@ def run(
     ),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = "auto",
     precision: Annotated[
-        Precision, typer.Option("--convolutions", help="Number format; bfloat16 takes less memory.")
-    ] = Precision.FLOAT32,
+        PrecisionChoice,
+        typer.Option("--convolutions", help="Number format; auto is bfloat16 where the device has units for it."),
+    ] = PrecisionChoice.AUTO,
     on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
     shard: Annotated[str, typer.Option(help="Do only part i of n of the pairs: i/n.")] = "1/1",
     root: Annotated[Path, typer.Option(hidden=True, help="Where the mounts are, outside a container.")] = Path("/"),
 ) -> None:
     """Register the pairs of the mounted task. Exit status 0: all done, 1: some failed, 2: nothing was started."""
-    place = Place(choose_device(device), precision)
+    import torch  # here and below: what is heavy, once the number of threads is known
+
+    from lumirkit.data_manifests.worklist import Shard
+    from lumirkit.registration.device import choose_place
+    from lumirkit.submission.contract import contract_of_options, find_contract, pair_of_paths
+    from lumirkit.submission.predict import predict_dataset, predict_pairs
+
+    place = choose_place(device, precision, say_to_stderr)
     if place.device.type == "cpu" and device == "auto":
         print(f"no GPU is offered here: on the CPU with {torch.get_num_threads()} threads", flush=True)
     if paths:
@@ -79,6 +86,7 @@ def main() -> None:
     """Run the command; an error ends it with one message and the error's exit status."""
     end_on_sigterm()
     use_huge_pages()
+    keep_to_cpu_limit()
     try:
         app()
     except KitError as error:

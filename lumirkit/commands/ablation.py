@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from lumirkit.base.extras import require_extra
+from lumirkit.base.say import say_to_stderr
 from lumirkit.commands.failures import end_with_failures
 from lumirkit.commands.options import ConvolutionFormat
-from lumirkit.registration.precision import Precision
+from lumirkit.registration.precision import PrecisionChoice
 
 
 def ablation(
@@ -23,7 +24,7 @@ def ablation(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key of the base recipe.")] = None,
     reference: Annotated[list[str] | None, typer.Option(help="Reference rows: zero, syn or convexadam.")] = None,
     device: Annotated[list[str] | None, typer.Option(help="Give it several times to do rows side by side.")] = None,
-    precision: ConvolutionFormat = Precision.FLOAT32,
+    precision: ConvolutionFormat = PrecisionChoice.FLOAT32,
     minutes: Annotated[float | None, typer.Option(help="Stop after this time; a later call continues.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for the decoded images, as `train` has it.")] = None,
 ) -> None:
@@ -31,11 +32,11 @@ def ablation(
     require_extra("lumirkit ablation", "train", "omegaconf", "filelock", "matplotlib")
     from lumirkit.ablation.plan import load_ablation
     from lumirkit.ablation.run import run_ablation
-    from lumirkit.registration.device import Place, choose_device
+    from lumirkit.registration.device import choose_place
     from lumirkit.train.shipped_recipes import find_recipe
 
     planned = load_ablation(find_recipe(rows), None if base is None else find_recipe(base), set_ or [])
-    places = [Place(choose_device(name), precision) for name in device or ["auto"]]
+    places = [choose_place(name, precision, say_to_stderr) for name in device or ["auto"]]
     result = run_ablation(planned, data, out, places, reference or [], minutes, cache)
     if result.table is not None:
         print(result.table.as_text("md"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lumirkit.base.extras import require_extra
+from lumirkit.base.say import say_to_stderr
 from lumirkit.submission.contract_name import ContractName
 
 app = typer.Typer(no_args_is_help=True, help="The submission's container: build it, run it, examine it, pack it.")
@@ -42,7 +42,7 @@ def build(
     from lumirkit.submission.shipped_weights import chosen_weights
 
     chosen = chosen_weights(weights)
-    image = build_image(connect(), chosen, tag, base_image, torch_index, lambda line: print(line, file=sys.stderr))
+    image = build_image(connect(), chosen, tag, base_image, torch_index, say_to_stderr)
     print(f"{tag}: {image.attrs['Size'] / 1e9:.2f} GB, weights {image.labels['lumirkit.weights-sha256'][:12]}")
 
 

@@ -8,6 +8,7 @@ import typer
 
 from lumirkit.base.errors import KitError
 from lumirkit.base.memory import use_huge_pages
+from lumirkit.base.threads import keep_to_cpu_limit
 from lumirkit.commands import bench, container, manifest
 from lumirkit.commands.ablation import ablation
 from lumirkit.commands.baseline import baseline
@@ -63,6 +64,7 @@ app.add_typer(container.app, name="container")
 def main() -> None:
     """Run the command; an error of the kit ends with one message and the exit status that it has."""
     use_huge_pages()
+    keep_to_cpu_limit()
     try:
         app()
     except KitError as error:

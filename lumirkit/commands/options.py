@@ -9,11 +9,12 @@ import typer
 
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.registration.header_form import HeaderForm
-from lumirkit.registration.precision import Precision
+from lumirkit.registration.precision import PrecisionChoice
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one.")]
 ConvolutionFormat = Annotated[
-    Precision, typer.Option("--convolutions", help="Number format of the convolutions; bfloat16 is faster.")
+    PrecisionChoice,
+    typer.Option("--convolutions", help="Number format; auto is bfloat16 where the device has units for it."),
 ]
 Weights = Annotated[
     list[Path] | None,

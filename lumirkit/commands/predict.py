@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lumirkit.base.say import say_to_stderr
 from lumirkit.commands.failures import end_with_failures
 from lumirkit.commands.options import (
     ConvolutionFormat,
@@ -16,7 +17,7 @@ from lumirkit.commands.options import (
     Weights,
     dataset_json_of,
 )
-from lumirkit.registration.precision import Precision
+from lumirkit.registration.precision import PrecisionChoice
 from lumirkit.submission.on_error import OnError
 
 
@@ -26,7 +27,7 @@ def predict(
     weights: Weights = None,
     shard: ShardText = "1/1",
     device: Device = "auto",
-    precision: ConvolutionFormat = Precision.FLOAT32,
+    precision: ConvolutionFormat = PrecisionChoice.AUTO,
     on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
 ) -> None:
     """Register the validation pairs of a dataset; fields that these weights have made of them before are kept."""
@@ -34,12 +35,12 @@ def predict(
 
     end_on_sigterm()
     from lumirkit.data_manifests.worklist import Shard
-    from lumirkit.registration.device import Place, choose_device
+    from lumirkit.registration.device import choose_place
     from lumirkit.submission.predict import predict_dataset
     from lumirkit.submission.shipped_weights import chosen_weights
 
     dataset_json = dataset_json_of(dataset)
-    place = Place(choose_device(device), precision)
+    place = choose_place(device, precision, say_to_stderr)
     chosen, part = chosen_weights(weights), Shard.parse(shard)
     status = predict_dataset(dataset_json, dataset_json.parent, out, chosen, place, part, on_error)
     end_with_failures({pair.case_name: pair.reason for pair in status.failures}, "failed pairs")

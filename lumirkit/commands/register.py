@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lumirkit.base.say import say_to_stderr
 from lumirkit.commands.options import ConvolutionFormat, Device, Header, Orientation, Weights
 from lumirkit.registration.convention import Convention
-from lumirkit.registration.precision import Precision
+from lumirkit.registration.precision import PrecisionChoice
 
 
 def register(
@@ -18,7 +19,7 @@ def register(
     out: Annotated[Path, typer.Argument(help="Displacement field to write (.nii.gz).")],
     weights: Weights = None,
     device: Device = "auto",
-    precision: ConvolutionFormat = Precision.FLOAT32,
+    precision: ConvolutionFormat = PrecisionChoice.AUTO,
     moved: Annotated[Path | None, typer.Option(help="Write the moving image on the fixed grid, too.")] = None,
     convention: Annotated[
         Convention | None,
@@ -33,10 +34,10 @@ def register(
 ) -> None:
     """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
     from lumirkit.registration.any_pair.files import FileOptions, register_and_warp
-    from lumirkit.registration.device import Place, choose_device
+    from lumirkit.registration.device import choose_place
     from lumirkit.registration.header import HeaderChoice
     from lumirkit.submission.shipped_weights import chosen_weights
 
     options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is, HeaderChoice(header, orientation))
-    place = Place(choose_device(device), precision)
+    place = choose_place(device, precision, say_to_stderr)
     register_and_warp(fixed, moving, out, chosen_weights(weights), place, options, moved)

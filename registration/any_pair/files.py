@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lumirkit.base.nifti import require_output
 from lumirkit.base.outputs import require_apart
+from lumirkit.base.say import say_to_stderr
 from lumirkit.registration.any_pair.background import on_dark_background
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.convention import Convention
@@ -36,11 +36,6 @@ class FileOptions:
     """Take the arrays as they are: both are in the networks' frame, whatever their headers say."""
     choice: HeaderChoice = NO_CHOICE
     """The answers of the user to headers that leave a choice."""
-
-
-def say_to_stderr(text: str) -> None:
-    """Print a remark where it does not mix with results."""
-    print(text, file=sys.stderr)
 
 
 def register_and_warp(

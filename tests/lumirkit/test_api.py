@@ -301,7 +301,9 @@ def test_what_a_field_cannot_do_is_refused(tmp_path):
         "format: found 'mgz'; expected one of challenge, itk": lambda: found.save(tmp_path / "a.nii", format="mgz"),
         f"{tmp_path}/a.png: expected a file name": lambda: found.save(tmp_path / "a.png"),
         "none.nii: no such file": lambda: lumirkit.read_field("none.nii"),
-        "precision: found 'half'; expected one of float32, bfloat16": lambda: lumirkit.load_weights(precision="half"),
+        "convolutions: found 'half'; expected one of auto, float32, bfloat16": lambda: lumirkit.load_weights(
+            precision="half"
+        ),
         "mask_rule: found '2023'": lambda: lumirkit.evaluate(tmp_path, tmp_path, mask_rule="2023"),
     }
     for message, refused in refusals.items():

@@ -1,0 +1,35 @@
+"""As many threads as a container or a job may use cores, which the number of cores of its machine does not tell."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def keep_to_cpu_limit(cgroup: Path = _CGROUP) -> None:
+    """Let torch and Numba start no more threads than the CPU limit of the process allows; called before their import.
+
+    `docker run --cpus 4` on 64 cores lets 64 threads run and stops them all for most of the time. Numbers of threads
+    that the user has set stay.
+    """
+    limit = _cpu_limit(cgroup)
+    if limit is not None and limit < len(os.sched_getaffinity(0)):
+        for name in _COUNTS:
+            os.environ.setdefault(name, str(limit))
+
+
+def _cpu_limit(cgroup: Path) -> int | None:
+    """The cores that the control group of this process may use at once, at least one; None without a limit."""
+    try:
+        if (cgroup / "cpu.max").is_file():
+            quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        else:  # the first version of control groups
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quota, period = ((cgroup / "cpu" / name).read_text(encoding="ascii").strip() for name in names)
+        return max(1, math.ceil(int(quota) / int(period))) if int(quota) > 0 else None
+    except (OSError, ValueError):  # no control groups, or no limit: "max"
+        return None
