@@ -16,7 +16,9 @@ from lumirkit.base.errors import VolumeError
 from lumirkit.registration.device import Place
 from lumirkit.registration.ensemble import Ensemble
 from lumirkit.registration.full_size import FullSizeRegistration, register_full_size
-from lumirkit.registration.network import Registration
+from lumirkit.registration.kernels.precompile import Precompilation, Task
+from lumirkit.registration.network import CommonConfig, Registration
+from lumirkit.registration.precision import Precision
 from lumirkit.registration.tensors import DisplacementVox
 from lumirkit.registration.volume import Volume, require_same_shape
 from lumirkit.registration.weights import hash_of_members, load_ensemble
@@ -103,6 +105,7 @@ class Predictor:
         self._weights = weights
         self.place = place
         self._network, cards = load_ensemble(weights, place.device, place.precision)
+        self._compiling = Precompilation(_tasks(self._network.config, place))
         self.weights_sha256 = hash_of_members(cards)
         self.members = len(cards)
         self.warnings: list[str] = []
@@ -126,6 +129,7 @@ class Predictor:
 
     def _where_memory_suffices(self, register: Callable[[Ensemble], Found]) -> Found:
         self.warnings = []
+        self._compiling.wait()
         while True:
             try:
                 return register(self._network)
@@ -142,3 +146,11 @@ class Predictor:
         torch.cuda.empty_cache()
         self.place = place
         self._network, _ = load_ensemble(self._weights, place.device, place.precision)
+
+
+def _tasks(config: CommonConfig, place: Place) -> list[Task]:
+    """What is compiled before a network registers at a place; a GPU has code of its own."""
+    if place.device.type != "cpu":
+        return []
+    forward = Task.REGISTER if place.precision is Precision.FLOAT32 else Task.REGISTER_IN_BFLOAT16
+    return [forward, Task.MIND] if config.input_transform == "mind" else [forward]

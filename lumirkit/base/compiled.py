@@ -7,6 +7,7 @@ uses no code from a folder that cannot be written, as in a container, and fails 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -54,6 +55,14 @@ def compiled_loops(kernel: Kernel) -> Kernel:
 def compiled_point(kernel: Kernel) -> Kernel:
     """Compile what a kernel does at one voxel, in `FIELD_MATHS`; kernels of CPU and GPU call it."""
     return compiled(kernel, fastmath=FIELD_MATHS)
+
+
+def is_kept(kernel: Any, signature: tuple[Any, ...]) -> bool:
+    """Whether the machine code of a compiled function for some types is kept, or could not be kept anyway."""
+    kept = getattr(kernel, "_cache", None)
+    if not isinstance(kept, _KeptCode) or not os.access(kept.cache_path, os.W_OK):
+        return True
+    return kept.load_overload(signature, kernel.targetctx) is not None  # type: ignore[no-untyped-call]
 
 
 @cache

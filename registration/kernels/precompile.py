@@ -1,0 +1,143 @@
+"""Compiling all kernels of a task at once, on every core, in processes beside the one that will call them.
+
+Numba compiles a kernel at its first call, one after the other on one core. A command that knows what it will call
+starts this first, and meanwhile imports torch, reads images and loads weights. All of it happens once on a machine, as
+the code is kept (`base/compiled.py`); and because it comes from these processes, the first run computes with the same
+code as every later one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba import types
+
+import lumirkit
+from lumirkit.base.compiled import is_kept
+from lumirkit.base.say import say_to_stderr
+from lumirkit.registration.kernels import features, group_norm, inverse, sampling, taps
+
+Signature = tuple[types.Type, ...]
+
+_FLAG, _COUNT, _REAL = types.boolean, types.int64, types.float32
+
+
+class Task(StrEnum):
+    """What a process is about to do, which decides what is compiled."""
+
+    REGISTER = "register"
+    REGISTER_IN_BFLOAT16 = "register-in-bfloat16"
+    MIND = "mind"
+    TRAIN = "train"
+
+
+def _array(axes: int, numbers: types.Number = types.float32) -> types.Array:
+    return types.Array(numbers, axes, "C")
+
+
+_VECTOR, _MATRIX, _ROWS, _CHANNELS_LAST = _array(1), _array(2), _array(4), _array(5)
+_FIELD = _array(5)
+_SUMS = _array(4, types.float64)
+_TAPS = _array(2, types.uint32)
+_REACHED = _array(3, types.int32)
+
+
+def _forward(numbers: types.Number) -> list[tuple[Any, Signature]]:
+    """What a network calls without gradients, its features being float32 or the bits of bfloat16; slow ones first."""
+    stored, rows = _array(5, numbers), _array(4, numbers)
+    return [
+        (inverse.invert, (_FIELD, _VECTOR, _REAL, _COUNT, _REAL, _FIELD)),
+        (sampling.sample, (_FIELD, _FIELD, _VECTOR, _FLAG, _FLAG, _FIELD)),
+        (features.sample, (stored, _FIELD, _VECTOR, stored)),
+        (group_norm.channel_sums, (rows, _VECTOR, _SUMS)),
+        (taps.apply_to_rows, (_array(3), _TAPS, _MATRIX, _array(3))),
+        (group_norm.scaled_relu, (rows, _MATRIX, _MATRIX, rows)),
+        (taps.apply_within_rows, (_MATRIX, _TAPS, _MATRIX, _MATRIX)),
+    ]
+
+
+def _of_mind() -> list[tuple[Any, Signature]]:
+    from lumirkit.registration.kernels import mind  # here and below: what imports torch, which takes seconds
+
+    return [
+        (mind._exponents, (_ROWS, _REAL, _REAL, _VECTOR, _array(5))),
+        (mind._sum_squares, (_ROWS, _array(3, types.float64))),
+    ]
+
+
+def _backward() -> list[tuple[Any, Signature]]:
+    from lumirkit.registration.kernels import jacobian, ncc
+
+    return [
+        (sampling.grad_volume, (_FIELD, _FIELD, _VECTOR, _FLAG, _REACHED, _COUNT, _FIELD)),
+        (sampling.grad_disp, (_FIELD, _FIELD, _FIELD, _VECTOR, _FLAG, _FLAG, _FIELD)),
+        (features.grad_volume, (_CHANNELS_LAST, _FIELD, _VECTOR, _REACHED, _COUNT, _CHANNELS_LAST)),
+        (features.grad_disp, (_CHANNELS_LAST, _CHANNELS_LAST, _FIELD, _VECTOR, _FIELD)),
+        (inverse.transposed_solve, (_FIELD, _FIELD, _FIELD, _VECTOR, _FIELD)),
+        (ncc._correlate, (_array(3), _array(3), _COUNT, types.float64, _array(3, types.float64), _ROWS)),
+        (ncc._combine, (_array(3), _array(3), _COUNT, _COUNT, _ROWS, types.float64, _array(3))),
+        (jacobian._add_up, (_FIELD, _COUNT, _ROWS)),
+        (jacobian._differentiate, (_FIELD, _array(3, types.int64), _COUNT, _COUNT, _ROWS, _FIELD)),
+        (group_norm.gradient_sums, (_ROWS, _ROWS, _MATRIX, _MATRIX, _SUMS)),
+        (group_norm.grad_volume, (_ROWS, _ROWS, _MATRIX, _MATRIX, _MATRIX, _MATRIX, _ROWS)),
+        (sampling.planes_reached, (_FIELD, _VECTOR)),
+    ]
+
+
+def kernels_of(task: Task) -> list[tuple[Any, Signature]]:
+    """The kernels that a task calls, each with the types that it calls it with, those that compile slowly first."""
+    match task:
+        case Task.REGISTER:
+            return _forward(types.float32)
+        case Task.REGISTER_IN_BFLOAT16:
+            return _forward(types.uint16)
+        case Task.MIND:
+            return _of_mind()
+        case Task.TRAIN:
+            return _forward(types.float32) + _backward() + _of_mind()
+
+
+class Precompilation:
+    """The processes that compile the kernels of some tasks; nothing where all is kept, or where it cannot be kept."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        """Start them."""
+        missing = [task for task in tasks if not all(is_kept(*kernel) for kernel in kernels_of(task))]
+        self._processes = [process for task in missing for process in _started(task)]
+        if missing:
+            say_to_stderr("compiling for this processor, once; this takes some seconds")
+
+    def wait(self) -> None:
+        """Wait until all is compiled; what is not, for whatever reason, is compiled when it is called."""
+        for process in self._processes:
+            process.wait()
+        self._processes = []
+
+
+def compile_part(task: Task, part: int, parts: int) -> None:
+    """Compile one kernel of so many of a task, and keep the code."""
+    for kernel, signature in kernels_of(task)[part::parts]:
+        kernel.compile(signature)
+
+
+def _started(task: Task) -> list[subprocess.Popen]:
+    parts = min(numba.config.NUMBA_NUM_THREADS, len(kernels_of(task)))  # type: ignore[attr-defined]
+    return [_process([task.value, str(part), str(parts)]) for part in range(parts)]
+
+
+def _process(arguments: Sequence[str]) -> subprocess.Popen:
+    root = str(Path(lumirkit.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-P", "-m", "lumirkit.registration.kernels.precompile", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    compile_part(Task(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
