@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 from nibabel.affines import apply_affine
 
-from lumirkit.registration.any_pair.start import ENOUGH_OVERLAP, overlap
+from lumirkit.registration.any_pair.start import overlap
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.volume import Volume
 
+_ENOUGH_OVERLAP = 0.5  # Dice of what both show; less is no part of the same brain
 _WHOLE = 0.8  # share of a brain within the other image's grid; headers of whole heads leave more
 _PART = 0.6  # volume of what a slab shows of a brain, over that of another brain; between whole ones it is more
 
@@ -35,7 +36,7 @@ def cut_to_shared_view(fixed: Volume, moving: Volume, say: Callable[[str], None]
     ]
     if min(shares) >= _WHOLE:
         return fixed, moving
-    both_show_some = min(shares) > 0 and overlap(cut_fixed, cut_moving) >= ENOUGH_OVERLAP
+    both_show_some = min(shares) > 0 and overlap(cut_fixed, cut_moving) >= _ENOUGH_OVERLAP
     for image, other, share in ((fixed, moving, shares[0]), (moving, fixed, shares[1])):
         if share < _WHOLE and both_show_some:
             say(

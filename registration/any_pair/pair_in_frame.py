@@ -16,6 +16,7 @@ from lumirkit.registration.grid import Grid, between
 from lumirkit.registration.volume import Volume, require_same_shape
 
 _LEAST_BACKGROUND = 0.05  # share of the voxels; of a skull-stripped head in its box it is more than half
+_LARGEST_BRAIN_LITRES = 3  # brains with their fluid have 1 to 2.3, heads 5 to 6
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,16 @@ def framed_as_is(fixed: Volume, moving: Volume) -> FramedPair:
 
 
 def _warn_of_skull(image: Volume, say: Callable[[str], None]) -> None:
-    background = float(np.mean(image.data <= 0))
+    above = np.count_nonzero(image.data > 0)
+    background = 1 - above / image.data.size
+    litres = above * abs(np.linalg.det(image.affine[:3, :3])) / 1e6
     if background < _LEAST_BACKGROUND:
-        say(
-            f"warning: {image.name}: only {100 * background:.1f} % of its voxels are background 0; expected a "
-            "skull-stripped brain. Strip the skull first, or give a brain mask with --fixed-mask or --moving-mask."
-        )
+        found = f"only {100 * background:.1f} % of its voxels are background 0"
+    elif litres > _LARGEST_BRAIN_LITRES:
+        found = f"{litres:.1f} litres of it are not background 0, as of a whole head"
+    else:
+        return
+    say(
+        f"warning: {image.name}: {found}; expected a skull-stripped brain. Strip the skull first, or give a brain mask "
+        "with --fixed-mask or --moving-mask."
+    )

@@ -20,7 +20,10 @@ from lumirkit.registration.volume import Volume
 Affine = Float64[ndarray, "4 4"]
 """An affine that takes positions in the fixed image to positions in the moving one, both in RAS mm."""
 
-ENOUGH_OVERLAP = 0.5  # Dice of the brains; those of two heads in one frame have 0.9
+_ALIGNED = 0.9  # Dice of the brains; those of two heads in one frame have more
+_WORTH_A_SHIFT = (
+    0.03  # what Dice must gain by it; between heads in one frame, and slabs in their place, it gains nothing
+)
 _GREATEST_CHANGE = 4  # of volume, between heads
 
 
@@ -34,21 +37,30 @@ def require_ants() -> None:
 
 
 def overlapping_start(fixed: Volume, moving: Volume, say: Callable[[str], None]) -> Affine:
-    """The identity, or where less than half of the brains overlap, the shift between their centres of mass.
+    """The identity, or where the brains overlap better so, the shift between their centres of mass.
+
+    Args:
+        say: is told of the shift, and of brains that overlap poorly after all, as turned ones do.
 
     Raises:
         VolumeError: an image has no brain of a possible size.
     """
     fixed_mm, moving_mm = brain_points_mm(fixed), brain_points_mm(moving)
-    found = _dice(fixed, fixed_mm, moving, len(moving_mm))
-    if found >= ENOUGH_OVERLAP:
-        return np.eye(4)
     shift_mm = moving_mm.mean(axis=0) - fixed_mm.mean(axis=0)
-    say(
-        f"the brains hardly overlap (Dice {found:.2f}): the moving one starts shifted "
-        f"{', '.join(f'{-mm:.1f}' for mm in shift_mm)} mm (RAS), onto its centre of mass; --affine may do better"
-    )
-    return from_matvec(np.eye(3), shift_mm)
+    placed, shifted = (_dice(fixed, at_mm, moving, len(moving_mm)) for at_mm in (fixed_mm, fixed_mm + shift_mm))
+    shift = shifted > placed + _WORTH_A_SHIFT
+    if shift:
+        say(
+            f"the brains overlap by a Dice of {placed:.2f} as the headers place them, and of {shifted:.2f} with one "
+            f"centre of mass: the moving one starts shifted {', '.join(f'{-mm:.1f}' for mm in shift_mm)} mm (RAS)"
+        )
+    if (shifted if shift else placed) < _ALIGNED:
+        say(
+            f"warning: {fixed.name} and {moving.name}: the brains overlap by a Dice of "
+            f"{shifted if shift else placed:.2f} at the start; aligned ones have {_ALIGNED} or more. If one of them is "
+            "turned or of another size, use --affine."
+        )
+    return from_matvec(np.eye(3), shift_mm) if shift else np.eye(4)
 
 
 def overlap(fixed: Volume, moving: Volume) -> float:

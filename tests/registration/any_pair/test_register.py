@@ -1,6 +1,7 @@
 """Registration of images on any grids, as the networks' frame makes it, from closed forms and by the command."""
 
 import sys
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 
 import nibabel as nib
@@ -136,12 +137,42 @@ def test_brains_far_apart_start_with_one_centre_of_mass(tmp_path):
     disp_vox = register_anywhere(translation([1.0, 0, 0]), *images, affine=False, say=said.append)
     disp_ras_mm = to_mm(disp_vox, *map(Grid.from_image, images))
     np.testing.assert_allclose(disp_ras_mm, np.broadcast_to([73, 81, 13], disp_ras_mm.shape), atol=0.3)
-    assert "hardly overlap (Dice 0.00)" in said[0]
+    assert "overlap by a Dice of 0.00 as the headers place them" in said[0]
 
 
 def test_brains_that_overlap_start_where_they_are(tmp_path):
-    images = brain_at(tmp_path, FIXED), brain_at(tmp_path, MOVING, centre_mm=(0, 5, 3))
+    images = brain_at(tmp_path, FIXED), brain_at(tmp_path, MOVING, centre_mm=(0, 0.3, 0.2))
     np.testing.assert_array_equal(overlapping_start(*images, say=pytest.fail), np.eye(4))
+
+
+def test_brains_some_way_apart_start_with_one_centre_of_mass(tmp_path):
+    """Half of them overlap; a network that sees them so pulls them into pieces."""
+    said = []
+    images = brain_at(tmp_path, FIXED), brain_at(tmp_path, MOVING, centre_mm=(0, 5, 3))
+    start = overlapping_start(*images, say=said.append)
+    np.testing.assert_allclose(start, from_matvec(np.eye(3), (0, 5, 3)), atol=0.3)
+    assert len(said) == 1
+
+
+def test_brains_that_stay_apart_are_told_of(tmp_path):
+    """One is a quarter larger along every axis."""
+    said = []
+    fixed, moving = brain_at(tmp_path, FIXED), brain_at(tmp_path, MOVING)
+    larger = replace(moving, affine=np.diag([1.25, 1.25, 1.25, 1]) @ moving.affine)
+    np.testing.assert_array_equal(overlapping_start(fixed, larger, say=said.append), np.eye(4))
+    assert len(said) == 1
+    assert said[0].startswith("warning")
+    assert "use --affine" in said[0]
+
+
+def test_a_whole_head_in_air_is_told_of():
+    """Air at 0 fills half of its box, and what is not air is too much for a brain."""
+    said = []
+    head = np.zeros((90, 110, 90), np.float32)
+    head[10:80, 10:100, 10:80] = 100
+    image = Volume("head", head, np.diag([2.0, 2, 2, 1]))
+    framed(image, image, False, said.append)
+    assert len([text for text in said if "3.5 litres of it are not background 0, as of a whole head" in text]) == 2
 
 
 def test_the_affine_start_finds_an_affine(tmp_path):
