@@ -33,7 +33,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
@@ -52,13 +51,13 @@ from lumirkit.registration.header_form import HeaderForm
 from lumirkit.registration.image_like import (
     ImageLike,
     PlacedImage,
-    as_labels,
+    as_values,
     as_volume,
     name_of,
     placed,
     say_of_header,
 )
-from lumirkit.registration.masks import within
+from lumirkit.registration.masks import inside_of, within
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume
 from lumirkit.submission.shipped_weights import chosen_weights
@@ -308,7 +307,7 @@ def _brain(
     """Read an image within its mask, wherever the header of that places it, on background 0."""
     volume = as_volume(image, role, affine, choice)
     if mask is not None:
-        inside = as_labels(mask, f"{role} mask") > 0
+        inside = inside_of(as_values(mask, f"{role} mask"), name_of(mask, f"{role} mask"))
         place = None if as_is else placed(mask, f"{role} mask", choice)
-        volume = within(volume, np.asarray(inside), name_of(mask, f"{role} mask"), place)
+        volume = within(volume, inside, name_of(mask, f"{role} mask"), place)
     return volume if as_is else on_dark_background(volume, say)

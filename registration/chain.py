@@ -119,8 +119,9 @@ def _require_place(step: Affine | Step, grid: Grid, name: str) -> None:
 
 
 def is_chain(paths: Sequence[Path]) -> bool:
-    """Whether transforms must be read as a chain: all but one field in a NIfTI file."""
-    return len(paths) > 1 or _unbracketed(paths[0])[0].suffix in (*AFFINE_SUFFIXES, *HDF5_SUFFIXES)
+    """Whether transforms must be read as a chain: all but one field, in a NIfTI file that is named without brackets."""
+    file, _ = _unbracketed(paths[0])
+    return len(paths) > 1 or file != paths[0] or file.suffix in (*AFFINE_SUFFIXES, *HDF5_SUFFIXES)
 
 
 def _read_file(path: Path) -> list[Affine | Step]:

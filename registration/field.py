@@ -11,7 +11,7 @@ from numpy import ndarray
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.nifti import open_nifti
 from lumirkit.registration.convention import Convention
-from lumirkit.registration.foreign_fields import as_itk, is_foreign, is_of_spm, require_known
+from lumirkit.registration.foreign_fields import as_itk, is_foreign, is_of_spm, require_displacements, require_known
 from lumirkit.registration.grid import Grid, flip_lps, to_mm, to_voxels
 from lumirkit.registration.volume import (
     DISPLACEMENT_INTENT,
@@ -61,7 +61,8 @@ class Field:
         if self.convention is Convention.CHALLENGE and moving.shape != self.grid.shape:
             raise VolumeError(
                 f"{origin}: found shape {moving.shape}; expected {self.grid.shape} as {self.path}, which counts "
-                "displacements in voxels of one grid. Give an image of that grid."
+                "displacements in voxels of one grid. Give an image of that grid, or write the field by `lumirkit "
+                "export` for the two images that it was made of, and use that."
             )
 
     def disp_vox(self, moving: Grid) -> Float[ndarray, "x y z 3"]:
@@ -98,8 +99,9 @@ def read_field(path: Path) -> Field:
             "LPS mm. Give what `lumirkit register` or ANTs wrote as the warp."
         )
     x, y, z = shape[:3] if shape[-1] == 3 else shape[1:]
-    values = read_displacement(path, (x, y, z))
-    return Field(path, Convention.CHALLENGE, replace(Grid.from_file(path), shape=(x, y, z)), values)
+    values, grid = read_displacement(path, (x, y, z)), replace(Grid.from_file(path), shape=(x, y, z))
+    require_displacements(path, values, grid)
+    return Field(path, Convention.CHALLENGE, grid, values)
 
 
 def require_convention(convention: Convention, fixed: Grid, moving: Grid, origin: Path | str) -> None:

@@ -5,6 +5,7 @@
 * NiftyReg writes the intent name "NREG_TRANS", and in the first intent parameter what it is: 0 positions, 1
   displacements, both in RAS mm; others are grids of splines and velocities.
 * FSL writes intents of its own; its warps count mm from a corner of the moving image, whose size they do not tell.
+* FreeSurfer, VoxelMorph and others write displacements in RAS mm with four axes, some with the intent of vectors.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from lumirkit.registration.grid import Grid, flip_lps, voxels_of
 
 _OF_FSL = {*range(2006, 2010), *range(2016, 2019)}
 _POSITIONS, _DISPLACEMENTS = 0, 1  # of NiftyReg
+_IN_MM = (1006, 1007)  # intents of displacements and of vectors, which a field in voxels does not have
+_AXES_OF_VOXELS = 4  # (X, Y, Z, 3), where ITK's have five
+_SAME = 1e-3
 _LIKE_POSITIONS = 0.3  # how far the slopes of positions may be from those of the identity
 _FEWEST = 4  # voxels an axis from which slopes are judged
 
@@ -33,6 +37,12 @@ def require_known(path: Path, header: nib.Nifti1Header) -> None:
         VolumeError: it is; the message names the tool.
     """
     intent, name, about = _said(header)
+    if len(header.get_data_shape()) == _AXES_OF_VOXELS and intent in _IN_MM and not _voxels_are_mm(header):
+        raise VolumeError(
+            f"{path}: found vectors of shape (X, Y, Z, 3) with intent {intent}, as tools write them that count in mm "
+            "along RAS; expected displacements in voxels, without that intent, or ITK's of shape (X, Y, Z, 1, 3). "
+            "Write them as ITK's: in LPS mm."
+        )
     if intent in _OF_FSL:
         raise VolumeError(
             f"{path}: found a warp of FSL (intent {intent}), in mm from a corner of the moving image; expected a field "
@@ -62,7 +72,7 @@ def as_itk(
         return flip_lps(vectors - _places(grid) if header["intent_p1"] == _POSITIONS else vectors)
     if is_of_spm(header):
         return flip_lps(vectors - _places(grid))
-    _require_displacements(path, vectors, grid)
+    require_displacements(path, vectors, grid)
     return vectors
 
 
@@ -83,21 +93,42 @@ def _said(header: nib.Nifti1Header) -> tuple[int, str, str]:
     return int(header["intent_code"]), name.strip(), about.strip().lower()
 
 
+def _voxels_are_mm(header: nib.Nifti1Header) -> bool:
+    """Whether an image lies along right, anterior and superior with 1 mm a voxel, so that both counts are one."""
+    return bool(np.abs(header.get_best_affine()[:3, :3] - np.eye(3)).max() < _SAME)
+
+
 def _places(grid: Grid) -> Float64[ndarray, "x y z 3"]:
     """Where every voxel lies, in RAS mm."""
     return apply_affine(grid.affine, voxels_of(grid))
 
 
-def _require_displacements(path: Path, vectors: Float[ndarray, "x y z 3"], grid: Grid) -> None:
-    """Check that vectors do not grow by one mm a mm along every axis, as positions do and displacements do not."""
+def require_displacements(path: Path, vectors: Float[ndarray, "x y z 3"], grid: Grid) -> None:
+    """Check that vectors do not grow along every axis as positions do, in voxels or mm of whatever system.
+
+    Raises:
+        VolumeError: they do; the message names the system.
+    """
     if min(grid.shape) < _FEWEST:
         return
     ends = [np.take(vectors, -1, axis).mean((0, 1)) - np.take(vectors, 0, axis).mean((0, 1)) for axis in range(3)]
-    by_voxel = np.stack(ends, axis=-1) / (np.array(grid.shape) - 1)
-    slopes = by_voxel @ grid.voxel_from_mm[:3, :3]
-    for signs, system in (([1, 1, 1], "RAS"), ([-1, -1, 1], "LPS")):
-        if np.abs(slopes - np.diag(signs)).max() < _LIKE_POSITIONS:
+    slopes = np.stack(ends, axis=-1) / (np.array(grid.shape) - 1)  # [component, axis], a voxel
+    for system, of_positions in _slopes_of_positions(grid):
+        if np.abs(slopes @ np.linalg.inv(of_positions) - np.eye(3)).max() < _LIKE_POSITIONS:
             raise VolumeError(
-                f"{path}: found vectors that grow as {system} positions do; expected ITK's displacements. "
-                "Subtract the place of every voxel, or write the field with its tool's name in the header."
+                f"{path}: found vectors that grow as {system} positions do; expected displacements, in voxels or as "
+                "ITK has them. Subtract the place of every voxel, or keep its tool's name in the header."
             )
+
+
+def _slopes_of_positions(grid: Grid) -> list[tuple[str, Float64[ndarray, "3 3"]]]:
+    """How positions grow along the axes of a grid, [component, axis], in the systems that tools write them in."""
+    from_voxels = grid.affine[:3, :3]
+    along_axes = np.diag(grid.spacing_mm)  # as FSL counts, whose first axis may be turned round
+    return [
+        ("RAS", from_voxels),
+        ("LPS", np.diag([-1, -1, 1]) @ from_voxels),
+        ("voxel", np.eye(3)),
+        ("FSL's", along_axes),
+        ("FSL's", np.diag([-1, 1, 1]) @ along_axes),
+    ]

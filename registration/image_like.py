@@ -14,12 +14,11 @@ from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.nifti import DAMAGE, open_nifti
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice, HeaderPlace, header_remark, place_of
-from lumirkit.registration.label_ids import as_ids
 from lumirkit.registration.volume import (
     Volume,
-    read_ids,
     read_image,
     read_place,
+    read_values,
     require_brain,
     spatial_shape,
 )
@@ -57,21 +56,20 @@ def as_volume(
     return Volume(name, data, place.affine, place.itk_affine, place.is_guess)
 
 
-def as_labels(image: ImageLike, role: str) -> Shaped[ndarray, "x y z"]:
-    """Read a label map in its own integer type; one that is stored as floating-point numbers gets the type of `as_ids`.
+def as_values(image: ImageLike, role: str) -> Shaped[ndarray, "x y z"]:
+    """Read the values of a 3-D image, such as a mask, in a type that holds them.
 
     Args:
-        role: what messages call the label map if it has no file.
+        role: what messages call the image if it has no file.
 
     Raises:
-        VolumeError: the label map is missing, damaged, not 3-D, or holds values that are not whole numbers.
+        VolumeError: the image is missing, damaged, not 3-D, or holds no real numbers.
         RequestError: it is no image at all.
     """
     if isinstance(image, Path | str):
-        labels = read_ids(Path(image))
-        return labels.reshape(spatial_shape(image, labels.shape, single_volume=True))
-    name = name_of(image, role)
-    return as_ids(_values(image, name), name)
+        values = read_values(Path(image))
+        return values.reshape(spatial_shape(image, values.shape, single_volume=True))
+    return _values(image, name_of(image, role))
 
 
 def grid_of(image: PlacedImage, role: str, choice: HeaderChoice = NO_CHOICE) -> Grid:

@@ -17,8 +17,14 @@ from scipy.spatial.transform import Rotation
 from lumirkit.base.errors import RequestError
 from lumirkit.registration.grid import LPS_FROM_RAS
 
-SUFFIXES = (".mat", ".txt", ".tfm")
-"""What names of affines end in."""
+SUFFIXES = (".mat", ".txt", ".tfm", ".lta", ".xfm")
+"""What names of affines end in, those of other tools too, which are refused by the name of the tool."""
+
+_OTHER_TOOLS = {
+    ".lta": "a transform of FreeSurfer; expected one of ITK. Convert it, as `lta_convert --inlta … --outitk …` does.",
+    ".xfm": "a transform of MINC; expected one of ITK. Convert it, as `lta_convert --inmni … --outitk …` does.",
+}
+_ELEMENTS = 16  # of a matrix (4, 4)
 
 DAMAGE = (OSError, ValueError, TypeError, IndexError, KeyError, UnicodeDecodeError, MatReadError, NotImplementedError)
 """What reading a damaged transform raises."""
@@ -38,11 +44,45 @@ def read_itk_affine(path: Path) -> Float64[ndarray, "4 4"]:
     Raises:
         RequestError: the file cannot be read, or holds something else than one affine, rigid or translation.
     """
+    require_file(path)
+    _require_of_itk(path)
     try:
         transform = _read_matlab(path) if path.suffix == ".mat" else _read_text(path)
         return ras_matrix(path, transform)
     except DAMAGE as error:
         raise unreadable(path, error) from error
+
+
+def require_file(path: Path) -> None:
+    """Check that a transform is there.
+
+    Raises:
+        RequestError: it is not.
+    """
+    if not path.is_file():
+        raise RequestError(f"{path}: no such file; expected a transform of ITK. Check the path.")
+
+
+def _require_of_itk(path: Path) -> None:
+    """Check that an affine was not written by a tool whose convention needs both images to be understood.
+
+    Raises:
+        RequestError: it was; the message names the tool.
+    """
+    if path.suffix in _OTHER_TOOLS:
+        raise RequestError(f"{path}: found {_OTHER_TOOLS[path.suffix]}")
+    if path.suffix == ".mat" and _is_matrix_in_text(path):
+        raise RequestError(
+            f"{path}: found a matrix in text, as FLIRT writes it, between voxels of two images; expected a transform "
+            "of ITK. Convert it, as `c3d_affine_tool -ref … -src … … -fsl2ras -oitk …` does."
+        )
+
+
+def _is_matrix_in_text(path: Path) -> bool:
+    try:
+        return len([float(word) for word in path.read_text(encoding="ascii").split()]) == _ELEMENTS
+    except (OSError, ValueError):  # no text, or no numbers
+        return False
 
 
 def unreadable(path: Path, error: Exception) -> RequestError:
@@ -61,8 +101,8 @@ def ras_matrix(path: Path, transform: ItkTransform) -> Float64[ndarray, "4 4"]:
     lps = _matrix(*transform)
     if lps is None:
         raise RequestError(
-            f"{path}: found a {transform.kind}; expected one affine, Euler or translation transform in three "
-            "dimensions. Convert it by antsApplyTransforms."
+            f"{path}: found a {transform.kind}; expected one affine, rigid, similarity or translation transform in "
+            "three dimensions. Write it as one, as `antsApplyTransforms -o Linear[affine.mat] -t …` does."
         )
     if not np.isfinite(lps).all() or abs(np.linalg.det(lps)) < 1e-12:
         raise RequestError(f"{path}: found the matrix {lps.tolist()}, which has no inverse. Write the transform again.")
@@ -98,6 +138,8 @@ def _matrix(
     name, _, numbers = kind.partition("_")
     if not numbers.endswith("_3_3"):
         return None
+    if name == "IdentityTransform":
+        return np.eye(4)
     if name == "TranslationTransform" and len(parameters) == 3:
         return from_matvec(np.eye(3), parameters)
     if name in ("AffineTransform", "MatrixOffsetTransformBase") and len(parameters) == 12:
@@ -107,6 +149,10 @@ def _matrix(
         angles = dict(zip("xyz", parameters[:3], strict=True))
         linear = Rotation.from_euler(order.upper(), [angles[axis] for axis in order]).as_matrix()
         shift = parameters[3:]
+    elif (name, len(parameters)) in (("VersorRigid3DTransform", 6), ("Similarity3DTransform", 7)):
+        versor, shift, scale = parameters[:3], parameters[3:6], parameters[6:].prod()  # 1 where there is none
+        real = np.sqrt(max(0, 1 - versor @ versor))
+        linear = scale * Rotation.from_quat([*versor, real]).as_matrix()
     else:
         return None
     centre = fixed[:3]

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from lumirkit.base.errors import RequestError
 from lumirkit.registration.grid import LPS_FROM_RAS, Grid, flip_lps
-from lumirkit.registration.itk_affine import DAMAGE, ItkTransform, ras_matrix, unreadable
+from lumirkit.registration.itk_affine import DAMAGE, ItkTransform, ras_matrix, require_file, unreadable
 
 SUFFIXES = (".h5", ".hdf5")
 """What names of such files end in."""
@@ -32,6 +32,7 @@ def read_itk_hdf5(path: Path) -> list[Float64[ndarray, "4 4"] | tuple[Grid, Floa
     Raises:
         RequestError: the file cannot be read, or holds a transform that is neither of the two.
     """
+    require_file(path)
     try:
         with h5py.File(path) as file:
             stored = [_read(file[_GROUP][number]) for number in sorted(file[_GROUP], key=int)]

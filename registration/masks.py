@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Shaped
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.registration.header import SAME_PLACE_MM, HeaderPlace, corners_apart_mm
-from lumirkit.registration.volume import Volume, read_labels
+from lumirkit.registration.volume import Volume, read_values, spatial_shape
 
+_NOISE = 1e-4  # of interpolation, beyond 0 and 1
+_HALF = 0.5
 _LEAST_OF_A_BRAIN = 0.5  # what a mask keeps of the voxels that are not background
 
 
@@ -26,7 +28,28 @@ def masked(volume: Volume, mask: Path, content: bytes | None = None, place: Head
     Raises:
         VolumeError: the mask cannot be used, has no place on the image, or leaves nothing of it.
     """
-    return within(volume, read_labels(mask, content, single_volume=True) > 0, mask, place)
+    values = read_values(mask, content)
+    return within(volume, inside_of(values.reshape(spatial_shape(mask, values.shape, True)), mask), mask, place)
+
+
+def inside_of(values: Shaped[ndarray, "i j k"], name: Path | str) -> Bool[ndarray, "i j k"]:
+    """The voxels that a mask holds: those above 0, or of a mask with soft edges, from 0 to 1, those of 0.5 and more.
+
+    Args:
+        name: what messages call the mask.
+
+    Raises:
+        VolumeError: these are neither whole numbers nor shares from 0 to 1.
+    """
+    if values.dtype.kind in "bui" or not np.any(values != np.rint(values)):
+        return values > 0
+    low, high = values.min(), values.max()
+    if not (low >= -_NOISE and high <= 1 + _NOISE):  # NaN is not
+        raise VolumeError(
+            f"{name}: found values from {low:.4g} to {high:.4g}, not all of them whole numbers; expected a mask, of 0 "
+            "and 1, or with soft edges from 0 to 1. Threshold it."
+        )
+    return values >= _HALF
 
 
 def within(

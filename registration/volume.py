@@ -192,11 +192,22 @@ def read_ids(path: Path, content: bytes | None = None) -> NDArray[np.integer]:
     Raises:
         VolumeError: the file is missing or unreadable, or holds values that are not whole numbers.
     """
+    slope = getattr(open_nifti(path).dataobj, "slope", 1)
+    return as_ids(read_values(path, content), path, 0 if slope == 1 else abs(float(slope)))
+
+
+def read_values(path: Path, content: bytes | None = None) -> NDArray[np.generic]:
+    """Read the values of an image with any number of axes, in the type of the file, or as float64 where it scales them.
+
+    Args:
+        content: the bytes of the file, where the caller has read them already.
+
+    Raises:
+        VolumeError: the file is missing or unreadable, or holds no real numbers.
+    """
     image = open_nifti(path)
     _require_numbers(path, image)
-    if not _is_scaled(image):  # a sixth of the time: not over float64
-        return as_ids(_decode_unscaled(path, content), path)
-    return as_ids(_decode(path, np.float64, content), path, abs(float(getattr(image.dataobj, "slope", 1))))
+    return _decode(path, np.float64, content) if _is_scaled(image) else _decode_unscaled(path, content)
 
 
 def read_intensities(path: Path) -> NDArray[np.float32]:

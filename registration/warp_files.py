@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from lumirkit.base.errors import RequestError
+from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import open_nifti, require_output
 from lumirkit.base.outputs import require_apart
 from lumirkit.base.say import say_to_stderr
 from lumirkit.registration.chain import is_chain, read_chain, read_steps
 from lumirkit.registration.convention import Convention
-from lumirkit.registration.deformation import read_between, read_deformation
+from lumirkit.registration.deformation import Deformation, read_between, read_deformation
 from lumirkit.registration.field import require_convention
 from lumirkit.registration.fixed_and_moving import FixedAndMoving
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
@@ -65,9 +67,10 @@ def warp_file(
     images.say_of_headers(say_to_stderr)
     deformation = read_chain(transforms, images) if is_chain(transforms) else read_deformation(transforms[0], images)
     if deformation.by_voxels and not deformation.fixed.same_as(deformation.moving):
+        _require_same_axes(deformation, moving, like or transforms[0])
         say_to_stderr(
-            f"warning: {moving}: its header places it elsewhere than {like or transforms[0]}, which counts voxels: "
-            "headers play no part"
+            f"warning: {moving}: its header places it elsewhere than {like or transforms[0]}, which counts voxels; the "
+            "result is right only if both share their voxels"
         )
     warped = deformation.warp(moving, reading.labels, reading.fill, reading.vectors)
     if reading.labels:
@@ -142,6 +145,23 @@ def export_field(
     deformation = read_deformation(field, images)
     require_convention(convention, deformation.fixed, deformation.moving, fixed)
     deformation.save(out, convention)
+
+
+def _require_same_axes(deformation: Deformation, moving: Path, fixed: Path) -> None:
+    """Check that the axes of an image run as those of the field in voxels that carries it.
+
+    Raises:
+        VolumeError: they run otherwise, by headers that say something.
+    """
+    grids = deformation.fixed, deformation.moving
+    if any(grid.is_guess or np.array_equal(grid.affine, np.eye(4)) for grid in grids):
+        return
+    here, there = ("".join(nib.aff2axcodes(grid.affine)) for grid in grids)
+    if here != there:
+        raise VolumeError(
+            f"{moving}: its axes run {there}, those of {fixed} {here}; expected the same, as the field counts voxels. "
+            "Write the field by `lumirkit export` for the two images that it was made of, and use that."
+        )
 
 
 def _storable(ids: Shaped[ndarray, "x y z *rest"], moving: Path) -> Shaped[ndarray, "x y z *rest"]:

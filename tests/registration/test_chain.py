@@ -5,6 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine, from_matvec
+from nibabel.processing import resample_from_to
 from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.spatial.transform import Rotation
 
@@ -106,14 +107,14 @@ def write_h5(path, *transforms):
 def test_ants_applies_its_composite_file_in_the_same_way(chain, command):
     """What a registration of ANTs finds is an affine and a field."""
     ants = pytest.importorskip("ants", reason="needs the extra: pip install '.[baselines]'")
-    texture = gaussian_filter(np.random.default_rng(5).random(MOVING.shape), 2)
-    write_volume(chain / "fixed.nii.gz", (1e4 * texture[:26, :24, :22]).astype(np.float32), FIXED.affine)
+    nib.save(resample_from_to(nib.load(chain / "moving.nii.gz"), (FIXED.shape, FIXED.affine)), chain / "fixed.nii.gz")
     images = [ants.image_read(str(chain / f"{name}.nii.gz")) for name in ("fixed", "moving")]
     found = ants.registration(
         *images,
         "SyN",
         outprefix=str(chain / "ants_"),
         write_composite_transform=True,
+        random_seed=1,
         reg_iterations=(5,),
         aff_iterations=(5,),
         aff_shrink_factors=(1,),
@@ -146,6 +147,20 @@ def test_affines_of_a_file_in_hdf5_follow_each_other_as_in_itk(chain, command):
         np.testing.assert_allclose(np.loadtxt(there, delimiter=",", skiprows=1), expected, atol=1e-5)
 
 
+def test_rigid_similar_and_identical_transforms_are_read_as_itk_applies_them(tmp_path):
+    itk = pytest.importorskip("SimpleITK", reason="needs the extra: pip install '.[baselines]'")
+    rigid, similar = itk.VersorRigid3DTransform(), itk.Similarity3DTransform()
+    rigid.SetParameters((0.2, -0.3, 0.4, 1, -2, 3))
+    similar.SetParameters((0.2, -0.3, 0.4, 1, -2, 3, 1.2))
+    for transform in (rigid, similar, itk.Transform(3, itk.sitkIdentity)):
+        if transform.GetNumberOfFixedParameters():
+            transform.SetFixedParameters((5, -6, 7))
+        itk.WriteTransform(transform, str(tmp_path / "a.tfm"))
+        matrix = LPS_FROM_RAS @ read_itk_affine(tmp_path / "a.tfm") @ LPS_FROM_RAS
+        for point in ([0.0, 0, 0], [10.0, -20, 30]):
+            np.testing.assert_allclose(apply_affine(matrix, point), transform.TransformPoint(point), atol=1e-4)
+
+
 def test_points_pass_a_chain(chain, command):
     (chain / "points.csv").write_text("x,y,z\n1,2,3\n-2,0,1\n")
     files = [chain / name for name in ("f1.nii.gz", "affine.txt")]
@@ -162,10 +177,16 @@ def test_points_pass_a_chain(chain, command):
     ("files", "message"),
     [
         (["affine.txt"], "affine.txt: begins with an affine, which has no grid"),
-        (["f1.nii.gz", "none.mat"], "none.mat: not a readable transform"),
-        (["none.h5"], "none.h5: not a readable transform"),
+        (["f1.nii.gz", "words.mat"], "words.mat: not a readable transform"),
+        (["words.h5"], "words.h5: not a readable transform"),
         (["spline.h5"], "spline.h5: found a BSplineTransform_double_3_3"),
         (["[field.h5,1]"], "asks for the inverse of a field"),
+        (["[f1.nii.gz,1]"], "asks for the inverse of a field"),
+        (["f1.nii.gz", "gone.txt"], "gone.txt: no such file"),
+        (["f1.nii.gz", "gone.h5"], "gone.h5: no such file"),
+        (["f1.nii.gz", "flirt.mat"], "flirt.mat: found a matrix in text, as FLIRT writes it"),
+        (["f1.nii.gz", "free.lta"], "free.lta: found a transform of FreeSurfer"),
+        (["f1.nii.gz", "mni.xfm"], "mni.xfm: found a transform of MINC"),
         (["short.h5"], "3 numbers place a field, not 18"),
         (["empty.h5"], "empty.h5: found no transform"),
         (["f1.nii.gz", "spline.txt"], "found a BSplineTransform_double_3_3"),
@@ -177,7 +198,9 @@ def test_unusable_chains_are_refused(chain, command, files, message):
     head = "#Insight Transform File V1.0\nTransform: {}\nParameters: {}\nFixedParameters: 0 0 0\n"
     (chain / "spline.txt").write_text(head.format("BSplineTransform_double_3_3", "0 0 0"))
     (chain / "flat.txt").write_text(head.format("AffineTransform_double_3_3", "0 " * 12))
-    (chain / "words.txt").write_text("1 0 0\n")
+    for name in ("words.txt", "words.mat", "words.h5", "free.lta", "mni.xfm"):
+        (chain / name).write_text("1 0 0\n")
+    (chain / "flirt.mat").write_text("1 0 0 2  \n0 1 0 -3  \n0 0 1 0.5  \n0 0 0 1  \n")
     write_h5(chain / "spline.h5", ("BSplineTransform_double_3_3", [0] * 3, [0] * 3))
     write_h5(chain / "field.h5", ("DisplacementFieldTransform_double_3_3", [0] * 24, [2] * 3 + [0] * 3 + [1] * 12))
     write_h5(chain / "short.h5", ("DisplacementFieldTransform_double_3_3", [0] * 24, [2] * 3))

@@ -50,6 +50,11 @@ def test_fields_of_other_tools_say_the_same(tmp_path, vectors, header):
         (DISPLACEMENTS, {"name": "Velocity", "about": "Flow field"}, "found a velocity"),
         (POSITIONS, {}, "grow as RAS positions do"),
         (POSITIONS * [-1, -1, 1], {}, "grow as LPS positions do"),
+        (POSITIONS, {"intent": 0, "axes": 4}, "grow as RAS positions do"),
+        (voxels_of(GRID) + 0.5, {"intent": 0, "axes": 4}, "grow as voxel positions do"),
+        (voxels_of(GRID) * GRID.spacing_mm, {"intent": 0, "axes": 4}, "grow as FSL's positions do"),
+        (DISPLACEMENTS, {"intent": 1007, "axes": 4}, "tools write them that count in mm along RAS"),
+        (DISPLACEMENTS, {"intent": 1006, "axes": 4}, "tools write them that count in mm along RAS"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(tmp_path, vectors, header, message):

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from nibabel.affines import from_matvec
+from scipy.ndimage import gaussian_filter
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.registration.header import HeaderPlace
-from lumirkit.registration.masks import masked, within
+from lumirkit.registration.masks import inside_of, masked, within
 from lumirkit.registration.volume import Volume, read_place, write_volume
 
 SHAPE = (16, 18, 14)
@@ -49,6 +50,22 @@ def test_a_coarser_mask_is_read_at_its_nearest_voxel():
     mask, affine = coarse(HALF)
     found = within(image(), mask, "mask", HeaderPlace(affine, None, False)).data
     assert np.mean((found > 0) == (np.where(HALF, BRAIN, 0) > 0)) > 0.9
+
+
+def test_a_mask_with_soft_edges_holds_what_is_half_or_more(tmp_path):
+    soft = gaussian_filter(HALF.astype(np.float32), 0.8)
+    write_volume(tmp_path / "mask.nii.gz", soft, AFFINE)
+    found = masked(image(), tmp_path / "mask.nii.gz", place=read_place(tmp_path / "mask.nii.gz"))
+    np.testing.assert_array_equal(found.data, np.where(soft >= 0.5, BRAIN, 0))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [([0, 0.5, 1.5], "found values from 0 to 1.5"), ([-0.5, 0.5, 1], "from -0.5 to 1"), ([0, np.nan, 1], "nan")],
+)
+def test_what_is_no_mask_is_refused_as_none(values, words):
+    with pytest.raises(VolumeError, match=f"mask: .*{words}.*expected a mask"):
+        inside_of(np.array(values)[:, None, None], "mask")
 
 
 def test_a_mask_without_a_place_counts_voxels():

@@ -326,7 +326,7 @@ def mask_of_nothing(path):
 
 
 def mask_of_fractions(path):
-    write_volume(path, np.full(SHAPE, 0.5, np.float32), np.eye(4))
+    write_volume(path, np.full(SHAPE, 1.5, np.float32), np.eye(4))
 
 
 @pytest.mark.parametrize(
