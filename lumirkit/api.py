@@ -238,6 +238,7 @@ def train_recipe(
     members: int | None = None,
     device: str = "auto",
     cache: PathLike | None = None,
+    allow_other_images: bool = False,
 ) -> list[Path]:
     """Train a recipe on a dataset folder, or continue an interrupted run of it; returns the paths of the weights.
 
@@ -252,6 +253,7 @@ def train_recipe(
         members: train so many seeds, counted from the recipe's, each in `out/seed<n>`.
         device: auto, cpu, cuda or cuda:<n>.
         cache: folder for the decoded images; None for memory, or the disk where memory is short.
+        allow_other_images: continue a run on other images than it has been trained on so far.
 
     Raises:
         KitError: the recipe, the data or the folder cannot be used, the extra `train` is not installed, or training
@@ -285,7 +287,15 @@ def train_recipe(
     folder = None if cache is None else Path(cache)
     deadline = Deadline(minutes)
     return launch_training(
-        find_recipe(str(recipe)), overrides, Path(data), Path(out), device, members, deadline, folder
+        find_recipe(str(recipe)),
+        overrides,
+        Path(data),
+        Path(out),
+        device,
+        members,
+        deadline,
+        folder,
+        allow_other_images,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,11 +74,15 @@ class TrainingImages:
         self.shape = dataset.image_shape
         self.paths: Sequence[Path] = [root / image for image in listed]
         self._processes, self._cache = processes or Processes(torch.device("cpu")), cache
+        self._hashes: dict[Path, str] = {}
         self._decoded = self._decode_all(self.paths, self._image_dtype(), _decode_image, "reading images")
         self._maps: NDArray[np.generic] | None = None
         if with_labels:
             paths = [root / each for each in maps]
             self._maps = self._decode_all(paths, np.dtype(np.int16), _decode_labels, "reading label maps")
+        lines = [f"{file.as_posix()} {self._hashes[root / file]}\n" for file in [*listed, *maps]]
+        self.sha256 = hashlib.sha256("".join(lines).encode()).hexdigest()
+        """The hash of the names, the order and the contents of all files, wherever the dataset folder lies."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -104,15 +109,16 @@ class TrainingImages:
     def _decode_all(
         self, paths: Sequence[Path], dtype: np.dtype[np.generic], decode: Callable[..., None], description: str
     ) -> NDArray[np.generic]:
-        """Decode all files into one array; this process reads its own share of them."""
+        """Decode all files into one array and note their hashes; this process reads its own share of them."""
         decoded = open_store(len(paths), self.shape, dtype, self._processes, self._cache)
         own = list(zip(self._own(paths), self._own(decoded), strict=True))
-        problems = []
+        read = []
         with Progress(len(own), description, silent=not self._processes.is_first) as progress:
-            for problem in self._reading()(joblib.delayed(_attempt)(decode, path, into) for path, into in own):
-                problems.append(problem)
+            calls = (joblib.delayed(_attempt)(_decode_and_hash, decode, path, into) for path, into in own)
+            for result in self._reading()(calls):
+                read.append(result)
                 progress.advance()
-        _all_or_none(problems, self._processes)
+        self._hashes |= dict(_all_or_none(read, self._processes))
         return decoded
 
     def _own(self, shared: Sequence[Item] | NDArray[np.generic]) -> Sequence[Item] | NDArray[np.generic]:
@@ -156,15 +162,27 @@ def _stored_dtype(path: Path, shape: tuple[int, int, int]) -> np.dtype[np.generi
     return header.dtype
 
 
-def _decode_image(path: Path, into: NDArray[np.generic]) -> None:
-    image = read_image(path)
+def _decode_and_hash(decode: Callable[..., None], path: Path, into: NDArray[np.generic]) -> tuple[Path, str]:
+    """Read a file once, decode it, and give its path and the hash of what was read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise VolumeError(
+            f"{path}: cannot be read ({error.strerror}); expected a NIfTI image. Check the disk."
+        ) from error
+    decode(path, content, into)
+    return path, hashlib.sha256(content).hexdigest()
+
+
+def _decode_image(path: Path, content: bytes, into: NDArray[np.generic]) -> None:
+    image = read_image(path, content)
     if into.dtype == np.float16 and np.abs(image.data).max() > np.finfo(np.float16).max:
         raise VolumeError(f"{image.name}: found intensities beyond 65504; expected 0…255. Rescale the image.")
     into[...] = image.data
 
 
-def _decode_labels(path: Path, into: NDArray[np.generic]) -> None:
-    labels = read_labels(path)
+def _decode_labels(path: Path, content: bytes, into: NDArray[np.generic]) -> None:
+    labels = read_labels(path, content)
     if labels.shape != into.shape:
         raise VolumeError(f"{path}: found shape {labels.shape}; expected {into.shape}, that of the training images.")
     if labels.min() < 0 or labels.max() > np.iinfo(np.int16).max:

@@ -22,6 +22,7 @@ def launch_training(
     members: int | None = None,
     deadline: Deadline | None = None,
     cache: Path | None = None,
+    allow_other_images: bool = False,
 ) -> list[Path]:
     """Train a recipe, or several seeds of it, in all the processes that torchrun or srun started.
 
@@ -30,6 +31,7 @@ def launch_training(
         device: auto, cpu, cuda or cuda:<n>.
         members: how many seeds, each in `out/seed<n>`; None for the recipe's own, in `out`.
         deadline: when to stop with a checkpoint, from which a later call continues; None to train to the end.
+        allow_other_images: continue a run on other images than it has been trained on so far.
 
     Returns:
         The weights, in the first process of a run; nothing in the others.
@@ -41,7 +43,7 @@ def launch_training(
     deadline = deadline or Deadline()
     with Processes.joined(choose_device(device)) as processes:
         if members is None:
-            weights = [train(loaded, data, out, processes, deadline, cache)]
+            weights = [train(loaded, data, out, processes, deadline, cache, allow_other_images=allow_other_images)]
         else:
-            weights = train_members(loaded, data, out, processes, members, deadline, cache)
+            weights = train_members(loaded, data, out, processes, members, deadline, cache, allow_other_images)
         return weights if processes.is_first else []

@@ -26,6 +26,7 @@ def train(
     deadline: Deadline | None = None,
     cache: Path | None = None,
     start: Path | None = None,
+    allow_other_images: bool = False,
 ) -> Path:
     """Train a recipe on a dataset folder, or continue an interrupted run; returns the path of the weights.
 
@@ -38,13 +39,15 @@ def train(
         deadline: when to stop early, with a checkpoint to continue from.
         cache: folder for the decoded images; None for memory, or the disk where memory is short.
         start: folder of a finished run of the recipe's first stages, which are then not trained again.
+        allow_other_images: go on where the images are others than those that were trained on so far.
 
     Raises:
         ManifestError, VolumeError, RecipeError, RequestError, WeightsError, StoreError: the recipe, the data or the
             folder cannot be used; nothing was started.
         TrainingError, CheckpointError: training cannot go on; the last checkpoint is good.
     """
-    job = _prepare(recipe, data, RunFolder(out, recipe), processes, deadline or Deadline(), cache, start)
+    run = RunFolder(out, recipe, start)
+    job = _prepare(recipe, data, run, processes, deadline or Deadline(), cache, allow_other_images)
     step = job.run.last_step()
     with closing(job.reporter):
         for number, stage in enumerate(recipe.stages):
@@ -76,7 +79,7 @@ def _prepare(
     processes: Processes,
     deadline: Deadline,
     cache: Path | None,
-    start: Path | None,
+    allow_other_images: bool,
 ) -> _Job:
     """Check everything, then make or find the run folder and bring the model to where its run stands."""
     model = Model(recipe, processes.device)
@@ -89,11 +92,13 @@ def _prepare(
         for number, stage in enumerate(recipe.stages)
     ]
     if processes.is_first:
-        run.prepare(data, processes, start)
+        run.prepare(data, images.sha256, processes, allow_other_images)
     processes.wait()
     run.restore_model(model)
     model.fit_harmonisation(images)
     reporter = Reporter(run, processes)
+    if run.remark:
+        reporter.say(run.remark)
     if recipe.initial_weights is not None and run.last_step() == 0:
         reporter.say(model.remark)
     if validation is not None:

@@ -18,6 +18,7 @@ def train_members(
     members: int,
     deadline: Deadline | None = None,
     cache: Path | None = None,
+    allow_other_images: bool = False,
 ) -> list[Path]:
     """Train the recipe with `members` seeds, counted from its own, one after the other; returns their weights.
 
@@ -25,6 +26,7 @@ def train_members(
 
     Args:
         deadline: when to stop early; it holds for all members together.
+        allow_other_images: as `train` has it.
 
     Raises:
         KitError: as `train` does.
@@ -35,5 +37,6 @@ def train_members(
         if weights and processes.any(deadline.passed):
             break
         member = recipe.model_copy(update={"seed": seed})
-        weights.append(train(member, data, out / f"seed{seed}", processes, deadline, cache))
+        folder = out / f"seed{seed}"
+        weights.append(train(member, data, folder, processes, deadline, cache, allow_other_images=allow_other_images))
     return weights

@@ -35,36 +35,49 @@ class CheckpointError(KitError, OSError):
 class RunFolder:
     """Reads and writes the files of one run; of several processes, only the first one writes."""
 
-    def __init__(self, path: Path, recipe: Recipe) -> None:
-        self.path, self.recipe = path, recipe
-        self._provenance: dict[str, str] = {}
-
-    def prepare(self, data: Path, processes: Processes, start: Path | None = None) -> None:
-        """Make the folder, or take over that of an interrupted run of the same recipe.
+    def __init__(self, path: Path, recipe: Recipe, start: Path | None = None) -> None:
+        """Name the folder; nothing is read or written yet.
 
         Args:
             start: folder of a finished run of this recipe's first stages; a new run begins where that one ended.
+        """
+        self.path, self.recipe, self._start = path, recipe, start
+        self._provenance: dict[str, str] = {}
+        self.remark = ""
+        """What is to be said of the images that the run is continued on."""
+
+    def prepare(self, data: Path, images_sha256: str, processes: Processes, allow_other_images: bool = False) -> None:
+        """Make the folder, or take over that of an interrupted run of the same recipe on the same images.
+
+        Args:
+            images_sha256: the hash of the training images, see `TrainingImages`.
+            allow_other_images: go on where what was trained so far was trained on others, and note it.
 
         Raises:
-            RecipeError: the folder belongs to a run of another recipe, or `start` did not end with a stage of this one.
+            RecipeError: the folder belongs to a run of another recipe or on other images, or that which it starts from
+                does, or did not end with a stage of this recipe.
             RequestError: the folder cannot be made or is not writable.
         """
         require_writable(self.path)
         self.require_own()
+        earlier_images = self._compare_images(data, images_sha256, allow_other_images)
         self._provenance = {
             "data": data.resolve().name,
+            "images_sha256": images_sha256,
             "commit": _git_commit(),
             "device": processes.device.type,
             "processes": str(processes.size),
         } | {package: version(package) for package in ("lumirkit", "torch", "numpy")}
-        if start is not None:
-            self._provenance["started_from"] = f"{start.parent.name}/{start.name}"
+        if earlier_images:
+            self._provenance["earlier_images"] = earlier_images
+        if self._start is not None:
+            self._provenance["started_from"] = f"{self._start.parent.name}/{self._start.name}"
         write_text_atomically(self._stored_recipe, recipe_yaml(self.recipe))
-        write_text_atomically(self.path / "provenance.json", json.dumps(self._provenance, indent=1) + "\n")
+        write_text_atomically(self._stored_provenance, json.dumps(self._provenance, indent=1) + "\n")
         for name in (_LOG, _VALIDATION):
             self._truncate(name, self.last_step())
-        if start is not None and self.last_step() == 0:
-            self._take_over(start)
+        if self._start is not None and self.last_step() == 0:
+            self._take_over(self._start)
 
     def require_own(self) -> None:
         """Check that the folder holds no run of another recipe.
@@ -81,6 +94,54 @@ class RunFolder:
     @property
     def _stored_recipe(self) -> Path:
         return self.path / "recipe.yaml"
+
+    @property
+    def _stored_provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    def _compare_images(self, data: Path, images_sha256: str, allow_other: bool) -> str:
+        """Check that what was trained so far, here or where the run starts, was trained on these images.
+
+        Returns:
+            What `provenance.json` is to say of other images that were trained on before; nothing where there were none.
+        """
+        begun = RunFolder(self._start, self.recipe) if self._start is not None and self.last_step() == 0 else self
+        step = begun.last_step()
+        if step == 0:
+            return ""
+        stored = begun._read_provenance()
+        found, earlier = stored.get("images_sha256"), stored.get("earlier_images", "")
+        if found == images_sha256:
+            return earlier
+        if found is None:
+            self.remark = (
+                f"{begun.path}: does not say on which images it was trained until step {step}; it is continued on "
+                f"those of {data}, which nobody has compared with them"
+            )
+        elif allow_other:
+            self.remark = (
+                f"{begun.path}: was trained until step {step} on other images; it is continued on those of {data}"
+            )
+        else:
+            raise RecipeError(
+                f"{data}: found other training images than those that {begun.path} was trained on, which lay in a "
+                f"folder called {stored.get('data')}; expected the same files in the same order. Give those, or "
+                "another --out, or go on with these by `lumirkit train --allow-other-images`."
+            )
+        return f"{earlier}{', ' if earlier else ''}{found or 'unknown'} until step {step}"
+
+    def _read_provenance(self) -> dict[str, str]:
+        """What an earlier call noted; nothing where there is no such file."""
+        path = self._stored_provenance
+        if not path.exists():
+            return {}
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise RecipeError(
+                f"{path}: found no JSON object ({error}); expected what an earlier call wrote. Restore the file; "
+                "without it the run is continued, and its images are not compared."
+            ) from error
 
     def _take_over(self, start: Path) -> None:
         """Copy what a run of the first stages has told and its last checkpoint, which comes last and makes it count."""

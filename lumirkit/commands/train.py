@@ -25,6 +25,9 @@ def train(
         Path | None,
         typer.Option(help="Folder for the decoded images; without it in memory, or on disk if that is short."),
     ] = None,
+    allow_other_images: Annotated[
+        bool, typer.Option("--allow-other-images", help="Continue a run on other images than it began with.")
+    ] = False,
 ) -> None:
     """Train a recipe, or continue an interrupted run of it; started by torchrun or srun, with all their processes."""
     require_extra("lumirkit train", "train", "omegaconf", "matplotlib")
@@ -34,5 +37,8 @@ def train(
 
     deadline = Deadline(minutes)
     deadline.on_termination()
-    for weights in launch_training(find_recipe(recipe), set_ or [], data, out, device, members, deadline, cache):
+    found = launch_training(
+        find_recipe(recipe), set_ or [], data, out, device, members, deadline, cache, allow_other_images
+    )
+    for weights in found:
         print(f"weights: {weights}")

@@ -1,11 +1,15 @@
 import json
 import resource
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from lumirkit.commands.main import app
+from lumirkit.data_manifests.dataset import find_dataset_json
 from lumirkit.eval.leaderboard import evaluate
 from lumirkit.registration.device import Place
 from lumirkit.registration.weights import WeightsError, load_weights
@@ -15,7 +19,7 @@ from lumirkit.train.deadline import Deadline
 from lumirkit.train.loop import train
 from lumirkit.train.members import train_members
 from lumirkit.train.processes import Processes
-from lumirkit.train.recipe import Recipe, RecipeError
+from lumirkit.train.recipe import Recipe, RecipeError, recipe_yaml
 from lumirkit.train.run_folder import CheckpointError
 from lumirkit.train.step import Stepper, TrainingError
 
@@ -34,6 +38,98 @@ def recipe(**changes):
     }
     network = {"resolution_vox": 2, "feature_channels": [4, 4], "update_channels": [4, 4]}
     return Recipe.model_validate({"name": "tiny", "network": network, "stages": [stage, stage], **changes})
+
+
+@pytest.fixture
+def data(phantom_root, tmp_path):
+    """A dataset folder to change."""
+    return shutil.copytree(phantom_root, tmp_path / "data")
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def provenance_of(run):
+    return json.loads((run / "provenance.json").read_text())
+
+
+def change_an_image(data):
+    images = sorted((data / "imagesTr").glob("*.nii.gz"))
+    images[0].write_bytes(images[1].read_bytes())
+
+
+def test_a_run_continues_on_the_images_that_it_began_with_alone(data, phantom_root, tmp_path):
+    train(recipe(), data, tmp_path / "run", CPU, deadline=Deadline(0))
+    begun = files_of(tmp_path / "run")
+    change_an_image(data)
+    with pytest.raises(RecipeError, match=r"found other training images than those that .*run was trained on"):
+        train(recipe(), data, tmp_path / "run", CPU)
+    assert files_of(tmp_path / "run") == begun
+
+    shutil.copytree(phantom_root, tmp_path / "moved")
+    train(recipe(), tmp_path / "moved", tmp_path / "run", CPU)
+    train(recipe(), phantom_root, tmp_path / "whole", CPU)
+    assert without_times(log_of(tmp_path / "run")) == without_times(log_of(tmp_path / "whole"))
+    assert "earlier_images" not in provenance_of(tmp_path / "run")
+
+
+def test_other_label_maps_are_other_images(data, tmp_path):
+    stage = {**recipe().stages[0].model_dump(), "losses": {"ncc_window_vox": 5, "dice_weight": 1}}
+    guided = recipe(stages=[stage])
+    train(guided, data, tmp_path / "run", CPU, deadline=Deadline(0))
+    maps = sorted((data / "labelsTr").glob("*.nii.gz"))
+    maps[0].write_bytes(maps[1].read_bytes())
+    with pytest.raises(RecipeError, match="found other training images"):
+        train(guided, data, tmp_path / "run", CPU)
+
+
+def test_a_run_does_not_start_from_one_on_other_images(data, phantom_root, tmp_path):
+    first = recipe().model_copy(update={"stages": recipe().stages[:1]})
+    train(first, phantom_root, tmp_path / "first", CPU)
+    path = find_dataset_json(data)
+    content = json.loads(path.read_text())
+    content["training"] = content["training"][::-1]
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecipeError, match=r"those that .*first was trained on"):
+        train(recipe(), data, tmp_path / "run", CPU, start=tmp_path / "first")
+    train(recipe(), data, tmp_path / "run", CPU, start=tmp_path / "first", allow_other_images=True)
+    before = provenance_of(tmp_path / "first")["images_sha256"]
+    assert provenance_of(tmp_path / "run")["earlier_images"] == f"{before} until step 4"
+
+
+@pytest.mark.parametrize("members", [[], ["--members", "1"]])
+def test_the_command_may_go_on_with_other_images_and_provenance_says_so(data, tmp_path, members):
+    (tmp_path / "tiny.yaml").write_text(recipe_yaml(recipe()))
+    run = tmp_path / "out" / "seed0" if members else tmp_path / "out"
+
+    def command(*options):
+        arguments = ["train", tmp_path / "tiny.yaml", "--data", data, "--out", tmp_path / "out", "--device", "cpu"]
+        return CliRunner().invoke(app, [str(argument) for argument in (*arguments, *members, *options)])
+
+    assert command("--minutes", "0").exit_code == 0
+    before = provenance_of(run)["images_sha256"]
+    change_an_image(data)
+    assert isinstance(command().exception, RecipeError)
+    allowed = command("--allow-other-images", "--minutes", "0")
+    assert "was trained until step 1 on other images; it is continued on those of" in allowed.stderr
+    again = command()
+    assert (again.exit_code, "other images" in again.stderr) == (0, False), "the images are those of the last call"
+    assert provenance_of(run)["images_sha256"] != before
+    assert provenance_of(run)["earlier_images"] == f"{before} until step 1"
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_says_that_nobody_compared_its_images(data, tmp_path, capsys):
+    train(recipe(), data, tmp_path, CPU, deadline=Deadline(0))
+    old = provenance_of(tmp_path)
+    del old["images_sha256"]
+    (tmp_path / "provenance.json").write_text(json.dumps(old))
+    train(recipe(), data, tmp_path, CPU, deadline=Deadline(0))
+    assert "does not say on which images it was trained until step 1" in capsys.readouterr().err
+    assert provenance_of(tmp_path)["earlier_images"] == "unknown until step 1"
+    (tmp_path / "provenance.json").write_text("{")
+    with pytest.raises(RecipeError, match="found no JSON object"):
+        train(recipe(), data, tmp_path, CPU)
 
 
 def log_of(run, name="log.jsonl"):
