@@ -160,7 +160,7 @@ def find_evaluation_files(root: Path) -> list[Path]:
 
 def files_of(*folders: Path | None) -> list[Path]:
     """The files of ground-truth folders and folders of fields that scoring reads: JSON files, images, maps, fields."""
-    patterns = (f"*{_SUFFIX}", "*dataset.json", "lumirkit_status*.json", "**/*.nii", "**/*.nii.gz")
+    patterns = (f"*{_SUFFIX}", "*dataset.json", "lumirkit_status*.json", "disp_*.json", "**/*.nii", "**/*.nii.gz")
     return [path for folder in folders if folder is not None for pattern in patterns for path in folder.glob(pattern)]
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.extras import require_extra
 from lumirkit.base.files import write_text_atomically
+from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 from lumirkit.registration.ants_image import to_ants
 from lumirkit.registration.grid import LPS_FROM_RAS
@@ -186,7 +187,9 @@ def run_baseline(name: str, dataset_json: Path, images: Path, out: Path, shard: 
         content = made_of | {"seconds": round(seconds, 3)}
         write_text_atomically(record_path(pair.field), json.dumps(content, indent=1) + "\n")
 
-    return for_each_pair(validation_files(dataset_json, images, out, shard), run_pair)
+    pairs = validation_files(dataset_json, images, out, shard)
+    require_apart([record_path(pair.field) for pair in pairs], [dataset_json])
+    return for_each_pair(pairs, run_pair)
 
 
 def _is_made(field: Path, made_of: Mapping[str, Any]) -> bool:

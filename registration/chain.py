@@ -124,6 +124,11 @@ def is_chain(paths: Sequence[Path]) -> bool:
     return len(paths) > 1 or file != paths[0] or file.suffix in (*AFFINE_SUFFIXES, *HDF5_SUFFIXES)
 
 
+def files_of_chain(paths: Sequence[Path]) -> list[Path]:
+    """The files that transforms are read from."""
+    return [_unbracketed(path)[0] for path in paths]
+
+
 def _read_file(path: Path) -> list[Affine | Step]:
     """The transforms of one file, in the order in which positions pass them."""
     file, inverted = _unbracketed(path)

@@ -10,7 +10,7 @@ import numpy as np
 from lumirkit.base.nifti import require_output
 from lumirkit.base.outputs import require_apart
 from lumirkit.base.say import say_to_stderr
-from lumirkit.registration.chain import read_chain
+from lumirkit.registration.chain import files_of_chain, read_chain
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import Deformation, read_deformation
 from lumirkit.registration.fixed_and_moving import FixedAndMoving
@@ -34,7 +34,7 @@ def compose_fields(
         VolumeError, RequestError: a file cannot be used; nothing was written.
     """
     require_output(out)
-    require_apart([out], [*transforms, like])
+    require_apart([out], [*files_of_chain(transforms), like])
     _save(read_chain(transforms, _images(like, None, choice)), out)
 
 

@@ -16,7 +16,7 @@ from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import open_nifti, require_output
 from lumirkit.base.outputs import require_apart
 from lumirkit.base.say import say_to_stderr
-from lumirkit.registration.chain import is_chain, read_chain, read_steps
+from lumirkit.registration.chain import files_of_chain, is_chain, read_chain, read_steps
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import Deformation, read_between, read_deformation
 from lumirkit.registration.field import require_convention
@@ -62,7 +62,7 @@ def warp_file(
     """
     reading = reading or Reading()
     require_output(out)
-    require_apart([out], [*transforms, moving, like])
+    require_apart([out], [*files_of_chain(transforms), moving, like])
     images = FixedAndMoving(like, moving, choice)
     images.say_of_headers(say_to_stderr)
     deformation = read_chain(transforms, images) if is_chain(transforms) else read_deformation(transforms[0], images)
@@ -102,7 +102,7 @@ def warp_points(
         VolumeError, RequestError: a file cannot be used, or a point is outside the fixed grid; nothing was written.
     """
     require_writable(out.parent)
-    require_apart([out], [*transforms, points, moving, like])
+    require_apart([out], [*files_of_chain(transforms), points, moving, like])
     given = read_points(points)
     markups = given.suffix != ".csv"
     if markups != out.name.endswith((".fcsv", ".json")) or (markups and not out.name.endswith(given.suffix)):

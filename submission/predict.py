@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 from lumirkit.registration.device import Place
 from lumirkit.registration.predictor import Predictor
@@ -56,4 +57,6 @@ def predict_dataset(
     shard = shard or Shard()
     pairs = validation_files(dataset_json, images, out, shard)
     part = f"_{shard.index}of{shard.count}" if shard.count > 1 else ""
-    return predict_pairs(pairs, weights, place, out / f"{STATUS_NAME}{part}.json", on_error)
+    status_file = out / f"{STATUS_NAME}{part}.json"
+    require_apart([status_file], [dataset_json])
+    return predict_pairs(pairs, weights, place, status_file, on_error)

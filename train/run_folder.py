@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lumirkit.base.errors import KitError
 from lumirkit.base.files import require_writable, write_atomically, write_bytes_atomically, write_text_atomically
+from lumirkit.base.outputs import require_apart
 from lumirkit.registration.weights import WeightsCard, save_weights
 from lumirkit.train.model import Model
 from lumirkit.train.processes import Processes
@@ -54,12 +55,9 @@ class RunFolder:
             allow_other_images: go on where what was trained so far was trained on others, and note it.
 
         Raises:
-            RecipeError: the folder belongs to a run of another recipe or on other images, or that which it starts from
-                does, or did not end with a stage of this recipe.
-            RequestError: the folder cannot be made or is not writable.
+            RecipeError: the folder belongs to a run on other images, or that which it starts from does, or did not end
+                with a stage of this recipe.
         """
-        require_writable(self.path)
-        self.require_own()
         earlier_images = self._compare_images(data, images_sha256, allow_other_images)
         self._provenance = {
             "data": data.resolve().name,
@@ -80,11 +78,14 @@ class RunFolder:
             self._take_over(self._start)
 
     def require_own(self) -> None:
-        """Check that the folder holds no run of another recipe.
+        """Check that the folder can be written, holds no run of another recipe, and replaces no file of this one.
 
         Raises:
-            RecipeError: it does.
+            RecipeError: it holds another one.
+            RequestError: it cannot be made or is not writable, or the initial weights would be replaced.
         """
+        require_writable(self.path)
+        require_apart([self.weights, self.best_weights], [self.recipe.initial_weights])
         stored = self._stored_recipe
         if stored.exists() and stored.read_text(encoding="utf-8") != recipe_yaml(self.recipe):
             raise RecipeError(

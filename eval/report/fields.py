@@ -11,7 +11,7 @@ from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.evaluation_config import files_of
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
 from lumirkit.eval.report.scores import write_report
-from lumirkit.eval.tables.rows import RowCard, read_card
+from lumirkit.eval.tables.rows import CARD_NAME, RowCard, read_card
 
 ZERO_FIELD = "zero field"
 
@@ -38,7 +38,8 @@ def report_fields(
         EvaluationError, RequestError: nothing was written.
     """
     require_writable(out.parent)
-    require_apart([out], files_of(ground_truth, *(_named(text)[1] for text in fields)))
+    folders = [_named(text)[1] for text in fields]
+    require_apart([out], [*files_of(ground_truth, *folders), *(folder.parent / CARD_NAME for folder in folders)])
     results: dict[str, LeaderboardResult] = {}
     cards: dict[str, RowCard] = {}
     for text in fields:

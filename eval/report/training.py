@@ -34,7 +34,8 @@ def write_training_report(run: Path, path: Path) -> None:
         EvaluationError: the folder holds no log of a run.
     """
     logs = run / "log.jsonl", run / "validation.jsonl"
-    require_apart([path], [*logs, run / "recipe.yaml", run / "provenance.json"])
+    pictures = (run / "pictures").glob("*.png")
+    require_apart([path], [*logs, run / "recipe.yaml", run / "provenance.json", *pictures])
     log, validation = map(_read, logs)
     if log.empty:
         raise EvaluationError(f"{run / 'log.jsonl'}: found no steps; expected the folder of a training run.")

@@ -11,6 +11,7 @@ from lumirkit.ablation.jobs import Job, list_jobs
 from lumirkit.ablation.plan import Ablation
 from lumirkit.ablation.work import work_side_by_side
 from lumirkit.base.files import require_writable, write_text_atomically
+from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
 from lumirkit.data_manifests.evaluation_config import find_evaluation_configs
 from lumirkit.eval.statistics.write import make_statistics
@@ -20,6 +21,7 @@ from lumirkit.eval.tables.rows import CARD_NAME, read_rows
 from lumirkit.registration.device import Place
 
 FORMS = ("md", "tex", "csv")
+_PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def run_ablation(
     references: Sequence[str] = (),
     minutes: float | None = None,
     cache: Path | None = None,
+    planned_in: Sequence[Path] = (),
 ) -> AblationResult:
     """Train, register and score every row, and write `table.md`, `.tex`, `.csv` and `statistics/`.
 
@@ -50,16 +53,19 @@ def run_ablation(
         out: the ablation's folder: `runs/`, `rows/`, `references/` and the tables.
         references: reference methods to score beside the rows.
         minutes: stop after this time; a later call continues.
+        planned_in: the files of the user that say what the ablation is.
 
     Raises:
         ManifestError, RecipeError, RequestError: nothing was started.
     """
     _require_dataset(data)
     require_writable(out)
+    require_apart([out], [data])
+    require_apart([out / _PLAN, *(out / f"table.{form}" for form in FORMS)], planned_in)
     jobs = list_jobs(ablation, references)
     for job in jobs:
         job.check(out)
-    write_text_atomically(out / "plan.json", _plan(ablation))
+    write_text_atomically(out / _PLAN, _plan(ablation))
     failures = work_side_by_side(jobs, data, out, places, minutes, cache)
     return AblationResult(failures, _write_tables(out, jobs, ablation.columns))
 

@@ -19,6 +19,7 @@ from lumirkit.bench.machine import Machine
 from lumirkit.bench.scoring import ScoringBench
 from lumirkit.bench.work import Measurement, Spread, Work
 
+FILES = ("bench.json", "bench.md")
 _NONE = "-"
 _NOTES = (
     "Seconds: median (smallest to largest) of the repeats after one call that warms up. Memory: the most that the own "
@@ -98,8 +99,9 @@ class Report(BaseModel):
 
     def write(self, out: Path) -> None:
         """Write bench.md and bench.json into a folder, each whole or not at all."""
-        write_text_atomically(out / "bench.json", self.model_dump_json(indent=1) + "\n")
-        write_text_atomically(out / "bench.md", self.to_markdown())
+        as_json, as_markdown = FILES
+        write_text_atomically(out / as_json, self.model_dump_json(indent=1) + "\n")
+        write_text_atomically(out / as_markdown, self.to_markdown())
 
     def show(self, console: Console) -> None:
         """Print the tables."""

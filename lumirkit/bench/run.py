@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from lumirkit.base.errors import RequestError
+from lumirkit.base.outputs import require_apart
 from lumirkit.base.progress import Progress
 from lumirkit.bench.child import check_reference_in_child, floor_in_child, measure_in_child
 from lumirkit.bench.floor import Floor
@@ -16,9 +17,10 @@ from lumirkit.bench.kinds import FULL_SIZE, IO_KINDS, SOURCE_KINDS, STEP_SIZE, K
 from lumirkit.bench.machine import describe_machine
 from lumirkit.bench.options import Options
 from lumirkit.bench.plan import load_network, plan_rows
-from lumirkit.bench.report import Report, Row
+from lumirkit.bench.report import FILES, Report, Row
 from lumirkit.bench.scoring import bench_scoring
 from lumirkit.bench.work import BenchError
+from lumirkit.train.shipped_recipes import find_recipe
 
 
 def run_bench(sizes: dict[Kind, Sequence[Shape]], options: Options, out: Path, with_scoring: bool = False) -> Report:
@@ -34,6 +36,7 @@ def run_bench(sizes: dict[Kind, Sequence[Shape]], options: Options, out: Path, w
         RequestError, RecipeError: the request cannot be carried out; nothing was started.
         BenchError: some works could not be measured; all others are written.
     """
+    require_apart([out / name for name in FILES], [find_recipe(options.network)])
     network = load_network(options.network)
     if options.device != "cpu" and not torch.cuda.is_available():
         raise RequestError(f"--device {options.device}: this machine offers no CUDA device to torch; use --device cpu")

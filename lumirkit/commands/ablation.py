@@ -35,9 +35,11 @@ def ablation(
     from lumirkit.registration.device import choose_place
     from lumirkit.train.shipped_recipes import find_recipe
 
-    planned = load_ablation(find_recipe(rows), None if base is None else find_recipe(base), set_ or [])
+    file, base_file = find_recipe(rows), None if base is None else find_recipe(base)
+    planned = load_ablation(file, base_file, set_ or [])
     places = [choose_place(name, precision, say_to_stderr) for name in device or ["auto"]]
-    result = run_ablation(planned, data, out, places, reference or [], minutes, cache)
+    planned_in = [file] if base_file is None else [file, base_file]
+    result = run_ablation(planned, data, out, places, reference or [], minutes, cache, planned_in)
     if result.table is not None:
         print(result.table.as_text("md"))
     end_with_failures(result.failures, "what failed")

@@ -58,13 +58,18 @@ def run(
 ) -> None:
     """Run an image on a dataset, exactly as the challenge does."""
     _require_docker()
-    from lumirkit.data_manifests.dataset import find_dataset_json
+    from lumirkit.base.outputs import require_apart
+    from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
     from lumirkit.submission.container.engine import connect, find_image
     from lumirkit.submission.container.run import run_on_dataset
 
+    dataset_json = find_dataset_json(dataset)
+    pairs = dict.fromkeys(read_dataset(dataset_json).validation)
+    images = [dataset_json.parent / file for pair in pairs for file in (pair.fixed, pair.moving)]
+    require_apart([out / pair.field_name for pair in pairs], [Path(image), dataset_json, *images])
     client = connect()
     name = find_image(client, image).id
-    raise typer.Exit(run_on_dataset(client, name, find_dataset_json(dataset), out, contract, gpus, memory, extra or []))
+    raise typer.Exit(run_on_dataset(client, name, dataset_json, out, contract, gpus, memory, extra or []))
 
 
 @app.command()
@@ -103,11 +108,13 @@ def package(
     _require_docker()
     from lumirkit.base.outputs import require_apart
     from lumirkit.data_manifests.dataset import find_dataset_json
+    from lumirkit.data_manifests.evaluation_config import files_of
     from lumirkit.submission.container.engine import connect, find_image, full_tag
     from lumirkit.submission.container.package import package_submission
 
-    require_apart([out], [Path(image)])
+    dataset_json = find_dataset_json(dataset)
+    require_apart([out], [Path(image), *files_of(dataset_json.parent)])
     client = connect()
     tag = full_tag(find_image(client, image), image)
-    package_submission(client, tag, find_dataset_json(dataset), out, gpus, memory)
+    package_submission(client, tag, dataset_json, out, gpus, memory)
     print(out)

@@ -21,8 +21,11 @@ def synthetic(
 ) -> None:
     """Draw pairs as a recipe generates them, to look at before training on them."""
     require_extra("lumirkit synthetic", "train", "omegaconf", "matplotlib")
+    from lumirkit.base.outputs import require_apart
     from lumirkit.train.recipe import load_recipe
     from lumirkit.train.shipped_recipes import find_recipe
     from lumirkit.train.synthetic_sheet import draw_sheet
 
-    draw_sheet(load_recipe(find_recipe(recipe), set_ or []), pairs, out)
+    file = find_recipe(recipe)
+    require_apart([out], [file])
+    draw_sheet(load_recipe(file, set_ or []), pairs, out)

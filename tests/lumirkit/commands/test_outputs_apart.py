@@ -16,17 +16,37 @@ from lumirkit.submission.contract import pair_of_paths
 FIXED, MOVING = "imagesVal/LUMIRMRI_3455_0000.nii.gz", "imagesVal/LUMIRMRI_3454_0000.nii.gz"
 
 
+RECIPE = """
+name: tiny
+network: {resolution_vox: 2, feature_channels: [4, 4], update_channels: [4, 4]}
+stages:
+  - {epochs: 1, items_per_epoch: 1, learning_rate: 1.0e-3, losses: {ncc_window_vox: 5}}
+"""
+ABLATION = {"name": "small", "base": "../tiny.yaml", "rows": [{"name": "plain", "stages": 1}]}
+
+
 @pytest.fixture
 def data(phantom_root, make_weights, tmp_path):
-    """A dataset folder with a folder of fields, metrics files, a run folder, points and weights in it."""
+    """A dataset folder with a folder of fields, metrics files, run folders, points, recipes and weights in it."""
     root = tmp_path / "data"
     shutil.copytree(phantom_root, root)
     (root / "fields").mkdir()
     write_displacement(root / "fields" / "disp_3455_3454.nii.gz", np.zeros((32, 40, 34, 3), np.float32), np.eye(4))
     (root / "points.csv").write_text("x,y,z\n0,0,0\n")
-    for name in ("metrics.json", "ranking.csv", "log.jsonl"):
+    for folder in ("pictures", "run/weights", "ablation"):
+        (root / folder).mkdir(parents=True)
+    others = ("metrics.json", "ranking.csv", "log.jsonl", "affine.txt", "pictures/step.png")
+    for name in (*others, "fields/disp_3455_3454.json"):
         (root / name).write_text("{}")
-    shutil.copy(make_weights(), root / "w.safetensors")
+    (root / "row.json").write_text('{"name": "mine"}')
+    for name in ("tiny.yaml", "sheet.png", "bench.md"):
+        (root / name).write_text(RECIPE)
+    for name in ("run/plan.yaml", "ablation/plan.json"):
+        (root / name).write_text(json.dumps(ABLATION))
+    for name in ("disp_3455_3454.json", "lumirkit_status.json"):
+        shutil.copy(find_dataset_json(root), root / name)
+    for name in ("w.safetensors", "run/weights/tiny_seed0.safetensors"):
+        shutil.copy(make_weights(), root / name)
     return root
 
 
@@ -44,15 +64,31 @@ COMMANDS = [
     (f"warp {FIELD} --moving {{root}}/{MOVING} --out {{out}}", MOVING),
     (f"warp {FIELD} --moving {{root}}/{MOVING} --out {{out}}", "fields/disp_3455_3454.nii.gz"),
     (f"warp {FIELD} --points {{root}}/points.csv --out {{out}}", "points.csv"),
+    ("warp [{root}/affine.txt,1] --points {root}/points.csv --out {out}", "affine.txt"),
     (f"export {FIELD} --fixed {{root}}/{FIXED} --moving {{root}}/{MOVING} --out {{out}}", FIXED),
     (f"evaluate {SCORED} --out {{out}}", "LUMIR25_dataset.json"),
+    (f"evaluate {SCORED} --out {{out}}", "fields/disp_3455_3454.json"),
     (f"report {SCORED} --out {{out}}", FIXED),
+    (f"report {SCORED} --out {{out}}", "row.json"),
     ("report --training {root} --out {out}", "log.jsonl"),
+    ("report --training {root} --out {out}", "pictures/step.png"),
     ("table A={root}/metrics.json --out {out}", "metrics.json"),
     ("statistics {root}/ranking.csv --out {root}", ""),
     ("manifest check {root} --json {out}", "LUMIR25_dataset.json"),
     ("weights {root}/w.safetensors --pack {root}", ""),
     (f"bench accuracy {PAIR} --weights {{root}}/w.safetensors --out {{out}}", FIXED),
+    ("bench forward --network {root}/bench.md --out {root}", ""),
+    ("predict --dataset {root}/lumirkit_status.json --out {root}", ""),
+    ("baseline zero --dataset {root}/disp_3455_3454.json --out {root}", ""),
+    ("train {root}/tiny.yaml --data {root} --out {root}", ""),
+    (
+        "train {root}/tiny.yaml --set initial_weights={out} --data {root} --out {root}/run",
+        "run/weights/tiny_seed0.safetensors",
+    ),
+    ("ablation {root}/run/plan.yaml --data {root} --out {root}", ""),
+    ("ablation {root}/ablation/plan.json --data {root} --out {root}/ablation", ""),
+    ("synthetic {root}/sheet.png --out {out}", "sheet.png"),
+    ("container package image --dataset {root} --out {out}", "LUMIR25_dataset.json"),
 ]
 
 
@@ -67,7 +103,7 @@ def test_an_output_that_is_an_input_is_refused(data, command, output):
 
 
 def test_a_field_is_no_image_of_its_dataset(data):
-    """In `predict` and `baseline`: a pair whose field would replace an image of another pair."""
+    """In all that register a dataset: a pair whose field would replace an image of another pair."""
     path = find_dataset_json(data)
     image = "disp_3455_3454.nii.gz"
     shutil.copy(data / FIXED, data / "disp_0001_0002.nii.gz")
@@ -79,8 +115,8 @@ def test_a_field_is_no_image_of_its_dataset(data):
     for name in ("a_0001_0000.nii.gz", "b_0002_0000.nii.gz", image):
         shutil.copy(data / FIXED, data / name)
     path.write_text(json.dumps(content))
-    for command in (["predict"], ["baseline", "zero"]):
-        result = CliRunner().invoke(app, [*command, "--dataset", str(path), "--out", str(data)])
+    for command, dataset in ((["predict"], path), (["baseline", "zero"], path), (["container", "run", "image"], data)):
+        result = CliRunner().invoke(app, [*command, "--dataset", str(dataset), "--out", str(data)])
         assert isinstance(result.exception, RequestError), result.output
         assert "disp_0001_0002.nii.gz: found the input" in str(result.exception)
 
