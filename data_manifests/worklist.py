@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from lumirkit.base.errors import RequestError
-from lumirkit.base.files import require_writable
+from lumirkit.base.files import require_room, require_writable
 from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.dataset import Dataset, ManifestError, Pair, read_dataset, require_files
 
@@ -75,7 +75,8 @@ def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard |
 
     Raises:
         ManifestError: the JSON cannot be used, two of its pairs would have one field, or an image is absent.
-        RequestError: the shard is empty, `out` is not writable, or a field would replace an image.
+        RequestError: the shard is empty, `out` is not writable or has no room for a single field, or a field would
+            replace an image.
     """
     dataset = read_dataset(dataset_json, images)
     if not dataset.validation:
@@ -94,6 +95,9 @@ def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard |
     ]
     require_writable(out)
     require_apart([pair.field for pair in files], [dataset_json, *(path for pair in files for path in pair.inputs)])
+    new = [pair.field for pair in files if not pair.field.exists()]  # those that are there may be kept
+    if new:
+        require_room(new[0], shape)
     return files
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumirkit.base.errors import KitError, RequestError
+from lumirkit.base.errors import KitError, RequestError, VolumeError
+from lumirkit.base.files import require_room
 from lumirkit.base.nifti import require_output
 from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.worklist import PairFiles
+from lumirkit.registration.volume import read_header
 from lumirkit.submission.contract_name import ContractName
 
 _PAIR_PATHS = ("fixed image", "moving image", "mask of the fixed image", "mask of the moving image", "output")
@@ -69,7 +72,7 @@ def pair_of_paths(paths: Sequence[Path]) -> PairFiles:
     Raises:
         ContractError: there are not five paths, or an input is no file.
         VolumeError: the output has no NIfTI name.
-        RequestError: the output's folder is not writable, or the output is one of the inputs.
+        RequestError: the output's folder is not writable or has no room for it, or the output is one of the inputs.
     """
     if len(paths) != len(_PAIR_PATHS):
         raise ContractError(f"found {len(paths)} paths; expected none or five: {', '.join(_PAIR_PATHS)}.")
@@ -81,6 +84,8 @@ def pair_of_paths(paths: Sequence[Path]) -> PairFiles:
         raise ContractError(f"{output}: is a folder; expected the name of the field to write, ending in .nii.gz.")
     require_output(output)
     require_apart([output], paths[:-1])
+    with suppress(VolumeError):  # of an image that cannot be read the account of the run tells
+        require_room(output, read_header(fixed).shape[:3])
     return PairFiles(f"{fixed.name}<--{moving.name}", fixed, moving, output, masks=(fixed_mask, moving_mask))
 
 

@@ -15,7 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lumirkit.base.errors import KitError
-from lumirkit.base.files import require_writable, write_atomically, write_bytes_atomically, write_text_atomically
+from lumirkit.base.files import (
+    append_text,
+    require_writable,
+    write_atomically,
+    write_bytes_atomically,
+    write_text_atomically,
+)
 from lumirkit.base.outputs import require_apart
 from lumirkit.registration.weights import WeightsCard, save_weights
 from lumirkit.train.model import Model
@@ -189,8 +195,7 @@ class RunFolder:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def _append(self, name: str, entry: Entry) -> None:
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        append_text(self.path / name, json.dumps(entry) + "\n")
 
     def _truncate(self, name: str, step: int) -> None:
         """Drop the lines after `step`, which an interrupted run wrote and the continued run will write again."""

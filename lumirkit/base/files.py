@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 
 from lumirkit.base.errors import RequestError
@@ -78,6 +80,19 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Write text at the end of a file, which is made if it is not there.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk; the message names it.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise _naming(path, error) from error
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
@@ -90,11 +105,39 @@ def require_writable(folder: Path) -> None:
     Raises:
         RequestError: it cannot be made or is not writable.
     """
-    try:
-        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    except PermissionError as error:
-        raise RequestError(f"{folder}: {error.strerror}; name a folder you may look into.") from error
+    existing = _existing(folder)
     if not existing.is_dir():
         raise RequestError(f"{folder}: cannot be created, {existing} is no folder; name a writable folder.")
     if not os.access(existing, os.W_OK):
         raise RequestError(f"{existing}: is not writable for user {os.getuid()}; expected a writable output folder.")
+
+
+def require_room(path: Path, shape: Sequence[int], numbers: int = 3) -> None:
+    """Check that the disk which a float32 volume is to be written to has room for it, unpacked.
+
+    Args:
+        shape: (X, Y, Z) of the volume.
+        numbers: how many there are a voxel; 3 in a field.
+
+    Raises:
+        RequestError: there is less room.
+    """
+    needed = 4 * numbers * prod(shape)
+    disk = shutil.disk_usage(_existing(path.parent))
+    if disk.free < needed and disk.total:  # some network drives tell nothing
+        raise RequestError(
+            f"{path}: found {disk.free / 1e6:.1f} MB of room on its disk; expected {needed / 1e6:.1f} MB, which this "
+            "file may take. Make room, or name a folder on another disk."
+        )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there.
+
+    Raises:
+        RequestError: nobody may look.
+    """
+    try:
+        return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    except PermissionError as error:
+        raise RequestError(f"{folder}: {error.strerror}; name a folder you may look into.") from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lumirkit.base.files import require_room
 from lumirkit.base.nifti import require_output
 from lumirkit.base.outputs import require_apart
 from lumirkit.base.say import say_to_stderr
@@ -66,6 +67,9 @@ def register_and_warp(
     fixed_image, moving_image = (
         read_image(path, single_volume=True, choice=options.choice) for path in (fixed, moving)
     )
+    require_room(out, fixed_image.shape)
+    if moved is not None:
+        require_room(moved, fixed_image.shape, numbers=1)
     if not options.as_is:
         for path, role in ((fixed, "fixed"), (moving, "moving")):
             say_of_header(path, role, say, options.choice)

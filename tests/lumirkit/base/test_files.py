@@ -2,12 +2,20 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lumirkit.base.errors import RequestError
-from lumirkit.base.files import remove_partial_files, write_atomically, write_text_atomically
+from lumirkit.base.files import (
+    append_text,
+    remove_partial_files,
+    require_room,
+    write_atomically,
+    write_text_atomically,
+)
 from lumirkit.base.outputs import require_apart
 
 
@@ -58,6 +66,31 @@ def test_a_full_disk_names_the_file_and_leaves_the_older_one(tmp_path):
     assert str(path) in str(caught.value)
     assert path.read_text() == "older"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_log_that_grows():
+    with pytest.raises(OSError, match=r"No space left.*/dev/full"):
+        append_text(Path("/dev/full"), "one more line\n")
+
+
+def test_room_for_a_volume_is_looked_for_where_its_folder_will_be(tmp_path, monkeypatch):
+    asked = []
+
+    def told(total, free):
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(total=total, free=free)
+        )
+
+    field = tmp_path / "not" / "yet" / "field.nii.gz"
+    told(10**9, 4 * 3 * 4 * 5 * 6)
+    require_room(field, (4, 5, 6))
+    told(10**9, 4 * 3 * 4 * 5 * 6 - 1)
+    with pytest.raises(RequestError, match=r"field.nii.gz: found 0.0 MB of room on its disk; expected 0.0 MB"):
+        require_room(field, (4, 5, 6))
+    require_room(field, (4, 5, 6), numbers=1)
+    told(0, 0)
+    require_room(field, (4, 5, 6))
+    assert set(asked) == {tmp_path}
 
 
 def test_a_name_that_no_file_can_have_is_named(tmp_path):
