@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lumirkit.base.errors import KitError
+from lumirkit.base.errors import ending_with_status
 from lumirkit.base.memory import use_huge_pages
 from lumirkit.base.say import say_to_stderr
 from lumirkit.base.threads import keep_to_cpu_limit
@@ -87,14 +87,8 @@ def main() -> None:
     end_on_sigterm()
     use_huge_pages()
     keep_to_cpu_limit()
-    try:
+    with ending_with_status():
         app()
-    except KitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

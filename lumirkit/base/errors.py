@@ -1,10 +1,13 @@
-"""What every error of the kit is, and the errors that several rooms raise.
+"""What every error of the kit is, how it ends a program, and the errors that several rooms raise.
 
 Each room keeps the errors that only it can raise beside the code that raises them.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -24,3 +27,16 @@ class RequestError(KitError):
 
 class VolumeError(KitError):
     """A volume file cannot be used as it is; the message says file, found, expected and what to do."""
+
+
+@contextmanager
+def ending_with_status() -> Iterator[None]:
+    """Let an error of the kit, or of the system, end the program with one message and the exit status that it has."""
+    try:
+        yield
+    except KitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

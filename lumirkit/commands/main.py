@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from lumirkit.base.errors import KitError
+from lumirkit.base.errors import ending_with_status
 from lumirkit.base.memory import use_huge_pages
 from lumirkit.base.threads import keep_to_cpu_limit
 from lumirkit.commands import bench, container, manifest
@@ -62,17 +62,12 @@ app.add_typer(container.app, name="container")
 
 
 def main() -> None:
-    """Run the command; an error of the kit ends with one message and the exit status that it has."""
+    """Run the command; an error ends it with one message and the error's exit status."""
     use_huge_pages()
     keep_to_cpu_limit()
     try:
-        app()
-    except KitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        with ending_with_status():
+            app()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -7,7 +7,8 @@ import pkgutil
 import pytest
 
 import lumirkit
-from lumirkit.base.errors import KitError
+from lumirkit.base.errors import KitError, RequestError, ending_with_status
+from lumirkit.train.run_folder import CheckpointError
 
 NOTHING_STARTED, NOT_FINISHED = 2, 1
 
@@ -49,3 +50,18 @@ def test_every_error_is_one_of_the_kit(errors):
 
 def test_statuses(errors):
     assert {name: error.exit_status for name, error in errors.items()} == STATUSES
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RequestError("so"), NOTHING_STARTED), (CheckpointError("so"), NOT_FINISHED), (OSError("so"), NOT_FINISHED)],
+)
+def test_an_error_ends_a_program_with_one_message(error, status, capsys):
+    with pytest.raises(SystemExit) as ended, ending_with_status():
+        raise error
+    assert (ended.value.code, capsys.readouterr().err) == (status, "error: so\n")
+
+
+def test_an_error_that_nobody_foresaw_keeps_its_traceback():
+    with pytest.raises(ValueError, match="so"), ending_with_status():
+        raise ValueError("so")
