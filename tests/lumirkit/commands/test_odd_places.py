@@ -1,0 +1,66 @@
+"""Commands where a machine is not as usual: no HOME, names with spaces and accents, a read-only install."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import lumirkit
+
+
+@pytest.fixture
+def place(phantom_root, make_weights, tmp_path):
+    """A folder with a dataset and weights, whose names have spaces and accents."""
+    place = tmp_path / "Données du père Noël, 2e série"
+    shutil.copytree(phantom_root, place / "mes images")
+    shutil.copy(make_weights(), place / "poids à moi.safetensors")
+    return place
+
+
+@pytest.fixture
+def read_only_install(tmp_path):
+    """A copy of the package where no machine code can be kept.
+
+    Each `__pycache__` is a file: root, who may run the tests, writes into folders that are read-only for others.
+    """
+    root = tmp_path / "site-packages"
+    shutil.copytree(Path(lumirkit.__file__).parent, root / "lumirkit", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (root / "lumirkit", *(path for path in (root / "lumirkit").rglob("*") if path.is_dir())):
+        (folder / "__pycache__").write_text("no folder")
+    return root
+
+
+def predict_and_score(place, fields, **environment):
+    """Run the commands from predicting to the table; gives the fields (pair, X, Y, Z, 3) and the table."""
+    usual = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "lumirkit", *arguments]
+        done = subprocess.run(command, cwd=place, env=usual | environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    run("predict", "--dataset", "mes images", "--weights", "poids à moi.safetensors", "--out", fields)
+    run("evaluate", "--ground-truth", "mes images", "--fields", fields, "--out", f"{fields}/résultats.json")
+    run("table", f"à moi={fields}/résultats.json", "--out", f"{fields}/table à lire.md")
+    paths = sorted((place / fields).glob("disp_*.nii.gz"))
+    table = (place / fields / "table à lire.md").read_text(encoding="utf-8")
+    return np.stack([nib.load(path).get_fdata() for path in paths]), table
+
+
+def test_without_home_on_a_read_only_install_and_where_names_have_accents(place, read_only_install):
+    """Kernels are compiled for each process where their code can be kept nowhere, and compute the same."""
+    here = str(Path(lumirkit.__file__).parents[1])
+    fields, table = predict_and_score(place, "champs", PYTHONPATH=here)
+    assert len(fields) == 4
+    assert "à moi" in table
+    before = sorted(path for path in read_only_install.rglob("*"))
+    nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
+    other_fields, other_table = predict_and_score(place, "là-bas", PYTHONPATH=str(read_only_install), **nowhere)
+    np.testing.assert_allclose(other_fields, fields, atol=1e-5)
+    assert other_table == table
+    assert sorted(path for path in read_only_install.rglob("*")) == before
