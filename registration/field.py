@@ -11,7 +11,14 @@ from numpy import ndarray
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.nifti import open_nifti
 from lumirkit.registration.convention import Convention
-from lumirkit.registration.foreign_fields import as_itk, is_foreign, is_of_spm, require_displacements, require_known
+from lumirkit.registration.foreign_fields import (
+    as_itk,
+    is_foreign,
+    is_of_spm,
+    require_displacements,
+    require_known,
+    warn_of_fsl,
+)
 from lumirkit.registration.grid import Grid, flip_lps, to_mm, to_voxels
 from lumirkit.registration.volume import (
     DISPLACEMENT_INTENT,
@@ -100,6 +107,7 @@ def read_field(path: Path) -> Field:
         )
     x, y, z = shape[:3] if shape[-1] == 3 else shape[1:]
     values, grid = read_displacement(path, (x, y, z)), replace(Grid.from_file(path), shape=(x, y, z))
+    warn_of_fsl(path, header)
     require_displacements(path, values, grid)
     return Field(path, Convention.CHALLENGE, grid, values)
 

@@ -5,11 +5,15 @@
 * NiftyReg writes the intent name "NREG_TRANS", and in the first intent parameter what it is: 0 positions, 1
   displacements, both in RAS mm; others are grids of splines and velocities.
 * FSL writes intents of its own; its warps count mm from a corner of the moving image, whose size they do not tell.
+  Where the intent was lost, only FSL's version in the description tells a warp from a field in voxels, and FSL may have
+  copied one of those: that makes a warning, and no refusal.
 * FreeSurfer, VoxelMorph and others write displacements in RAS mm with four axes, some with the intent of vectors.
 """
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +26,7 @@ from lumirkit.base.errors import VolumeError
 from lumirkit.registration.grid import Grid, flip_lps, voxels_of
 
 _OF_FSL = {*range(2006, 2010), *range(2016, 2019)}
+_VERSION_OF_FSL = re.compile(r"fsl ?\d|\d+(\.\d+){2,3}:[0-9a-f]{6,}$")  # such as FSL5.0 and 6.0.5:9e026117
 _POSITIONS, _DISPLACEMENTS = 0, 1  # of NiftyReg
 _IN_MM = (1006, 1007)  # intents of displacements and of vectors, which a field in voxels does not have
 _AXES_OF_VOXELS = 4  # (X, Y, Z, 3), where ITK's have five
@@ -57,6 +62,18 @@ def require_known(path: Path, header: nib.Nifti1Header) -> None:
         raise VolumeError(
             f"{path}: found a velocity ({about or name}), as SPM writes it; expected a field. Write the deformation, "
             "which SPM calls y_*.nii."
+        )
+
+
+def warn_of_fsl(path: Path, header: nib.Nifti1Header) -> None:
+    """Tell that a field which is read as one in voxels was written by FSL, whose own warps are something else."""
+    _, _, about = _said(header)
+    if _VERSION_OF_FSL.match(about):
+        print(
+            f"warning: {path}: was written by FSL ({about}) and is read as displacements in voxels; a warp of fnirt or "
+            "convertwarp counts mm from a corner of the moving image, and must be converted, as `wb_command "
+            "-convert-warpfield -from-fnirt … -to-itk …` does",
+            file=sys.stderr,
         )
 
 

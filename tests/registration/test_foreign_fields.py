@@ -61,3 +61,20 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, vectors, header, messa
     with pytest.raises(VolumeError, match=message) as refused:
         read_field(saved(tmp_path, vectors, **header))
     assert "y_field.nii.gz: found" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "about", ["FSL5.0", "FSL3.3\0 v2.25 NIfTI-1 Single file format", "6.0.5:9e026117", "6.0.7.4:ab12cd34"]
+)
+def test_a_field_in_voxels_that_fsl_wrote_is_read_and_warned_of(tmp_path, capsys, about):
+    field = read_field(saved(tmp_path, DISPLACEMENTS, intent=0, axes=4, about=about))
+    np.testing.assert_array_equal(field.values, DISPLACEMENTS.astype(np.float32))
+    said = capsys.readouterr().err
+    assert "y_field.nii.gz: was written by FSL (" in said
+    assert "must be converted" in said
+
+
+@pytest.mark.parametrize("about", ["", "lumirkit 0.1.0 6.0.5:9e026117", "6.0.5", "Time=0.000"])
+def test_other_fields_in_voxels_are_read_without_a_word(tmp_path, capsys, about):
+    read_field(saved(tmp_path, DISPLACEMENTS, intent=0, axes=4, about=about))
+    assert capsys.readouterr().err == ""
