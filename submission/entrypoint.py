@@ -11,6 +11,7 @@ import typer
 from lumirkit.base.errors import ending_with_status
 from lumirkit.base.memory import use_huge_pages
 from lumirkit.base.say import say_to_stderr
+from lumirkit.base.screen import show_every_name
 from lumirkit.base.threads import keep_to_cpu_limit
 from lumirkit.registration.precision import PrecisionChoice
 from lumirkit.submission.contract_name import ContractName
@@ -87,6 +88,7 @@ def main() -> None:
     end_on_sigterm()
     use_huge_pages()
     keep_to_cpu_limit()
+    show_every_name()
     with ending_with_status():
         app()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from torch import get_num_threads
 
-from lumirkit.base.files import write_text_atomically
+from lumirkit.base.files import write_json_atomically
 
 STATUS_NAME = "lumirkit_status"
 """The name of the status file in the folder of the fields, without .json; a shard adds its number."""
@@ -119,4 +119,4 @@ class RunStatus(BaseModel):
     def write(self, path: Path) -> None:
         """Write the run's status as JSON, atomically."""
         self.updated = _now()
-        write_text_atomically(path, self.model_dump_json(indent=1) + "\n")
+        write_json_atomically(path, self.model_dump(mode="json"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lumirkit.base.errors import RequestError
-from lumirkit.base.files import require_writable
+from lumirkit.base.files import as_text, require_writable
 from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.evaluation_config import files_of
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
@@ -65,5 +65,5 @@ def _named(text: str) -> tuple[RowCard, Path]:
     folder = Path(rest if separator else text)
     found = read_card(folder.parent)
     if found is None:
-        return RowCard(name=name if separator else folder.name), folder
-    return (found.model_copy(update={"name": name}) if separator else found), folder
+        return RowCard(name=as_text(name if separator else folder.name)), folder
+    return (found.model_copy(update={"name": as_text(name)}) if separator else found), folder

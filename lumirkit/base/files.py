@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -67,8 +68,21 @@ def remove_partial_files(folder: Path, name: str = "") -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old content or the new, never a part."""
-    write_bytes_atomically(path, text.encode())
+    """Write a text file so that readers see the old content or the new, never a part.
+
+    It is UTF-8 whatever files it names, see `as_text`.
+    """
+    write_bytes_atomically(path, as_text(text).encode())
+
+
+def as_text(naming_files: str) -> str:
+    """What can be written and drawn whatever files it names: U+FFFD stands for what is no UTF-8 in their names."""
+    return naming_files.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def write_json_atomically(path: Path, content: object) -> None:
+    """Write what JSON can say so that readers see the old content or the new; see `write_text_atomically`."""
+    write_text_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:

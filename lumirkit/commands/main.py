@@ -8,6 +8,7 @@ import typer
 
 from lumirkit.base.errors import ending_with_status
 from lumirkit.base.memory import use_huge_pages
+from lumirkit.base.screen import show_every_name
 from lumirkit.base.threads import keep_to_cpu_limit
 from lumirkit.commands import bench, container, manifest
 from lumirkit.commands.ablation import ablation
@@ -65,6 +66,7 @@ def main() -> None:
     """Run the command; an error ends it with one message and the error's exit status."""
     use_huge_pages()
     keep_to_cpu_limit()
+    show_every_name()
     try:
         with ending_with_status():
             app()

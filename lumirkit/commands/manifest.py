@@ -20,7 +20,7 @@ def check(
     """List everything in a dataset folder that would make a run fail or a score wrong."""
     from rich.console import Console
 
-    from lumirkit.base.files import require_writable, write_text_atomically
+    from lumirkit.base.files import require_writable, write_json_atomically
     from lumirkit.base.outputs import require_apart
     from lumirkit.commands.findings import print_findings, watch_reading
     from lumirkit.data_manifests.check import check_dataset
@@ -31,7 +31,7 @@ def check(
         require_apart([json], files_of(root))
     report = check_dataset(root, task, workers, watch_reading)
     if json is not None:
-        write_text_atomically(json, report.model_dump_json(indent=1) + "\n")
+        write_json_atomically(json, report.model_dump(mode="json"))
     print_findings(report, Console())
     if report.errors:
         raise typer.Exit(1)

@@ -1,6 +1,7 @@
 """Writing files: long names, full disks, and outputs that are inputs."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from lumirkit.base.files import (
     remove_partial_files,
     require_room,
     write_atomically,
+    write_json_atomically,
     write_text_atomically,
 )
 from lumirkit.base.outputs import require_apart
@@ -50,6 +52,16 @@ def test_what_a_killed_process_left_of_a_long_name_is_found(tmp_path):
     assert left[0].exists()
     remove_partial_files(tmp_path, path.name)
     assert not left[0].exists()
+
+
+def test_a_text_is_utf8_whatever_files_it_names(tmp_path):
+    """On disks that another system wrote, names may be in Latin-1, which Python keeps as surrogates."""
+    text = os.fsdecode(b"lat\xe9") + " and é"
+    write_text_atomically(tmp_path / "text", text)
+    assert (tmp_path / "text").read_text(encoding="utf-8") == "lat\ufffd and é"
+    write_json_atomically(tmp_path / "json", {"file": text, "seconds": 0.1})
+    assert (tmp_path / "json").read_bytes() == '{\n "file": "lat\ufffd and é",\n "seconds": 0.1\n}\n'.encode()
+    assert json.loads((tmp_path / "json").read_bytes())["file"] == "lat\ufffd and é"
 
 
 def test_a_full_disk_names_the_file_and_leaves_the_older_one(tmp_path):

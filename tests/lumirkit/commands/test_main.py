@@ -1,5 +1,6 @@
 """The program as a whole: what it imports, how fast it answers, and what it says of errors."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -67,6 +68,12 @@ def test_errors_end_with_their_status(run, monkeypatch, error, status, said):
 
     monkeypatch.setattr(program, "app", fail)
     assert run() == (status, said)
+
+
+def test_names_that_are_no_text_can_be_printed(monkeypatch, capsys):
+    monkeypatch.setattr(program, "app", lambda: print("report:", os.fsdecode(b"lat\xe9")))
+    program.main()
+    assert capsys.readouterr().out == "report: lat\\udce9\n"
 
 
 @pytest.mark.parametrize(

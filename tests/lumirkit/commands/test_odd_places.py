@@ -9,8 +9,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import lumirkit
+from lumirkit.commands.main import app
+from lumirkit.submission.status import RunStatus
 
 
 @pytest.fixture
@@ -64,3 +67,29 @@ def test_without_home_on_a_read_only_install_and_where_names_have_accents(place,
     np.testing.assert_allclose(other_fields, fields, atol=1e-5)
     assert other_table == table
     assert sorted(path for path in read_only_install.rglob("*")) == before
+
+
+def test_folders_whose_names_are_no_text(phantom_root, make_weights, tmp_path):
+    """Latin-1 on a disk that another system wrote: a pair that fails costs no other, and what is written is UTF-8."""
+    data = tmp_path / os.fsdecode(b"lat\xe9")
+    shutil.copytree(phantom_root, data)
+    (data / "imagesVal" / "LUMIRMRI_3455_0000.nii.gz").write_bytes(b"no image")
+
+    def run(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    assert run("predict", "--dataset", data, "--weights", make_weights(), "--out", data / "out").exit_code == 1
+    assert len(list((data / "out").glob("disp_*.nii.gz"))) == 3
+    account = RunStatus.model_validate_json((data / "out" / "lumirkit_status.json").read_bytes())
+    assert [pair.reason.partition(":")[0] for pair in account.failures] == [
+        str(tmp_path / "lat\ufffd" / "imagesVal" / "LUMIRMRI_3455_0000.nii.gz")
+    ]
+    assert run("manifest", "check", data, "--json", tmp_path / "findings.json").exit_code == 1
+    assert "lat\ufffd" in (tmp_path / "findings.json").read_text(encoding="utf-8")
+
+    shutil.copy(phantom_root / "imagesVal" / "LUMIRMRI_3455_0000.nii.gz", data / "imagesVal")
+    fields = data / os.fsdecode(b"z\xe9ro")
+    assert run("baseline", "zero", "--dataset", data, "--out", fields).exit_code == 0
+    page = tmp_path / "page.html"
+    assert run("report", "--ground-truth", data, "--fields", fields, "--pairs", 0, "--out", page).exit_code == 0
+    assert "z\ufffdro" in page.read_text(encoding="utf-8")
