@@ -20,6 +20,7 @@ from lumirkit.eval.tables.summary import summary_table
 from lumirkit.phantoms.brains import PhantomSpec
 from lumirkit.phantoms.dataset import make_dataset, subjects
 from lumirkit.registration.device import Place
+from lumirkit.registration.kernels.precompile import Precompilation, Task
 from lumirkit.submission.predict import predict_dataset
 from lumirkit.train.loop import train as train_recipe
 from lumirkit.train.processes import Processes
@@ -49,7 +50,9 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
     data, weights, fields = out / "data", out / "weights", out / "fields"
 
     console.print("[bold]1/4[/] phantom brains in the challenge's layout")
+    compiling = Precompilation([Task.TRAIN])
     _make_data(data, spec or PhantomSpec())
+    compiling.wait()
     console.print(f"[bold]2/4[/] training {MEMBERS} small MIND networks on T1-like images")
     weights.mkdir()
     cpu = Processes(torch.device("cpu"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from lumirkit.base.nifti import require_output
 from lumirkit.base.outputs import require_apart
-from lumirkit.base.say import say_to_stderr
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.chain import files_of_chain, read_chain
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import Deformation, read_deformation

@@ -15,7 +15,7 @@ from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import open_nifti, require_output
 from lumirkit.base.outputs import require_apart
-from lumirkit.base.say import say_to_stderr
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.chain import files_of_chain, is_chain, read_chain, read_steps
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import Deformation, read_between, read_deformation

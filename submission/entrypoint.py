@@ -10,8 +10,7 @@ import typer
 
 from lumirkit.base.errors import ending_with_status
 from lumirkit.base.memory import use_huge_pages
-from lumirkit.base.say import say_to_stderr
-from lumirkit.base.screen import show_every_name
+from lumirkit.base.screen import say_to_stderr, show_every_name
 from lumirkit.base.threads import keep_to_cpu_limit
 from lumirkit.registration.precision import PrecisionChoice
 from lumirkit.submission.contract_name import ContractName

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lumirkit.base.ahead import one_ahead
 from lumirkit.base.outputs import require_apart
+from lumirkit.registration.kernels.precompile import Precompilation, Task
 from lumirkit.train.data import GroupSampler, Subset, TrainingImages
 from lumirkit.train.deadline import Deadline
 from lumirkit.train.model import Model
@@ -89,6 +90,7 @@ def _prepare(
     check_stages(model.network, recipe.stages, processes)
     validation = Validation(data, recipe.validation, processes) if recipe.validation else None
     with_labels = any(stage.needs_label_maps for stage in recipe.stages)
+    compiling = Precompilation([Task.TRAIN] if processes.is_first and processes.device.type == "cpu" else [])
     images = TrainingImages(data, processes, cache, _few_shot(recipe), with_labels)
     samplers = [
         GroupSampler(images, recipe.seed, number, stage.images_per_item, stage.n_images)
@@ -96,6 +98,7 @@ def _prepare(
     ]
     if processes.is_first:
         run.prepare(data, images.sha256, processes, allow_other_images)
+        compiling.wait()
     processes.wait()
     run.restore_model(model)
     model.fit_harmonisation(images)

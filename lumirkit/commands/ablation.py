@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lumirkit.base.extras import require_extra
-from lumirkit.base.say import say_to_stderr
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.commands.failures import end_with_failures
 from lumirkit.commands.options import ConvolutionFormat
 from lumirkit.registration.precision import PrecisionChoice

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lumirkit.base.extras import require_extra
-from lumirkit.base.say import say_to_stderr
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.submission.contract_name import ContractName
 
 app = typer.Typer(no_args_is_help=True, help="The submission's container: build it, run it, examine it, pack it.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lumirkit.base.say import say_to_stderr
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.commands.options import ConvolutionFormat, Device, Header, Orientation, Weights
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.precision import PrecisionChoice

@@ -9,7 +9,7 @@ from pathlib import Path
 from lumirkit.base.files import require_room
 from lumirkit.base.nifti import require_output
 from lumirkit.base.outputs import require_apart
-from lumirkit.base.say import say_to_stderr
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.any_pair.background import on_dark_background
 from lumirkit.registration.any_pair.register import register_images, require_start
 from lumirkit.registration.convention import Convention

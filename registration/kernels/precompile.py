@@ -21,7 +21,7 @@ from numba import types
 
 import lumirkit
 from lumirkit.base.compiled import is_kept
-from lumirkit.base.say import say_to_stderr
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.kernels import features, group_norm, inverse, sampling, taps
 
 Signature = tuple[types.Type, ...]
