@@ -179,6 +179,8 @@ def find_dataset_json(root: Path) -> Path:
     Raises:
         ManifestError: there is none, or more than one.
     """
+    if root.is_file():
+        raise ManifestError(f"{root}: found a file; expected a dataset folder. Give the folder that it is in.")
     if not root.is_dir():
         raise ManifestError(f"{root}: no such folder; expected a dataset folder with a *dataset.json in it.")
     found = sorted(root.glob("*dataset.json"))

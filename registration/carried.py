@@ -40,5 +40,5 @@ def as_carried(image: ImageLike, role: str, labels: bool) -> Shaped[ndarray, "x 
         )
     broken = 0 if labels else int(values.size - np.isfinite(values).sum())
     if broken:
-        raise VolumeError(f"{name}: {broken} voxels are NaN or inf; expected finite intensities. Repair the image.")
+        raise VolumeError(f"{name}: {broken} voxels are NaN or inf; expected finite intensities. Set them to 0.")
     return values.reshape(values.shape[:3]) if set(values.shape[3:]) <= {1} else values

@@ -124,6 +124,14 @@ def is_chain(paths: Sequence[Path]) -> bool:
     return len(paths) > 1 or file != paths[0] or file.suffix in (*AFFINE_SUFFIXES, *HDF5_SUFFIXES)
 
 
+def lies_elsewhere(path: Path, images: FixedAndMoving) -> bool:
+    """Whether a single field of ITK lies on another grid than the fixed image, which a chain may."""
+    if images.fixed_grid is None:
+        return False
+    field = read_field(path)
+    return field.convention is Convention.ITK and not field.grid.same_as(images.fixed_grid.seen_by_itk)
+
+
 def files_of_chain(paths: Sequence[Path]) -> list[Path]:
     """The files that transforms are read from."""
     return [_unbracketed(path)[0] for path in paths]

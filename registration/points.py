@@ -21,6 +21,7 @@ from lumirkit.registration.grid import flip_lps
 _COLUMNS = {("x", "y", "z"): "RAS", ("r", "a", "s"): "RAS", ("l", "p", "s"): "LPS"}
 _SYSTEMS = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}  # Slicer's words, and its numbers of earlier versions
 _SEPARATORS = ",;\t"
+_KINDS = "a table (CSV in UTF-8 or UTF-16), or markups of Slicer (.fcsv, .mrk.json)"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise RequestError(
             f"{path}: not a readable CSV file, found bytes that are no UTF-8 ({error.reason} at byte {error.start}); "
-            "expected UTF-8 or UTF-16. Save it as UTF-8."
+            f"expected {_KINDS}. Save a table as UTF-8; write the points of a surface or of tracts as a table."
         ) from error
     except OSError as error:
         raise RequestError(
@@ -69,6 +70,8 @@ def _text(path: Path) -> str:
 
 def _table(text: str, path: Path) -> Points:
     first = text.lstrip().partition("\n")[0]
+    if first.startswith("<"):
+        raise RequestError(f"{path}: found XML; expected {_KINDS}. Write the points of a surface as a table.")
     if not first:
         raise RequestError(f"{path}: not a readable CSV file, it is empty; expected the columns x, y, z. Fill it.")
     separator = max(_SEPARATORS, key=first.count)

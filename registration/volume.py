@@ -154,7 +154,7 @@ def require_brain(name: Path | str, data: NDArray[np.floating]) -> None:
         )
     broken = int(data.size - np.isfinite(data).sum())
     if broken:
-        raise VolumeError(f"{name}: {broken} voxels are NaN or inf; expected finite intensities. Repair the image.")
+        raise VolumeError(f"{name}: {broken} voxels are NaN or inf; expected finite intensities. Set them to 0.")
     if not data.any():
         raise VolumeError(f"{name}: every voxel is zero; expected a brain on zero background. Check the export.")
 
@@ -302,7 +302,7 @@ def _decode_displacement(path: Path, image: nib.Nifti1Image, content: bytes | No
     broken = int(values.size - np.isfinite(values).sum())
     if broken:
         raise VolumeError(
-            f"{path}: the field holds NaN or inf ({broken} values); expected finite displacements. Predict it again."
+            f"{path}: the field holds NaN or inf ({broken} values); expected finite displacements. Make it again."
         )
     return values
 

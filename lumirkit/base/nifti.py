@@ -33,7 +33,13 @@ DAMAGE = (
 """What nibabel and gzip raise on damaged files."""
 
 _NIFTI2_HEADER_BYTES = 540
+_HEADER_BYTES = (348, _NIFTI2_HEADER_BYTES)
 _GZIP_MAGIC = b"\x1f\x8b"
+_POINTERS = (
+    (b"version https://git-lfs", "Git LFS", "git lfs pull"),
+    (b"annex/objects", "git-annex", "git annex get"),
+)
+_ENOUGH = 200  # bytes that tell what a file is
 
 _reading: ContextVar[Path | None] = ContextVar("_reading", default=None)
 _said: set[tuple[Path, str]] = set()
@@ -70,18 +76,20 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
     Raises:
         VolumeError: the file is missing or not NIfTI.
     """
+    if path.is_symlink() and not path.exists():
+        raise VolumeError(
+            f"{path}: found a link to {path.readlink()}, which is not there; expected a NIfTI image. Fetch it, as "
+            "`git annex get` or `datalad get` does."
+        )
     if not path.is_file():
         raise VolumeError(f"{path}: no such file; expected a NIfTI image (.nii or .nii.gz). Check the path.")
     try:
         with _while_reading(path):
             image = nib.load(path)
     except DAMAGE as error:
-        if path.suffix != ".gz" and _is_gzip(path):
-            raise VolumeError(
-                f"{path}: found a gzip file; expected one of that name to be unpacked. Call it {path.name}.gz."
-            ) from error
         raise VolumeError(
-            f"{path}: not a readable NIfTI image ({error}); expected .nii or .nii.gz. Convert or download it again."
+            _what_it_is(path)
+            or f"{path}: not a readable NIfTI image ({error}); expected .nii or .nii.gz. Convert or download it again."
         ) from error
     if not isinstance(image, nib.Nifti1Image):
         raise VolumeError(f"{path}: found a {type(image).__name__}; expected a NIfTI image. Convert it to .nii.gz.")
@@ -99,15 +107,28 @@ def read_nifti(path: Path, content: bytes | None = None) -> nib.Nifti1Image:
     raw = path.read_bytes() if content is None else content
     if path.suffix.lower() == ".gz":  # as nibabel decides; a file that is not as its name says is refused
         raw = igzip.decompress(raw)
-    # The first field of a header is its own size, in either byte order.
-    is_nifti2 = _NIFTI2_HEADER_BYTES in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big"))
+    is_nifti2 = _says_header_size(raw, _NIFTI2_HEADER_BYTES)
     with _while_reading(path):
         return (nib.Nifti2Image if is_nifti2 else nib.Nifti1Image).from_bytes(raw)
 
 
-def _is_gzip(path: Path) -> bool:
+def _says_header_size(raw: bytes, size: int) -> bool:
+    """Whether the first field of a header, which is its own size, says this one, in either byte order."""
+    return size in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big"))
+
+
+def _what_it_is(path: Path) -> str | None:
+    """What to say of a file that is no damaged image, but something else by its first bytes."""
     with path.open("rb") as file:
-        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        start = file.read(_ENOUGH)
+    if start.startswith(_GZIP_MAGIC) and path.suffix != ".gz":
+        return f"{path}: found a gzip file; expected one of that name to be unpacked. Call it {path.name}.gz."
+    if path.suffix == ".gz" and any(_says_header_size(start, size) for size in _HEADER_BYTES):
+        return f"{path}: found an unpacked image; expected one of that name to be packed. Call it {path.stem}."
+    for pointer, tool, command in _POINTERS:
+        if pointer in start:
+            return f"{path}: found a pointer of {tool} to the image; expected the image. Fetch it with `{command}`."
+    return None
 
 
 def require_nifti_name(path: Path) -> None:

@@ -18,7 +18,7 @@ def jacobian(
     header: Header = None,
     orientation: Orientation = None,
 ) -> None:
-    """Write how many times larger the surroundings of every fixed voxel are in the moving image: the determinant."""
+    """Write the Jacobian determinant at every fixed voxel: above 1 its surroundings are larger in the moving image."""
     from lumirkit.registration.field_files import jacobian_map
     from lumirkit.registration.header import HeaderChoice
 

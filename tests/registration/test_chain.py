@@ -73,6 +73,17 @@ def test_ants_applies_a_chain_in_the_same_order(chain, command, names):
     np.testing.assert_allclose(applied_by_ants(chain, ["composed.nii.gz"])[INNER], expected[INNER], atol=0.5)
 
 
+def test_one_field_is_read_on_another_grid_as_ants_reads_it(chain, command):
+    """The reference of antsApplyTransforms may be any image."""
+    out = chain / "out.nii.gz"
+    images = ("--moving", chain / "moving.nii.gz", "--like", chain / "fixed.nii.gz")
+    status, said = command("warp", chain / "f2.nii.gz", *images, "--out", out)
+    assert status == 0
+    assert "f2.nii.gz: lies on another grid than" in said
+    expected = applied_by_ants(chain, ["f2.nii.gz"])
+    np.testing.assert_allclose(nib.load(out).get_fdata()[INNER], expected[INNER], atol=0.5)
+
+
 def test_the_inverse_of_an_affine_is_named_as_for_ants(chain, command):
     ants = pytest.importorskip("ants", reason="needs the extra: pip install '.[baselines]'")
     ants.write_transform(ants.read_transform(str(chain / "affine.txt")), str(chain / "affine.mat"))

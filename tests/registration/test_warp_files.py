@@ -196,7 +196,6 @@ def refused(result, *parts):
 def test_a_field_that_fits_neither_image_is_refused(files, command, tmp_path):
     given = files(LPS, PERMUTED)
     warp_to = ("--out", given.out)
-    refused(command("warp", given.field, "--moving", given.image, "--like", given.image, *warp_to), "made for")
     write_displacement(given.field, np.zeros((*LPS.shape, 3), np.float32), LPS.affine)
     refused(command("warp", given.field, "--moving", given.image, *warp_to), "image.nii.gz: found shape", "one grid")
     refused(command("warp", given.field, "--moving", given.like, "--like", given.image, *warp_to), "made for")
@@ -247,3 +246,18 @@ def test_unusable_requests_are_refused(files, command, tmp_path):
     write_vectors(given.field, np.full((*LPS.shape, 3), np.nan), LPS.affine)
     refused(command("warp", given.field, *to_file), "NaN or inf")
     assert not given.out.exists()
+
+
+def test_a_field_in_voxels_carries_no_image_whose_axes_run_otherwise(files, command):
+    """Both are cubes, so the shapes do not tell."""
+    cube = Grid((20, 20, 20), from_matvec(np.eye(3), (-10, -9, -8)))
+    turned = Grid(cube.shape, from_matvec(np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), (10, -9, 10)))
+    given = files(cube, cube)
+    given.write([1.0, 0, 0], Convention.CHALLENGE)
+    write_volume(given.image, np.ones(turned.shape, np.uint8), turned.affine)
+    for like in ((), ("--like", given.like)):
+        status, said = command("warp", given.field, "--moving", given.image, "--out", given.out, *like)
+        assert status == 2
+        assert "its axes run LIA, those of" in said
+        assert "lumirkit export" in said
+        assert not given.out.exists()

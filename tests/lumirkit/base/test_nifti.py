@@ -50,3 +50,25 @@ def test_a_packed_file_with_the_name_of_an_unpacked_one_is_told_by_its_content(t
     path.write_bytes(gzip.compress(odd_bytes))
     with pytest.raises(VolumeError, match=r"packed\.nii: found a gzip file; .* Call it packed\.nii\.gz"):
         open_nifti(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"found an unpacked image; .* Call it a\.nii\."),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a pointer of Git LFS .* `git lfs pull`"),
+        (b"/annex/objects/MD5E-s1--00.nii.gz\n", "a pointer of git-annex .* `git annex get`"),
+        (b"words", "not a readable NIfTI image"),
+    ],
+)
+def test_what_is_no_packed_image_is_called_what_it_is(tmp_path, odd_bytes, content, message):
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(odd_bytes if content is None else content)
+    with pytest.raises(VolumeError, match=message):
+        open_nifti(path)
+
+
+def test_a_link_to_what_is_not_there_names_it(tmp_path):
+    (tmp_path / "a.nii.gz").symlink_to("objects/0a.nii.gz")
+    with pytest.raises(VolumeError, match=r"a\.nii\.gz: found a link to objects/0a\.nii\.gz, which is not there"):
+        open_nifti(tmp_path / "a.nii.gz")
