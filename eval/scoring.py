@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -21,7 +22,7 @@ from lumirkit.eval.metrics.shared.comparison import Comparison, Maps
 from lumirkit.eval.metrics.shared.warping import warp_labels
 from lumirkit.eval.metrics.similarity import measure_similarity
 from lumirkit.eval.metrics.tre import LandmarkErrors, centroids, landmark_errors, point_errors
-from lumirkit.registration.volume import read_affine
+from lumirkit.registration.grid import Grid
 
 INVERSE_CONSISTENCY = "field/inverse_consistency_vox"
 RUN_TIME = "field/seconds"
@@ -154,7 +155,8 @@ def _score_structures(
     chosen = comparison.structures
     if metric.kind == "dice":
         in_fixed, in_moving = (centroids(each, chosen.size)[chosen] for each in (comparison.fixed, comparison.moving))
-        vox, mm = point_errors(in_fixed, in_moving, disp_vox, read_affine(case.maps(metric.folder)[0]))
+        affine, of_place = _place(result, case.maps(metric.folder)[0])
+        vox, mm = point_errors(in_fixed, in_moving, disp_vox, affine)
         measures = {"dice_without_background": comparison.dice[chosen], "centroid_vox": vox, "centroid_mm": mm}
         for label, *errors in zip(comparison.ids[chosen], vox, mm, strict=True):
             names = (f"{metric.name}/{measure}" for measure in ("centroid_vox", "centroid_mm"))
@@ -165,8 +167,10 @@ def _score_structures(
             "hd95_without_background_vox": surfaces.hd95_vox[chosen],
             "hd100_without_background_vox": surfaces.hd100_vox[chosen],
         }
+        of_place = []
     for measure, values in measures.items():
-        result.add(f"{metric.name}/{measure}", _mean(values), comparison.causes(background=False))
+        causes = [*comparison.causes(background=False), *(of_place if measure.endswith("_mm") else [])]
+        result.add(f"{metric.name}/{measure}", _mean(values), causes)
 
 
 def _score_similarity(result: CaseResult, inputs: Inputs, disp_vox: Float[ndarray, "x y z 3"]) -> None:
@@ -183,8 +187,9 @@ def _score_landmarks(
     result: CaseResult, metric: MetricEntry, case: Case, maps: Maps, disp_vox: Float[ndarray, "x y z 3"]
 ) -> None:
     path_fixed, _ = case.maps(metric.folder)
+    affine, of_place = _place(result, path_fixed)
     try:
-        errors = landmark_errors(maps.fixed, maps.moving, maps.warped, disp_vox, read_affine(path_fixed))
+        errors = landmark_errors(maps.fixed, maps.moving, maps.warped, disp_vox, affine)
     except ValueError as error:
         raise VolumeError(f"{path_fixed}: {error}") from error
     result.scores[metric.name] = _single(errors.mean_tre_vox)
@@ -195,11 +200,23 @@ def _score_landmarks(
         "point_mm": errors.point_mm,
     }
     for measure, values in per_landmark.items():
-        result.add(f"{metric.name}/{measure}", float(values.mean()), _lost_landmarks(errors))
+        causes = [*_lost_landmarks(errors), *(of_place if measure.endswith("_mm") else [])]
+        result.add(f"{metric.name}/{measure}", float(values.mean()), causes)
         for landmark, value in zip(errors.landmarks, values, strict=True):
             result.landmarks.setdefault(int(landmark), {})[f"{metric.name}/{measure}"] = float(value)
     lost = ["no landmark is left after warping"]
     result.add(f"{metric.name}/tre_of_kept_landmarks_vox", _mean(errors.tre_vox), lost)
+
+
+def _place(result: CaseResult, path: Path) -> tuple[Float64[ndarray, "4 4"], list[str]]:
+    """The affine of a map; where it has no inverse NaN, with the reason, which is noted as a warning: the leaderboard's
+    measures are in voxels and need none."""
+    try:
+        return Grid.from_file(path).affine, []
+    except VolumeError as error:
+        if str(error) not in result.warnings:
+            result.warnings.append(str(error))
+        return np.full((4, 4), np.nan), [str(error)]
 
 
 def _lost_landmarks(errors: LandmarkErrors) -> list[str]:

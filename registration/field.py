@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Float, Float64
 from numpy import ndarray
 
@@ -27,6 +28,8 @@ from lumirkit.registration.volume import (
     write_displacement,
     write_vectors,
 )
+
+_ROUNDING_VOX = 0.01  # what may be lost of a displacement where it is written
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,22 @@ def require_convention(convention: Convention, fixed: Grid, moving: Grid, origin
 def write_field(
     path: Path, disp_vox: Float[ndarray, "x y z 3"], fixed: Grid, moving: Grid, convention: Convention
 ) -> None:
-    """Write a displacement between two grids in a convention that `require_convention` has found possible."""
+    """Write a displacement between two grids in a convention that `require_convention` has found possible.
+
+    Raises:
+        VolumeError: the grids lie so far apart that numbers of single precision cannot say the way between them.
+    """
     if convention is Convention.CHALLENGE:
         write_displacement(path, disp_vox.astype("float32"), fixed.affine)
-    else:
-        there, here = moving.seen_by_itk, fixed.seen_by_itk
-        write_vectors(path, flip_lps(to_mm(disp_vox, here, there)), here.affine)
+        return
+    there, here = moving.seen_by_itk, fixed.seen_by_itk
+    disp_mm = flip_lps(to_mm(disp_vox, here, there))
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost_mm = float(np.abs(disp_mm - disp_mm.astype(np.float32)).max())
+    if not lost_mm <= _ROUNDING_VOX * there.spacing_mm.min():
+        raise VolumeError(
+            f"{path}: the field reaches {np.abs(disp_mm).max():.4g} mm to voxels of {there.spacing_mm.min():.4g} mm, "
+            "which its float32 numbers cannot tell apart; expected images nearer to each other. Repair the origin or "
+            "the spacing in their headers."
+        )
+    write_vectors(path, disp_mm, here.affine)

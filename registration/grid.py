@@ -20,7 +20,7 @@ from numpy import ndarray
 from scipy.ndimage import affine_transform
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.registration.header import NO_CHOICE, SAME_PLACE_MM, HeaderChoice, corners_apart_mm, is_square
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice, in_one_place, is_square
 from lumirkit.registration.volume import Volume, read_header, read_place
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -92,9 +92,7 @@ class Grid:
 
     def same_as(self, other: Grid) -> bool:
         """Whether two grids have the same voxels at the same places."""
-        if self.shape != other.shape:
-            return False
-        return corners_apart_mm(self.shape, self.affine, other.affine) < SAME_PLACE_MM
+        return self.shape == other.shape and in_one_place(self.shape, self.affine, other.affine)
 
     def __str__(self) -> str:
         size, spacing = ("x".join(f"{n:.4g}" for n in numbers) for numbers in (self.shape, self.spacing_mm))
@@ -103,6 +101,7 @@ class Grid:
         return f"{size} voxels of {spacing} mm, {axes}, first voxel at {origin} mm"
 
 
+@np.errstate(all="ignore")
 def _checked(affine: Float[ndarray, "4 4"] | Int[ndarray, "4 4"], name: Path | str) -> Float64[ndarray, "4 4"]:
     volume = np.abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
     if not volume > _NO_VOLUME * voxel_sizes(affine).prod():

@@ -24,12 +24,16 @@ from lumirkit.registration.header_form import HeaderForm
 
 Affine = Float64[ndarray, "4 4"]
 
-SAME_PLACE_MM = 0.01  # headers keep float32, and quaternions in one form and matrices in the other
+_SAME_PLACE_MM = 0.01  # headers keep float32, and quaternions in one form and matrices in the other
+_SAME_PLACE_VOX = 0.05  # of voxels so small that this is less
 SQUARE = 2e-4  # largest cosine between axes that ITK takes for orthogonal
 _ROUNDING_MM = 0.1  # between two forms that are meant to say the same
+_ROUNDING_VOX = 0.5  # of voxels so small that this is less
 _MM = {"meter": 1e3, "micron": 1e-3}
+_TIME_UNITS_FROM = 8  # below it the code of the units is that of space
 _SCANNER = 1  # the code of an sform that ITK prefers to the qform
 _OPPOSITES = ("RL", "AP", "SI")
+_QUIETLY = np.errstate(all="ignore")  # numbers of a broken header may be inf, NaN or 0; whoever needs them checks them
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class HeaderPlace:
 NO_CHOICE = HeaderChoice()
 
 
+@_QUIETLY
 def place_of(image: SpatialImage, name: Path | str, choice: HeaderChoice = NO_CHOICE) -> HeaderPlace:
     """Where an image lies, by its header and what the user says of it.
 
@@ -70,29 +75,30 @@ def place_of(image: SpatialImage, name: Path | str, choice: HeaderChoice = NO_CH
     forms = _forms(image)
     affine = _taken(image, forms, choice)
     itk_affine = _seen_by_itk(image, forms)
-    elsewhere = _apart_mm(image, affine, itk_affine) > SAME_PLACE_MM
-    return HeaderPlace(affine, itk_affine if elsewhere else None, not forms and choice.orientation is None)
+    is_one = in_one_place(_shape(image), affine, itk_affine)
+    return HeaderPlace(affine, None if is_one else itk_affine, not forms and choice.orientation is None)
 
 
+@_QUIETLY
 def header_remark(image: SpatialImage, name: Path | str, choice: HeaderChoice = NO_CHOICE) -> str | None:
     """What a user should know about where a header places its image, or None; see `place_of`."""
     if not isinstance(image, nib.Nifti1Pair) or image.affine is None:
         return None
-    forms, place = _forms(image), place_of(image, name, choice)
+    forms, place, shape = _forms(image), place_of(image, name, choice), _shape(image)
     if place.is_guess:
         return (
             f"warning: {name}: its header says neither where it lies nor which side is left (the codes of qform and "
             f"sform are 0); guessed {_text(place.affine)}. Say how its axes run with --orientation, such as RAS."
         )
     itk = place.affine if place.itk_affine is None else place.itk_affine
-    if len(forms) == 2 and choice.form is None and _apart_mm(image, *forms.values()) > _ROUNDING_MM:
+    if len(forms) == 2 and choice.form is None and _clearly_apart(shape, *forms.values()):
         texts = (f"{form} (code {int(image.header[f'{form}_code'])}): {_text(forms[form])}" for form in HeaderForm)
-        theirs = min(forms, key=lambda form: _apart_mm(image, forms[form], itk))
+        theirs = min(forms, key=lambda form: _apart_mm(shape, forms[form], itk))
         return (
             f"warning: {name}: the two forms of its header differ: {'; '.join(texts)}. Took the sform; ANTs and ITK "
             f"take the {theirs}. Say which one is right with --header."
         )
-    if choice == NO_CHOICE and _apart_mm(image, place.affine, itk) > _ROUNDING_MM:
+    if choice == NO_CHOICE and _clearly_apart(shape, place.affine, itk):
         return (
             f"warning: {name}: its header is read as {_text(place.affine)}; ANTs and ITK read it as {_text(itk)}, "
             "which fields in their format follow. Repair the spacing, the units or the axes in the header."
@@ -134,7 +140,8 @@ def _seen_by_itk(image: nib.Nifti1Pair, forms: dict[HeaderForm, Affine]) -> Affi
         affine = qform
     else:
         edges_mm = voxel_sizes(sform)
-        affine = from_matvec(sform[:3, :3] / edges_mm * np.where(spacing_mm > 0, spacing_mm, edges_mm), sform[:3, 3])
+        given = np.isfinite(spacing_mm) & (spacing_mm > 0)
+        affine = from_matvec(sform[:3, :3] / edges_mm * np.where(given, spacing_mm, edges_mm), sform[:3, 3])
     assert affine is not None
     return from_matvec(affine[:3, :3], affine[:3, 3] / _mm_per_unit(image))
 
@@ -145,14 +152,24 @@ def is_square(affine: Affine) -> bool:
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() < SQUARE)
 
 
-def corners_apart_mm(shape: tuple[int, ...], one: Affine, other: Affine) -> float:
+def in_one_place(shape: tuple[int, ...], one: Affine, other: Affine) -> bool:
+    """Whether two affines place the voxels of one array alike, but for the rounding of headers."""
+    return _apart_mm(shape, one, other) < min(_SAME_PLACE_MM, _SAME_PLACE_VOX * _smallest_edge_mm(one, other))
+
+
+def _clearly_apart(shape: tuple[int, ...], one: Affine, other: Affine) -> bool:
+    """Whether two affines, of which one was meant to say the same as the other, do not."""
+    return _apart_mm(shape, one, other) > min(_ROUNDING_MM, _ROUNDING_VOX * _smallest_edge_mm(one, other))
+
+
+def _smallest_edge_mm(one: Affine, other: Affine) -> float:
+    return float(min(voxel_sizes(one).min(), voxel_sizes(other).min()))
+
+
+def _apart_mm(shape: tuple[int, ...], one: Affine, other: Affine) -> float:
     """How far two affines place the corners of one array apart, at most."""
     corners = np.array(list(product(*((0, size - 1) for size in shape))))
     return float(np.abs(apply_affine(one, corners) - apply_affine(other, corners)).max())
-
-
-def _apart_mm(image: nib.Nifti1Pair, one: Affine, other: Affine) -> float:
-    return corners_apart_mm(_shape(image), one, other)
 
 
 def _shape(image: nib.Nifti1Pair) -> tuple[int, ...]:
@@ -164,10 +181,15 @@ def _spacing_mm(image: nib.Nifti1Pair) -> Float64[ndarray, " 3"]:
 
 
 def _mm_per_unit(image: nib.Nifti1Pair) -> float:
-    try:
-        return _MM.get(image.header.get_xyzt_units()[0], 1.0)
-    except KeyError:  # a code that NIfTI does not know
-        return 1.0
+    return _MM.get(units_of(image.header)[0], 1.0)
+
+
+def units_of(header: nib.Nifti1Header) -> tuple[str, str]:
+    """The units of space and time that a header names, each "unknown" where NIfTI does not know its code."""
+    code = int(header["xyzt_units"])
+    space = code % _TIME_UNITS_FROM
+    names = nib.nifti1.unit_codes.label
+    return str(names.get(space, "unknown")), str(names.get(code - space, "unknown"))
 
 
 def _scaled(affine: Affine, factor: float) -> Affine:
@@ -193,4 +215,11 @@ def _axes(orientation: str) -> Float64[ndarray, "3 3"]:
 def _text(affine: Affine) -> str:
     spacing = "x".join(f"{mm:.4g}" for mm in voxel_sizes(affine))
     origin = ", ".join(f"{mm:.4g}" for mm in affine[:3, 3])
-    return f"{spacing} mm, {''.join(nib.aff2axcodes(affine))}, first voxel at {origin} mm"
+    return f"{spacing} mm, {axes_text(affine)}, first voxel at {origin} mm"
+
+
+def axes_text(affine: Affine) -> str:
+    """Where the axes run, one letter each, such as RAS; "?" for an axis that runs nowhere."""
+    if not np.isfinite(affine).all():
+        return "???"
+    return "".join(code or "?" for code in nib.aff2axcodes(affine))

@@ -11,7 +11,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy import ndarray
 
 from lumirkit.base.errors import RequestError, VolumeError
-from lumirkit.base.nifti import DAMAGE, open_nifti
+from lumirkit.base.nifti import DAMAGE, in_one_line, open_nifti
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice, HeaderPlace, header_remark, place_of
 from lumirkit.registration.volume import (
@@ -154,7 +154,7 @@ def values_of(image: ImageLike, name: str) -> Shaped[ndarray, "*axes"]:
             values = np.asanyarray(image.dataobj)
         except DAMAGE as error:
             raise VolumeError(
-                f"{name}: the file is damaged or truncated ({error}). Copy or download it again."
+                f"{name}: the file is damaged or truncated ({in_one_line(error)}). Copy or download it again."
             ) from error
     elif is_array(image):
         values = np.asarray(image)

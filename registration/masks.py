@@ -10,7 +10,7 @@ from jaxtyping import Bool, Shaped
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.registration.header import SAME_PLACE_MM, HeaderPlace, corners_apart_mm
+from lumirkit.registration.header import HeaderPlace, in_one_place
 from lumirkit.registration.volume import Volume, read_values, spatial_shape
 
 _NOISE = 1e-4  # of interpolation, beyond 0 and 1
@@ -87,7 +87,7 @@ def _on_grid_of(
     volume: Volume, inside: Bool[ndarray, "i j k"], name: Path | str, place: HeaderPlace
 ) -> Bool[ndarray, "x y z"]:
     """The mask at the voxels of an image, by the nearest of its own; False beyond it."""
-    if inside.shape == volume.shape and corners_apart_mm(inside.shape, place.affine, volume.affine) < SAME_PLACE_MM:
+    if inside.shape == volume.shape and in_one_place(inside.shape, place.affine, volume.affine):
         return inside
     if place.is_guess:
         raise VolumeError(

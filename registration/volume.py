@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.files import write_bytes_atomically
-from lumirkit.base.nifti import DAMAGE, open_nifti, read_nifti
-from lumirkit.registration.header import NO_CHOICE, HeaderChoice, HeaderPlace, place_of
+from lumirkit.base.nifti import DAMAGE, in_one_line, open_nifti, read_nifti
+from lumirkit.registration.header import NO_CHOICE, HeaderChoice, HeaderPlace, place_of, units_of
 from lumirkit.registration.label_ids import as_ids, as_int32
 
 Float = TypeVar("Float", bound=np.floating)
@@ -86,7 +86,7 @@ def _decode_unscaled(path: Path, content: bytes | None) -> NDArray[np.generic]:
 
 
 def _damaged(path: Path, error: Exception) -> VolumeError:
-    return VolumeError(f"{path}: the file is damaged or truncated ({error}). Copy or download it again.")
+    return VolumeError(f"{path}: the file is damaged or truncated ({in_one_line(error)}). Copy or download it again.")
 
 
 def _require_numbers(path: Path, image: nib.Nifti1Image) -> None:
@@ -94,8 +94,8 @@ def _require_numbers(path: Path, image: nib.Nifti1Image) -> None:
     stored = image.get_data_dtype()
     if stored.kind not in "uif":
         raise VolumeError(
-            f"{path}: found values of type {stored}, such as colours or complex numbers; expected one real number a "
-            "voxel. Convert it to a grey image or its magnitude."
+            f"{path}: found values of type {stored.newbyteorder('=')}, such as colours or complex numbers; expected "
+            "one real number a voxel. Convert it to a grey image or its magnitude."
         )
 
 
@@ -291,8 +291,8 @@ def _decode_displacement(path: Path, image: nib.Nifti1Image, content: bytes | No
     if stored.kind != "f":
         scaled = " with a scale factor" if _is_scaled(image) else ""
         raise VolumeError(
-            f"{path}: found a field stored as {stored}{scaled}; expected float32 displacements in full "
-            "precision. Write it again from the unrounded field, with dtype float32 and no scaling."
+            f"{path}: found a field stored as {stored.newbyteorder('=')}{scaled}; expected float32 displacements in "
+            "full precision. Write it again from the unrounded field, with dtype float32 and no scaling."
         )
     values: NDArray[np.floating]
     if _is_scaled(image) or stored.itemsize not in (4, 8):
@@ -353,7 +353,7 @@ def write_volume(
     image.header.set_xyzt_units("mm")
     image.header["intent_code"] = intent
     if timed_as is not None:
-        image.header.set_xyzt_units("mm", timed_as.get_xyzt_units()[1])
+        image.header.set_xyzt_units("mm", units_of(timed_as)[1])
         image.header["pixdim"][4], image.header["toffset"] = timed_as["pixdim"][4], timed_as["toffset"]
     image.header["descrip"] = description.encode()
     content = image.to_bytes()

@@ -74,7 +74,7 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
     """Read the header of a NIfTI file; its voxels stay on the disk.
 
     Raises:
-        VolumeError: the file is missing or not NIfTI.
+        VolumeError: the file is missing, not NIfTI, or has no voxel.
     """
     if path.is_symlink() and not path.exists():
         raise VolumeError(
@@ -89,11 +89,19 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
     except DAMAGE as error:
         raise VolumeError(
             _what_it_is(path)
-            or f"{path}: not a readable NIfTI image ({error}); expected .nii or .nii.gz. Convert or download it again."
+            or f"{path}: not a readable NIfTI image ({in_one_line(error)}); expected .nii or .nii.gz. Convert it or "
+            "download it again."
         ) from error
     if not isinstance(image, nib.Nifti1Image):
         raise VolumeError(f"{path}: found a {type(image).__name__}; expected a NIfTI image. Convert it to .nii.gz.")
+    if 0 in image.shape:
+        raise VolumeError(f"{path}: found shape {image.shape}, which has no voxel; expected some. Export it again.")
     return image
+
+
+def in_one_line(error: Exception) -> str:
+    """What an error says, without the line breaks that nibabel puts into some messages."""
+    return " ".join(str(error).split())
 
 
 def read_nifti(path: Path, content: bytes | None = None) -> nib.Nifti1Image:

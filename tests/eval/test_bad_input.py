@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lumirkit.eval.cases import EvaluationError
-from lumirkit.eval.leaderboard import evaluate
+from lumirkit.eval.leaderboard import ScoringOptions, evaluate
 
 IN_DOMAIN = "3455_0000<--3454_0000"
 IN_DOMAIN_FIELD = "disp_3455_3454.nii.gz"
@@ -148,3 +148,24 @@ def test_wrong_requests(ground_truth, fields, tmp_path):
         evaluate(tmp_path / "absent", fields)
     with pytest.raises(EvaluationError, match="found 0 workers; expected at least 1"):
         evaluate(ground_truth, fields, workers=0)
+
+
+@pytest.mark.parametrize("broken", [np.diag([1.0, 1, 0, 1]), np.diag([1.0, np.nan, 1, 1])], ids=["flat", "NaN"])
+def test_without_a_place_nothing_is_measured_in_mm(ground_truth, fields, broken):
+    """The leaderboard's measures are in voxels and stay as they were; the others say why they are not there."""
+    expected = evaluate(ground_truth, fields, options=ScoringOptions(designs=True))
+    for path in ("landmarksVal/LUMIRMRI_3485_0000.nii.gz", "labelsVal/LUMIRMRI_3455_0000.nii.gz"):
+        header = nib.Nifti1Header()
+        header.set_sform(broken, 2)
+        image = nib.Nifti1Image(np.asarray(nib.load(ground_truth / path).dataobj), None, header)
+        nib.save(image, ground_truth / path)
+    found = evaluate(ground_truth, fields, options=ScoringOptions(designs=True))
+    assert found.cases == expected.cases
+    for pair, measure in (("3485_0000<--3484_0000", "TRE_lm/tre_mm"), (IN_DOMAIN, "DSC/centroid_mm")):
+        assert pair in expected.guarded["overall"][measure]["nan"] or expected.guarded["overall"][measure]["count"] > 0
+        (reason,) = [cause for cause in found.guarded["overall"][measure]["nan"][pair] if "no inverse" in cause]
+        assert reason in found.warnings
+        assert (
+            found.guarded["overall"][measure.replace("_mm", "_vox")]
+            == (expected.guarded["overall"][measure.replace("_mm", "_vox")])
+        )

@@ -151,3 +151,39 @@ def test_ordinary_images_are_where_they_were(tmp_path):
     write_volume(path, np.ones(SHAPE, np.uint8), SFORM)
     np.testing.assert_array_equal(read_affine(path), nib.load(path).affine)
     assert Grid.from_file(path).itk_affine is None
+
+
+def test_units_of_time_that_nobody_knows_leave_those_of_space(tmp_path):
+    in_metres = image(sform=from_matvec(SFORM[:3, :3] / 1000, SFORM[:3, 3] / 1000), sform_code=2)
+    in_metres.header["xyzt_units"] = 1 + 56
+    nib.save(in_metres, tmp_path / "image.nii.gz")
+    np.testing.assert_allclose(read_affine(tmp_path / "image.nii.gz"), SFORM, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"sform": np.diag([1.0, 1, 0, 1]), "sform_code": 2, "qform_code": 1},
+        {"sform": np.diag([1.0, np.inf, 1, 1]), "sform_code": 2, "qform_code": 1},
+        {"spacing": (1, np.nan, 1)},
+        {"spacing": (1, np.inf, 1), "sform_code": 2, "qform_code": 1},
+    ],
+    ids=["flat", "inf", "nothing said, NaN", "spacing of inf"],
+)
+def test_of_broken_headers_a_remark_can_be_made_without_noise(header):
+    """A file that cannot be used for them is refused where its grid is needed."""
+    broken = image(**header)
+    header_remark(broken, "a.nii.gz")
+    place_of(broken, "a.nii.gz")
+
+
+def test_places_of_small_voxels_are_told_apart(tmp_path):
+    """Five voxels of a micrometre are less than the rounding of ordinary headers."""
+    micron = Grid(SHAPE, np.diag([1e-3, 1e-3, 1e-3, 1]))
+    five_further = Grid(SHAPE, from_matvec(micron.affine[:3, :3], (5e-3, 0, 0)))
+    assert not micron.same_as(five_further)
+    assert micron.same_as(Grid(SHAPE, from_matvec(micron.affine[:3, :3], (2e-5, 0, 0))))
+    path = saved(tmp_path / "image.nii.gz", sform=five_further.affine, sform_code=4, qform=micron.affine, qform_code=1)
+    np.testing.assert_allclose(Grid.from_file(path).seen_by_itk.affine, micron.affine, atol=1e-8)
+    assert "the two forms of its header differ" in header_remark(nib.load(path), "a.nii.gz")

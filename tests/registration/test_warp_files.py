@@ -261,3 +261,13 @@ def test_a_field_in_voxels_carries_no_image_whose_axes_run_otherwise(files, comm
         assert "its axes run LIA, those of" in said
         assert "lumirkit export" in said
         assert not given.out.exists()
+
+
+def test_a_field_that_single_precision_cannot_say_is_refused(files, command):
+    """An origin of 4e9 mm, as a damaged header has it: float32 counts in steps of 256 mm there."""
+    given = files()
+    write_displacement(given.field, np.ones((*LPS.shape, 3), np.float32), LPS.affine)
+    write_volume(given.image, np.ones(LPS.shape, np.uint8), from_matvec(LPS.affine[:3, :3], (4e9, 0, 0)))
+    images = ("--fixed", given.like, "--moving", given.image)
+    refused(command("export", given.field, *images, "--out", given.out), "out.nii.gz: the field reaches 4e+09 mm")
+    assert not given.out.exists()

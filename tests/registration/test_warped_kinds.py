@@ -202,3 +202,36 @@ def test_only_vectors_can_be_rotated(command, step, tmp_path):
     status, said = command("warp", step, "--moving", moving, "--vectors", "rotate", "--out", out)
     assert (status, out.exists()) == (2, False)
     assert "image.nii.gz: found shape (12, 10, 9); expected vectors to rotate" in said
+
+
+def test_a_series_whose_units_nobody_knows_is_carried(command, step, tmp_path):
+    values = drawn([0, 70, 100], (2,)).astype(np.int16)
+    moving = saved(tmp_path / "bold.nii.gz", values)
+    image = nib.load(moving)
+    image.header["xyzt_units"] = 5 + 56
+    nib.save(nib.Nifti1Image(values, None, image.header), tmp_path / "odd.nii.gz")
+    found = warped(command, step, tmp_path / "odd.nii.gz")
+    assert found.header.get_xyzt_units() == ("mm", "unknown")
+    np.testing.assert_array_equal(found.get_fdata()[:-1], values[1:])
+
+
+def test_an_image_without_voxels_is_refused(command, step, tmp_path):
+    empty, out = saved(tmp_path / "empty.nii.gz", np.zeros((0, 10, 9), np.int16)), tmp_path / "out.nii.gz"
+    grid = Grid(SHAPE, np.eye(4))
+    write_field(tmp_path / "itk.nii.gz", np.zeros((*SHAPE, 3)), grid, grid, Convention.ITK)
+    status, said = command("warp", tmp_path / "itk.nii.gz", "--moving", empty, "--out", out)
+    assert (status, out.exists()) == (2, False)
+    assert "empty.nii.gz: found shape (0, 10, 9), which has no voxel" in said
+
+
+def test_a_reason_is_one_line_and_names_types_plainly(command, step, tmp_path):
+    """nibabel breaks the line of its message, and calls types that are stored the other way round by signs."""
+    whole = saved(tmp_path / "image.nii", drawn([0, 3]).astype(np.int16)).read_bytes()
+    (tmp_path / "image.nii").write_bytes(whole[:-100])
+    status, said = command("warp", step, "--moving", tmp_path / "image.nii", "--out", tmp_path / "out.nii.gz")
+    assert (status, len(said.splitlines())) == (2, 1)
+    header = nib.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.int16)
+    nib.save(nib.Nifti1Image(np.zeros((*SHAPE, 3), ">i2"), np.eye(4), header), tmp_path / "field.nii.gz")
+    request = ("warp", tmp_path / "field.nii.gz", "--moving", step, "--out", tmp_path / "out.nii.gz")
+    assert "found a field stored as int16;" in command(*request)[1]
