@@ -25,7 +25,8 @@ def as_carried(image: ImageLike, role: str, labels: bool) -> Shaped[ndarray, "x 
         The values; axes beyond the third are left out where they have one voxel each.
 
     Raises:
-        VolumeError: the image is missing or damaged, has fewer than three axes, or holds NaN, inf, or what is no id.
+        VolumeError: the image is missing or damaged, has fewer than three axes or no voxel, or holds NaN, inf, or what
+            is no id.
         RequestError: it is no image at all.
     """
     name = name_of(image, role)
@@ -38,6 +39,8 @@ def as_carried(image: ImageLike, role: str, labels: bool) -> Shaped[ndarray, "x 
         raise VolumeError(
             f"{name}: found shape {values.shape}; expected (X, Y, Z), or more axes. Add the missing ones."
         )
+    if not values.size:
+        raise VolumeError(f"{name}: found shape {values.shape}, which has no voxel; expected some. Export it again.")
     broken = 0 if labels else int(values.size - np.isfinite(values).sum())
     if broken:
         raise VolumeError(f"{name}: {broken} voxels are NaN or inf; expected finite intensities. Set them to 0.")

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.registration.convention import Convention
+from lumirkit.registration.deformation import read_deformation
 from lumirkit.registration.field import write_field
 from lumirkit.registration.finite_strain import rotation_of
 from lumirkit.registration.grid import Grid, flip_lps, to_voxels, voxels_of
@@ -222,6 +223,8 @@ def test_an_image_without_voxels_is_refused(command, step, tmp_path):
     status, said = command("warp", tmp_path / "itk.nii.gz", "--moving", empty, "--out", out)
     assert (status, out.exists()) == (2, False)
     assert "empty.nii.gz: found shape (0, 10, 9), which has no voxel" in said
+    with pytest.raises(VolumeError, match="the moving image: found shape"):
+        read_deformation(tmp_path / "itk.nii.gz").warp(nib.Nifti1Image(np.zeros((0, 10, 9), np.int16), np.eye(4)))
 
 
 def test_a_reason_is_one_line_and_names_types_plainly(command, step, tmp_path):
