@@ -128,7 +128,8 @@ def require_displacements(path: Path, vectors: Float[ndarray, "x y z 3"], grid: 
     """
     if min(grid.shape) < _FEWEST:
         return
-    ends = [np.take(vectors, -1, axis).mean((0, 1)) - np.take(vectors, 0, axis).mean((0, 1)) for axis in range(3)]
+    faces = [[np.take(vectors, end, axis).mean((0, 1), dtype=np.float64) for end in (0, -1)] for axis in range(3)]
+    ends = [last - first for first, last in faces]
     slopes = np.stack(ends, axis=-1) / (np.array(grid.shape) - 1)  # [component, axis], a voxel
     for system, of_positions in _slopes_of_positions(grid):
         if np.abs(slopes @ np.linalg.inv(of_positions) - np.eye(3)).max() < _LIKE_POSITIONS:

@@ -78,3 +78,9 @@ def test_a_field_in_voxels_that_fsl_wrote_is_read_and_warned_of(tmp_path, capsys
 def test_other_fields_in_voxels_are_read_without_a_word(tmp_path, capsys, about):
     read_field(saved(tmp_path, DISPLACEMENTS, intent=0, axes=4, about=about))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_vectors_whose_sums_single_precision_does_not_hold_are_judged_without_noise(tmp_path):
+    huge = np.full((*GRID.shape, 3), 3e37)
+    np.testing.assert_allclose(read_field(saved(tmp_path, huge)).values, huge, rtol=1e-6)
