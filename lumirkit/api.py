@@ -43,7 +43,8 @@ from lumirkit.eval.leaderboard import evaluate as score
 from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.registration.any_pair.background import on_dark_background
 from lumirkit.registration.any_pair.register import register_images, require_start
-from lumirkit.registration.deformation import Deformation, read_deformation
+from lumirkit.registration.chain import read_transforms
+from lumirkit.registration.deformation import Deformation
 from lumirkit.registration.device import choose_place
 from lumirkit.registration.fixed_and_moving import FixedAndMoving
 from lumirkit.registration.header import HeaderChoice
@@ -155,16 +156,17 @@ def load_weights(
 
 
 def read_field(
-    path: PathLike,
+    path: PathLike | Sequence[PathLike],
     *,
     fixed: PlacedImage | None = None,
     moving: PlacedImage | None = None,
     header: str | None = None,
     orientation: str | None = None,
 ) -> Deformation:
-    """Read a field that `register` saved, or that ITK or ANTs wrote as a warp.
+    """Read a field that `register` saved, or that ITK or ANTs wrote as a warp, or a chain of fields and affines.
 
     Args:
+        path: a field; or fields and affines, in the order of `antsApplyTransforms -t`.
         fixed: the fixed image; without it the fixed grid lies where the file says.
         moving: the moving image; without it the moving grid is the fixed one.
         header: which form of a header is right where its sform and its qform differ; None takes the sform.
@@ -186,7 +188,8 @@ def read_field(
     """
     images = FixedAndMoving(fixed, moving, _choice(header, orientation))
     images.say_of_headers(_LOG.warning)
-    return read_deformation(Path(path), images)
+    named = [path] if isinstance(path, Path | str) else path
+    return read_transforms([Path(name) for name in named], images, _LOG.warning)
 
 
 def evaluate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from numpy import ndarray
 from scipy.ndimage import map_coordinates
 
 from lumirkit.base.errors import RequestError
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.convention import Convention
-from lumirkit.registration.deformation import Deformation
+from lumirkit.registration.deformation import Deformation, read_deformation
 from lumirkit.registration.field import read_field
 from lumirkit.registration.fixed_and_moving import NO_IMAGES, FixedAndMoving
 from lumirkit.registration.grid import Grid, voxels_of
@@ -74,6 +75,38 @@ def read_steps(paths: Sequence[Path]) -> list[Affine | Step]:
     return [step for path in paths for step in _read_file(path)]
 
 
+def read_transforms(
+    paths: Sequence[Path], images: FixedAndMoving = NO_IMAGES, say: Callable[[str], None] = say_to_stderr
+) -> Deformation:
+    """Read one field, or a chain, as one deformation between two images.
+
+    A single field of ITK may lie on another grid than the fixed image, as the fields of a chain may.
+
+    Args:
+        say: is told of such a field.
+
+    Raises:
+        VolumeError, RequestError: a file cannot be used, or does not belong to the images.
+    """
+    if is_chain(paths):
+        return read_chain(paths, images)
+    if _lies_elsewhere(paths[0], images):
+        say(
+            f"{paths[0]}: lies on another grid than {images.fixed_name}: it is read linearly, and beyond its own grid "
+            "it moves nothing"
+        )
+        return read_chain(paths, images)
+    return read_deformation(paths[0], images)
+
+
+def _lies_elsewhere(path: Path, images: FixedAndMoving) -> bool:
+    """Whether a field of ITK lies on another grid than the fixed image."""
+    if images.fixed_grid is None:
+        return False
+    field = read_field(path)
+    return field.convention is Convention.ITK and not field.grid.same_as(images.fixed_grid.seen_by_itk)
+
+
 def read_chain(paths: Sequence[Path], images: FixedAndMoving = NO_IMAGES) -> Deformation:
     """Read transforms, the first of which positions of the fixed image pass first, as one deformation.
 
@@ -122,14 +155,6 @@ def is_chain(paths: Sequence[Path]) -> bool:
     """Whether transforms must be read as a chain: all but one field, in a NIfTI file that is named without brackets."""
     file, _ = _unbracketed(paths[0])
     return len(paths) > 1 or file != paths[0] or file.suffix in (*AFFINE_SUFFIXES, *HDF5_SUFFIXES)
-
-
-def lies_elsewhere(path: Path, images: FixedAndMoving) -> bool:
-    """Whether a single field of ITK lies on another grid than the fixed image, which a chain may."""
-    if images.fixed_grid is None:
-        return False
-    field = read_field(path)
-    return field.convention is Convention.ITK and not field.grid.same_as(images.fixed_grid.seen_by_itk)
 
 
 def files_of_chain(paths: Sequence[Path]) -> list[Path]:

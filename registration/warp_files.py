@@ -16,7 +16,7 @@ from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.nifti import open_nifti, require_output
 from lumirkit.base.outputs import require_apart
 from lumirkit.base.screen import say_to_stderr
-from lumirkit.registration.chain import files_of_chain, is_chain, lies_elsewhere, read_chain, read_steps
+from lumirkit.registration.chain import files_of_chain, is_chain, read_steps, read_transforms
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import Deformation, read_between, read_deformation
 from lumirkit.registration.field import require_convention
@@ -65,7 +65,7 @@ def warp_file(
     require_apart([out], [*files_of_chain(transforms), moving, like])
     images = FixedAndMoving(like, moving, choice)
     images.say_of_headers(say_to_stderr)
-    deformation = _read(transforms, images)
+    deformation = read_transforms(transforms, images, say_to_stderr)
     if deformation.by_voxels and not deformation.fixed.same_as(deformation.moving):
         _require_same_axes(deformation, moving, like or transforms[0])
         say_to_stderr(
@@ -145,19 +145,6 @@ def export_field(
     deformation = read_deformation(field, images)
     require_convention(convention, deformation.fixed, deformation.moving, fixed)
     deformation.save(out, convention)
-
-
-def _read(transforms: Sequence[Path], images: FixedAndMoving) -> Deformation:
-    """The deformation of one field on its own grid, or of a chain, whose fields may lie elsewhere."""
-    if is_chain(transforms):
-        return read_chain(transforms, images)
-    if lies_elsewhere(transforms[0], images):
-        say_to_stderr(
-            f"{transforms[0]}: lies on another grid than {images.fixed_name}: it is read linearly, and beyond its own "
-            "grid it moves nothing"
-        )
-        return read_chain(transforms, images)
-    return read_deformation(transforms[0], images)
 
 
 def _require_same_axes(deformation: Deformation, moving: Path, fixed: Path) -> None:
