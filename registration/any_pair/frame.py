@@ -7,7 +7,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float64
-from nibabel.affines import apply_affine
+from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.processing import resample_from_to, smooth_image
 from numpy import ndarray
 
@@ -21,6 +21,7 @@ _DIMMEST = 32  # an image within 0…255 whose bright voxels are darker has anot
 _MARGIN_MM = 4
 _MULTIPLE = 32  # sizes of 160x224x192, and what the coarsest of six levels divides
 _SMALLEST_MM, _LARGEST_MM = 20, 400
+_THINNEST_MM = 1  # along any axis of the array; thinner ones are smoothed for hours to the frame's 1 mm
 _STRAIGHT = 1e-3
 _LARGEST_SHARED = 2 * 160 * 224 * 192  # voxels; the 256x256x256 of many tools take twice the time that a box does
 
@@ -50,7 +51,8 @@ def brain_points_mm(image: Volume) -> Float64[ndarray, "n 3"]:
     """
     points_mm = apply_affine(image.affine, np.argwhere(image.data > 0))
     span_mm = np.ptp(points_mm, axis=0)
-    if not (_SMALLEST_MM <= span_mm.max() <= _LARGEST_MM):
+    thinnest_mm = (voxel_sizes(image.affine) * image.shape).min()
+    if not (_SMALLEST_MM <= span_mm.max() <= _LARGEST_MM and thinnest_mm >= _THINNEST_MM):
         raise VolumeError(
             f"{image.name}: {' x '.join(f'{span:.4g}' for span in span_mm)} mm of it are not background; expected "
             f"a brain of {_SMALLEST_MM} to {_LARGEST_MM} mm. Check spacing and units in the header, and the background."

@@ -313,6 +313,7 @@ def test_unusable_images_are_refused(command, pair, tmp_path):
         "NaN or inf": Volume(fixed, np.where(image.data > 0, np.nan, 0), image.affine),
         "which has no inverse": Volume(fixed, image.data, from_matvec([[1, 1, 0], [1, 1, 0], [0, 0, 1]])),
         "spacing and units": Volume(fixed, image.data, np.diag([1e-3, 1e-3, 1e-3, 1])),
+        "brain of 20 to 400 mm": Volume(fixed, image.data, np.diag([1, 1, 1e-8, 1])),
     }
     for message, volume in broken.items():
         path = save(tmp_path / "broken.nii.gz", volume)
