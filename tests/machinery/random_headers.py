@@ -21,7 +21,7 @@ from unittest.mock import patch
 import nibabel as nib
 import numpy as np
 import typer
-from hypothesis import HealthCheck, event, settings
+from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
@@ -56,6 +56,7 @@ def draws(few: int) -> settings:
         database=None,
         deadline=None,
         print_blob=True,
+        phases=(Phase.explicit, Phase.generate),  # making a failing draw smaller takes many minutes
         suppress_health_check=list(HealthCheck),
     )
 
