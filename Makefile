@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(RUN)/lumirkit demo --out runs/demo
 
 test: lint $(VENV)/baselines
-	$(RUN)/pytest -m "not docker and not gpu"
+	$(RUN)/pytest -n auto --dist loadfile -m "not docker and not gpu"
 
 lint: $(VENV)/installed
 	$(RUN)/ruff check .

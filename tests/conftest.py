@@ -1,7 +1,11 @@
 """Fixtures that several folders share; all data is generated."""
 
+import os
 from pathlib import Path
 from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: a thread each, which torch reads at its import
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jaxtyping
 import pytest

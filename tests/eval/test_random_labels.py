@@ -104,7 +104,8 @@ def write_twin(path):
     values, affine = nib.load(path).get_fdata(), affine_of(path)
     if path.parent.name in ("labelsVal", "landmarksVal"):
         values = np.rint(values).astype(np.int32)
-    volume = abs(np.linalg.det(affine[:3, :3])) / np.linalg.norm(affine[:3, :3], axis=0).prod()
+    with np.errstate(invalid="ignore"):  # of a flat affine
+        volume = abs(np.linalg.det(affine[:3, :3])) / np.linalg.norm(affine[:3, :3], axis=0).prod()
     save(path, values, affine if volume > 1e-6 else None)
     return volume > 1e-6
 
