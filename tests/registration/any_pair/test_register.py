@@ -285,7 +285,7 @@ def test_arrays_are_taken_as_they_are_if_asked_to(command, phantom_root, tmp_pat
         (("--format", "challenge"), "Use --format itk"),
         (("--affine", "--as-is"), "expected one of them"),
         (("--moved", "moved.png"), "ends in .nii.gz"),
-        (("--fixed-mask", "moving.nii.gz"), "not whole numbers"),
+        (("--fixed-mask", "moving.nii.gz"), "expected a mask, of 0 and 1"),
     ],
 )
 def test_unusable_requests_are_refused(command, pair, tmp_path, monkeypatch, options, message):
