@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
-from lumirkit.registration.device import Place
+from lumirkit.registration.device import choose_place
 from lumirkit.registration.volume import read_displacement
 from lumirkit.submission.container.build import build_image
 from lumirkit.submission.container.engine import Conditions, ContainerError, Mount, connect, find_image, run, started
@@ -147,7 +146,8 @@ def test_fields_equal_those_outside(client, image, demo, phantom_root, tmp_path)
     ended = run(client, image, (), mounts(phantom_root, inside), conditions)
     assert ended.status == 0, ended.printed
     listed = find_dataset_json(phantom_root)
-    predict_dataset(listed, phantom_root, outside, [demo / "weights"], Place(torch.device("cpu")))
+    place = choose_place("cpu", "auto", pytest.fail)  # what the container chooses
+    predict_dataset(listed, phantom_root, outside, [demo / "weights"], place)
     for pair in read_dataset(listed).validation:
         fields = [read_displacement(folder / pair.field_name, (32, 40, 34)) for folder in (inside, outside)]
         np.testing.assert_array_equal(*fields)
