@@ -58,11 +58,16 @@ def compiled_point(kernel: Kernel) -> Kernel:
 
 
 def is_kept(kernel: Any, signature: tuple[Any, ...]) -> bool:
-    """Whether the machine code of a compiled function for some types is kept, or could not be kept anyway."""
+    """Whether the machine code of a compiled function for some types is kept, or could not be kept anyway.
+
+    The code is not linked, which takes a tenth of a second.
+    """
     kept = getattr(kernel, "_cache", None)
     if not isinstance(kept, _KeptCode) or not os.access(kept.cache_path, os.W_OK):
         return True
-    return kept.load_overload(signature, kernel.targetctx) is not None  # type: ignore[no-untyped-call]
+    key = kept._index_key(signature, kernel.targetctx.codegen())  # type: ignore[no-untyped-call]
+    data = kept._cache_file.load(key)  # type: ignore[no-untyped-call]
+    return data is not None
 
 
 @cache
