@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Self
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_room, require_writable
 from lumirkit.base.outputs import require_apart
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.data_manifests.dataset import Dataset, ManifestError, Pair, read_dataset, require_files
 
 
@@ -117,5 +117,5 @@ def _different_pairs(dataset: Dataset, dataset_json: Path) -> list[Pair]:
     ]
     odd += [f"{pair.case_name} is an image with itself" for pair in counts if pair.fixed == pair.moving]
     for remark in odd:
-        print(f"warning: {dataset_json}: the pair {remark}", file=sys.stderr)
+        say_to_stderr(f"warning: {dataset_json}: the pair {remark}")
     return list(counts)

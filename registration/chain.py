@@ -16,8 +16,8 @@ from scipy.ndimage import map_coordinates
 from lumirkit.base.errors import RequestError
 from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.convention import Convention
-from lumirkit.registration.deformation import Deformation, read_deformation
-from lumirkit.registration.field import read_field
+from lumirkit.registration.deformation import Deformation, deformation_of
+from lumirkit.registration.field import Field, read_field
 from lumirkit.registration.fixed_and_moving import NO_IMAGES, FixedAndMoving
 from lumirkit.registration.grid import Grid, voxels_of
 from lumirkit.registration.itk_affine import SUFFIXES as AFFINE_SUFFIXES
@@ -90,21 +90,21 @@ def read_transforms(
     """
     if is_chain(paths):
         return read_chain(paths, images)
-    if _lies_elsewhere(paths[0], images):
-        say(
-            f"{paths[0]}: lies on another grid than {images.fixed_name}: it is read linearly, and beyond its own grid "
-            "it moves nothing"
-        )
-        return read_chain(paths, images)
-    return read_deformation(paths[0], images)
+    field = read_field(paths[0])
+    if not _lies_elsewhere(field, images):
+        return deformation_of(field, images)
+    say(
+        f"{field.path}: lies on another grid than {images.fixed_name}: it is read linearly, and beyond its own grid it "
+        "moves nothing"
+    )
+    return _composed([_step_of(field)], images, field.path)
 
 
-def _lies_elsewhere(path: Path, images: FixedAndMoving) -> bool:
+def _lies_elsewhere(field: Field, images: FixedAndMoving) -> bool:
     """Whether a field of ITK lies on another grid than the fixed image."""
-    if images.fixed_grid is None:
+    if images.fixed_grid is None or field.convention is not Convention.ITK:
         return False
-    field = read_field(path)
-    return field.convention is Convention.ITK and not field.grid.same_as(images.fixed_grid.seen_by_itk)
+    return not field.grid.same_as(images.fixed_grid.seen_by_itk)
 
 
 def read_chain(paths: Sequence[Path], images: FixedAndMoving = NO_IMAGES) -> Deformation:
@@ -115,7 +115,11 @@ def read_chain(paths: Sequence[Path], images: FixedAndMoving = NO_IMAGES) -> Def
     Raises:
         VolumeError, RequestError: a file cannot be used, or there is no fixed grid.
     """
-    steps = read_steps(paths)
+    return _composed(read_steps(paths), images, paths[0])
+
+
+def _composed(steps: Sequence[Affine | Step], images: FixedAndMoving, name: Path) -> Deformation:
+    """Transforms that follow each other as one deformation; messages call the first of them `name`."""
     first = steps[0]
     if images.fixed_grid is not None:
         grid = images.fixed_grid
@@ -124,7 +128,7 @@ def read_chain(paths: Sequence[Path], images: FixedAndMoving = NO_IMAGES) -> Def
         grid = first.grid
     else:
         raise RequestError(
-            f"{paths[0]}: begins with an affine, which has no grid; expected the fixed image beside it. Add --like."
+            f"{name}: begins with an affine, which has no grid; expected the fixed image beside it. Add --like."
         )
     moving_grid = images.moving_grid or grid
     if images.moving_grid is not None:
@@ -184,8 +188,11 @@ def _steps_of(file: Path) -> list[Affine | Step]:
             Step(file, *found, counts_voxels=False) if isinstance(found, tuple) else Affine(found)
             for found in read_itk_hdf5(file)
         ]
-    field = read_field(file)
-    return [Step(file, field.grid, field.disp_ras_mm(field.grid), field.convention is Convention.CHALLENGE)]
+    return [_step_of(read_field(file))]
+
+
+def _step_of(field: Field) -> Step:
+    return Step(field.path, field.grid, field.disp_ras_mm(field.grid), field.convention is Convention.CHALLENGE)
 
 
 def _unbracketed(path: Path) -> tuple[Path, bool]:

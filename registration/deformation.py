@@ -194,7 +194,16 @@ def read_deformation(path: Path, images: FixedAndMoving = NO_IMAGES) -> Deformat
     Raises:
         VolumeError: the file cannot be used, or does not belong to the images.
     """
-    on_fixed, moving_grid = read_between(path, images)
+    return deformation_of(read_field(path), images)
+
+
+def deformation_of(field: Field, images: FixedAndMoving) -> Deformation:
+    """A field as the deformation between two images.
+
+    Raises:
+        VolumeError: an image cannot be used, or the field does not belong to it.
+    """
+    on_fixed, moving_grid = _between(field, images)
     by_voxels = on_fixed.convention is Convention.CHALLENGE
     return Deformation(on_fixed.disp_vox(moving_grid), on_fixed.grid, moving_grid, by_voxels, choice=images.choice)
 
@@ -205,7 +214,10 @@ def read_between(path: Path, images: FixedAndMoving) -> tuple[Field, Grid]:
     Raises:
         VolumeError: the file cannot be used, or does not belong to the images.
     """
-    field = read_field(path)
+    return _between(read_field(path), images)
+
+
+def _between(field: Field, images: FixedAndMoving) -> tuple[Field, Grid]:
     if images.fixed_grid is not None:
         field = field.on(images.fixed_grid, images.fixed_name)
     if images.moving_grid is None:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -23,6 +22,7 @@ from nibabel.affines import apply_affine
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.grid import Grid, flip_lps, voxels_of
 
 _OF_FSL = {*range(2006, 2010), *range(2016, 2019)}
@@ -69,11 +69,10 @@ def warn_of_fsl(path: Path, header: nib.Nifti1Header) -> None:
     """Tell that a field which is read as one in voxels was written by FSL, whose own warps are something else."""
     _, _, about = _said(header)
     if _VERSION_OF_FSL.match(about):
-        print(
+        say_to_stderr(
             f"warning: {path}: was written by FSL ({about}) and is read as displacements in voxels; a warp of fnirt or "
             "convertwarp counts mm from a corner of the moving image, and must be converted, as `wb_command "
-            "-convert-warpfield -from-fnirt … -to-itk …` does",
-            file=sys.stderr,
+            "-convert-warpfield -from-fnirt … -to-itk …` does"
         )
 
 

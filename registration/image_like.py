@@ -67,8 +67,7 @@ def as_values(image: ImageLike, role: str) -> Shaped[ndarray, "x y z"]:
         RequestError: it is no image at all.
     """
     if isinstance(image, Path | str):
-        values = read_values(Path(image))
-        return values.reshape(spatial_shape(image, values.shape, single_volume=True))
+        return read_values(Path(image))
     return _values(image, name_of(image, role))
 
 

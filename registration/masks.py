@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.registration.header import HeaderPlace, in_one_place
-from lumirkit.registration.volume import Volume, read_values, spatial_shape
+from lumirkit.registration.volume import Volume, read_values
 
 _NOISE = 1e-4  # of interpolation, beyond 0 and 1
 _HALF = 0.5
@@ -28,8 +28,7 @@ def masked(volume: Volume, mask: Path, content: bytes | None = None, place: Head
     Raises:
         VolumeError: the mask cannot be used, has no place on the image, or leaves nothing of it.
     """
-    values = read_values(mask, content)
-    return within(volume, inside_of(values.reshape(spatial_shape(mask, values.shape, True)), mask), mask, place)
+    return within(volume, inside_of(read_values(mask, content), mask), mask, place)
 
 
 def inside_of(values: Shaped[ndarray, "i j k"], name: Path | str) -> Bool[ndarray, "i j k"]:

@@ -192,20 +192,25 @@ def read_ids(path: Path, content: bytes | None = None) -> NDArray[np.integer]:
     Raises:
         VolumeError: the file is missing or unreadable, or holds values that are not whole numbers.
     """
-    slope = getattr(open_nifti(path).dataobj, "slope", 1)
-    return as_ids(read_values(path, content), path, 0 if slope == 1 else abs(float(slope)))
+    image = open_nifti(path)
+    slope = getattr(image.dataobj, "slope", 1)
+    return as_ids(_values(path, image, content), path, 0 if slope == 1 else abs(float(slope)))
 
 
 def read_values(path: Path, content: bytes | None = None) -> NDArray[np.generic]:
-    """Read the values of an image with any number of axes, in the type of the file, or as float64 where it scales them.
+    """Read the values of an image (X, Y, Z), such as a mask, in the file's type, or as float64 where it scales them.
 
     Args:
         content: the bytes of the file, where the caller has read them already.
 
     Raises:
-        VolumeError: the file is missing or unreadable, or holds no real numbers.
+        VolumeError: the file is missing, unreadable, not 3-D, or holds no real numbers.
     """
-    image = open_nifti(path)
+    values = _values(path, open_nifti(path), content)
+    return values.reshape(spatial_shape(path, values.shape, single_volume=True))
+
+
+def _values(path: Path, image: nib.Nifti1Image, content: bytes | None) -> NDArray[np.generic]:
     _require_numbers(path, image)
     return _decode(path, np.float64, content) if _is_scaled(image) else _decode_unscaled(path, content)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,13 +72,13 @@ def _report(status: RunStatus) -> None:
     """Print what came of the run."""
     for pair in status.pairs:
         for warning in pair.warnings:
-            print(f"warning: {pair.case_name}: {warning}", file=sys.stderr)
+            say_to_stderr(f"warning: {pair.case_name}: {warning}")
     for pair in status.failures:
-        print(f"{pair.state}: {pair.case_name}: {pair.reason}", file=sys.stderr)
+        say_to_stderr(f"{pair.state}: {pair.case_name}: {pair.reason}")
     missing = status.pairs_asked_for - len(status.pairs)
     print(f"{len(status.pairs) - len(status.failures)} of {status.pairs_asked_for} pairs are registered", flush=True)
     if missing:
-        print(f"{missing} pairs were not started", file=sys.stderr)
+        say_to_stderr(f"{missing} pairs were not started")
 
 
 def main() -> None:

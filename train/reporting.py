@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 
 from lumirkit.base.memory import peak_bytes_on
 from lumirkit.base.progress import Progress
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.train.board import Board, open_board
 from lumirkit.train.model import Model
 from lumirkit.train.objective import Terms
@@ -42,7 +42,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """Print one line, once for all processes."""
         if self._processes.is_first:
-            print(text, file=sys.stderr, flush=True)
+            say_to_stderr(text)
 
     @contextmanager
     def stage(self, number: int, done: int) -> Iterator[StageReport]:

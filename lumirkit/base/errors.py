@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from lumirkit.base.screen import say_to_stderr
+
 
 class KitError(Exception):
     """Something that a user can mend; the message says file, found, expected and what to do.
@@ -35,8 +37,8 @@ def ending_with_status() -> Iterator[None]:
     try:
         yield
     except KitError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_to_stderr(f"error: {error}")
         sys.exit(error.exit_status)
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_to_stderr(f"error: {error}")
         sys.exit(1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.commands.failures import end_with_failures
 from lumirkit.eval.mask_rule import MaskRule
 
@@ -40,6 +40,6 @@ def evaluate(
     results = score_fields(ground_truth, fields, out, options, tables, zero_field, workers)
     Console().print(summary_table(results))
     for warning in results[REGISTERED].warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say_to_stderr(f"warning: {warning}")
     title = "failed pairs; no aggregates without them, all other pairs are scored"
     end_with_failures(results[REGISTERED].failures, title)

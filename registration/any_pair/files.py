@@ -15,9 +15,9 @@ from lumirkit.registration.any_pair.register import register_images, require_sta
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.device import Place
 from lumirkit.registration.field import require_convention
+from lumirkit.registration.fixed_and_moving import FixedAndMoving
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
-from lumirkit.registration.image_like import say_of_header
 from lumirkit.registration.masks import masked
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume, read_image, read_place, require_same_shape, write_volume
@@ -71,8 +71,7 @@ def register_and_warp(
     if moved is not None:
         require_room(moved, fixed_image.shape, numbers=1)
     if not options.as_is:
-        for path, role in ((fixed, "fixed"), (moving, "moving")):
-            say_of_header(path, role, say, options.choice)
+        FixedAndMoving(fixed, moving, options.choice).say_of_headers(say)
     fixed_brain = _brain(fixed_image, options.fixed_mask, options, say)
     moving_brain = _brain(moving_image, options.moving_mask, options, say)
     convention = _convention(options, fixed_image, moving_image)

@@ -52,11 +52,11 @@ def overlapping_start(fixed: Volume, moving: Volume, say: Callable[[str], None])
             f"the brains overlap by a Dice of {placed:.2f} as the headers place them, and of {shifted:.2f} with one "
             f"centre of mass: the moving one starts shifted {', '.join(f'{-mm:.1f}' for mm in shift_mm)} mm (RAS)"
         )
-    if (shifted if shift else placed) < _ALIGNED:
+    found = shifted if shift else placed
+    if found < _ALIGNED:
         say(
-            f"warning: {fixed.name} and {moving.name}: the brains overlap by a Dice of "
-            f"{shifted if shift else placed:.2f} at the start; aligned ones have {_ALIGNED} or more. If one of them is "
-            "turned or of another size, use --affine."
+            f"warning: {fixed.name} and {moving.name}: the brains overlap by a Dice of {found:.2f} at the start; "
+            f"aligned ones have {_ALIGNED} or more. If one of them is turned or of another size, use --affine."
         )
     return from_matvec(np.eye(3), shift_mm) if shift else np.eye(4)
 
