@@ -42,7 +42,8 @@ from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions
 from lumirkit.eval.leaderboard import evaluate as score
 from lumirkit.eval.mask_rule import MaskRule
 from lumirkit.registration.any_pair.background import on_dark_background
-from lumirkit.registration.any_pair.register import register_images, require_start
+from lumirkit.registration.any_pair.register import register_images
+from lumirkit.registration.any_pair.start import require_start
 from lumirkit.registration.chain import read_transforms
 from lumirkit.registration.deformation import Deformation
 from lumirkit.registration.device import choose_place

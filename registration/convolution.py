@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lumirkit.registration.tensors import Features5d, Volume5d
 
+_SMALL = 20480  # channels times x times y; the limit in torch's `ConvParams::use_mkldnn`
+
 
 class Conv3d(nn.Conv3d):
     """A convolution in the dtype of its input, whatever the dtype its weights are kept in."""
@@ -31,7 +33,19 @@ def convolve(volume: Volume5d, weight: Tensor, bias: Tensor | None, **geometry: 
     if _has_undefined_gradient(volume):
         return convolve(volume.float(), weight, bias, **geometry).to(volume.dtype)
     weight = weight.to(volume.dtype, memory_format=torch.channels_last_3d)
-    return F.conv3d(volume, weight, None if bias is None else bias.to(volume.dtype), **geometry)
+    bias = None if bias is None else bias.to(volume.dtype)
+    if _is_kept_from_onednn(volume):
+        return F.conv3d(torch.cat([volume, volume]), weight, bias, **geometry)[:1]
+    return F.conv3d(volume, weight, bias, **geometry)
+
+
+def _is_kept_from_onednn(volume: Volume5d) -> bool:
+    """Whether torch would unfold a volume, on one core, rather than give it to oneDNN.
+
+    It does so with one small float32 volume, which then takes ten times as long as a batch of two with oneDNN.
+    """
+    is_small = volume.shape[1:4].numel() <= _SMALL
+    return len(volume) == 1 and is_small and volume.dtype is torch.float32 and volume.device.type == "cpu"
 
 
 def _has_undefined_gradient(volume: Volume5d) -> bool:

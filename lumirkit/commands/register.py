@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from lumirkit.base.screen import say_to_stderr
 from lumirkit.commands.options import ConvolutionFormat, Device, Header, Orientation, Weights
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.precision import PrecisionChoice
@@ -34,10 +33,8 @@ def register(
 ) -> None:
     """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
     from lumirkit.registration.any_pair.files import FileOptions, register_and_warp
-    from lumirkit.registration.device import choose_place
     from lumirkit.registration.header import HeaderChoice
     from lumirkit.submission.shipped_weights import chosen_weights
 
     options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is, HeaderChoice(header, orientation))
-    place = choose_place(device, precision, say_to_stderr)
-    register_and_warp(fixed, moving, out, chosen_weights(weights), place, options, moved)
+    register_and_warp(fixed, moving, out, chosen_weights(weights), device, precision, options, moved)

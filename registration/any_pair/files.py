@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxtyping import Float32
+from numpy import ndarray
+
 from lumirkit.base.files import require_room
+from lumirkit.base.heavy_imports import importing
 from lumirkit.base.nifti import require_output
 from lumirkit.base.outputs import require_apart
 from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.any_pair.background import on_dark_background
-from lumirkit.registration.any_pair.register import register_images, require_start
+from lumirkit.registration.any_pair.pair_in_frame import FramedPair, framed
+from lumirkit.registration.any_pair.start import require_start
 from lumirkit.registration.convention import Convention
-from lumirkit.registration.device import Place
 from lumirkit.registration.field import require_convention
 from lumirkit.registration.fixed_and_moving import FixedAndMoving
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
 from lumirkit.registration.masks import masked
-from lumirkit.registration.predictor import Predictor
+from lumirkit.registration.precision import PrecisionChoice
 from lumirkit.registration.volume import Volume, read_image, read_place, require_same_shape, write_volume
 
 
@@ -39,12 +44,22 @@ class FileOptions:
     """The answers of the user to headers that leave a choice."""
 
 
+@dataclass(frozen=True)
+class _ReadPair:
+    """Two images as a network takes them, and the moving one as its file has it."""
+
+    in_frame: FramedPair
+    convention: Convention
+    moving_data: Float32[ndarray, "i j k"]
+
+
 def register_and_warp(
     fixed: Path,
     moving: Path,
     out: Path,
     weights: Sequence[Path],
-    place: Place,
+    device: str = "auto",
+    precision: str = PrecisionChoice.AUTO,
     options: FileOptions | None = None,
     moved: Path | None = None,
     say: Callable[[str], None] = say_to_stderr,
@@ -52,6 +67,8 @@ def register_and_warp(
     """Register one pair of files, write the field, and the moving image on the fixed grid if asked for.
 
     Args:
+        device: see `choose_place`.
+        precision: number format of the convolutions; see `choose_place`.
         moved: where to write the moving image, as its file has it, through the field.
         say: is told what was done to the images, and what may be wrong with them.
 
@@ -64,6 +81,25 @@ def register_and_warp(
             require_output(path)
     require_apart([out, moved], [fixed, moving, options.fixed_mask, options.moving_mask, *weights])
     require_start(options.affine, options.as_is)
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(_read, fixed, moving, out, options, moved, say)
+        with importing():  # the import of torch takes longer than all else before the network
+            from lumirkit.registration.any_pair.register import register_framed
+            from lumirkit.registration.device import choose_place
+            from lumirkit.registration.predictor import Predictor
+
+        predictor = Predictor(weights, choose_place(device, precision, say))
+        pair = reading.result()
+    found = register_framed(predictor, pair.in_frame, options.choice)
+    found.save(out, pair.convention)
+    if moved is not None:
+        write_volume(moved, found.warp(pair.moving_data), found.fixed.affine)
+
+
+def _read(
+    fixed: Path, moving: Path, out: Path, options: FileOptions, moved: Path | None, say: Callable[[str], None]
+) -> _ReadPair:
+    """Read two images, and bring them to the frame that the networks know."""
     fixed_image, moving_image = (
         read_image(path, single_volume=True, choice=options.choice) for path in (fixed, moving)
     )
@@ -75,11 +111,8 @@ def register_and_warp(
     fixed_brain = _brain(fixed_image, options.fixed_mask, options, say)
     moving_brain = _brain(moving_image, options.moving_mask, options, say)
     convention = _convention(options, fixed_image, moving_image)
-    predictor = Predictor(weights, place)
-    found = register_images(predictor, fixed_brain, moving_brain, options.affine, options.as_is, say, options.choice)
-    found.save(out, convention)
-    if moved is not None:
-        write_volume(moved, found.warp(moving_image.data), found.fixed.affine)
+    pair = framed(fixed_brain, moving_brain, say, affine=options.affine, as_is=options.as_is)
+    return _ReadPair(pair, convention, moving_image.data)
 
 
 def _brain(image: Volume, mask: Path | None, options: FileOptions, say: Callable[[str], None]) -> Volume:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64, Int64
 from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.processing import resample_from_to, smooth_image
 from numpy import ndarray
@@ -43,21 +43,38 @@ def normalised(image: Volume) -> Volume:
     return replace(image, data=np.clip(image.data * np.float32(BRIGHTEST / bright), 0, BRIGHTEST))
 
 
-def brain_points_mm(image: Volume) -> Float64[ndarray, "n 3"]:
-    """The places of the voxels above 0, in RAS mm.
+def brain_box_mm(image: Volume) -> Float64[ndarray, "2 3"]:
+    """The corners of the box, along the axes of the world, around the voxels above 0: lowest and highest RAS mm.
 
     Raises:
-        VolumeError: they span no distance that a brain spans.
+        VolumeError: it is not as large as a brain.
     """
-    points_mm = apply_affine(image.affine, np.argwhere(image.data > 0))
-    span_mm = np.ptp(points_mm, axis=0)
+    ends_mm = apply_affine(image.affine, _ends_of_columns(image.data > 0))
+    low_mm, high_mm = ends_mm.min(axis=0), ends_mm.max(axis=0)
+    span_mm = high_mm - low_mm
     thinnest_mm = (voxel_sizes(image.affine) * image.shape).min()
     if not (_SMALLEST_MM <= span_mm.max() <= _LARGEST_MM and thinnest_mm >= _THINNEST_MM):
         raise VolumeError(
             f"{image.name}: {' x '.join(f'{span:.4g}' for span in span_mm)} mm of it are not background; expected "
             f"a brain of {_SMALLEST_MM} to {_LARGEST_MM} mm. Check spacing and units in the header, and the background."
         )
-    return points_mm
+    return np.stack([low_mm, high_mm])
+
+
+def _ends_of_columns(brain: Bool[ndarray, "x y z"]) -> Int64[ndarray, "n 3"]:
+    """The first and the last voxel of the brain along z, for every x and y; no other one is outermost anywhere."""
+    columns = np.argwhere(brain.any(axis=2))
+    within = brain[tuple(columns.T)]
+    first, last = within.argmax(axis=1), brain.shape[2] - 1 - within[:, ::-1].argmax(axis=1)
+    return np.concatenate([np.column_stack([columns, end]) for end in (first, last)])
+
+
+def brain_centre_mm(image: Volume) -> Float64[ndarray, " 3"]:
+    """The mean place of the voxels above 0, in RAS mm."""
+    brain = image.data > 0
+    counts = [np.count_nonzero(brain, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
+    mean_vox = [np.average(np.arange(len(count)), weights=count) for count in counts]
+    return apply_affine(image.affine, mean_vox)
 
 
 def frame_of(fixed: Volume, moving: Volume) -> Grid:
@@ -76,8 +93,8 @@ def frame_of(fixed: Volume, moving: Volume) -> Grid:
     is_straight = np.allclose(canonical.affine[:3, :3], np.eye(3), rtol=0, atol=_STRAIGHT)
     if is_straight and fixed_grid.same_as(moving_grid) and np.prod(canonical.shape) <= _LARGEST_SHARED:
         return canonical
-    points_mm = [brain_points_mm(image) for image in (fixed, moving)]
-    low, high = np.min([p.min(axis=0) for p in points_mm], axis=0), np.max([p.max(axis=0) for p in points_mm], axis=0)
+    boxes_mm = np.stack([brain_box_mm(image) for image in (fixed, moving)])
+    low, high = boxes_mm[:, 0].min(axis=0), boxes_mm[:, 1].max(axis=0)
     blocks = np.ceil((high - low + 2 * _MARGIN_MM) / _MULTIPLE).astype(int)
     corner = (low + high) / 2 - (blocks * _MULTIPLE - 1) / 2
     lattice = canonical.affine[:3, 3]

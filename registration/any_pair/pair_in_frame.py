@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lumirkit.registration.any_pair.field_of_view import cut_to_shared_view
-from lumirkit.registration.any_pair.frame import BRIGHTEST, brain_points_mm, frame_of, normalised, resampled
+from lumirkit.registration.any_pair.frame import BRIGHTEST, brain_box_mm, frame_of, normalised, resampled
 from lumirkit.registration.any_pair.start import affine_start, overlapping_start
 from lumirkit.registration.grid import Grid, between
 from lumirkit.registration.volume import Volume, require_same_shape
@@ -26,8 +26,10 @@ class PairGrids:
     frame: Grid
     fixed: Grid
     """The grid that the fixed image came on."""
+    moving: Grid
+    """The grid that the moving image came on."""
     aligned: Grid
-    """The grid that the moving image came on, moved to where the start places it on the fixed one."""
+    """The same grid, moved to where the start places it on the fixed one."""
 
     def on_fixed(self, disp_vox: Float[ndarray, "i j k 3"]) -> Float[ndarray, "x y z 3"]:
         """Carry a field of the frame back: moving voxels minus fixed voxels, the start and the field in one."""
@@ -50,27 +52,34 @@ class FramedPair:
     fixed: Volume
     moving: Volume
     grids: PairGrids
+    by_voxels: bool = False
+    """Whether the arrays were taken as they are, whatever their headers say."""
 
 
-def framed(fixed: Volume, moving: Volume, affine: bool, say: Callable[[str], None]) -> FramedPair:
+def framed(
+    fixed: Volume, moving: Volume, say: Callable[[str], None], *, affine: bool = False, as_is: bool = False
+) -> FramedPair:
     """Carry two images of any orientation, spacing and intensities to one frame.
 
     Images that are in the networks' frame already, both on one grid, stay as they are.
 
     Args:
-        affine: start from the affine that ANTs finds, rather than from the headers.
         say: is told what was done to the images, and what may be wrong with them.
+        affine: start from the affine that ANTs finds, rather than from the headers.
+        as_is: take the arrays as they are: both are in the networks' frame, whatever their headers say.
 
     Raises:
         VolumeError: an image cannot be used.
     """
+    if as_is:
+        return _framed_as_is(fixed, moving)
     fixed_grid, moving_grid = Grid.from_image(fixed), Grid.from_image(moving)
     for image in (fixed, moving):
         _warn_of_skull(image, say)
     bright_fixed, bright_moving = normalised(fixed), normalised(moving)
     if not fixed_grid.same_as(moving_grid):
         for image in (bright_fixed, bright_moving):
-            brain_points_mm(image)  # units that are wrong are refused before anything is said of what they overlap
+            brain_box_mm(image)  # units that are wrong are refused before anything is said of what they overlap
     bright_fixed, bright_moving = cut_to_shared_view(bright_fixed, bright_moving, say)
     start = (affine_start if affine else overlapping_start)(bright_fixed, bright_moving, say)
     aligned_grid = replace(moving_grid, affine=np.linalg.inv(start) @ moving_grid.affine)
@@ -80,19 +89,14 @@ def framed(fixed: Volume, moving: Volume, affine: bool, say: Callable[[str], Non
         if bright is not image or not grid.same_as(frame):
             low, high = float(image.data.min()), float(image.data.max())
             say(f"{image.name}: {grid}, {low:.4g}…{high:.4g}; registered as {frame}, 0…{BRIGHTEST}")
-    grids = PairGrids(frame, fixed_grid, aligned_grid)
+    grids = PairGrids(frame, fixed_grid, moving_grid, aligned_grid)
     return FramedPair(resampled(bright_fixed, frame), resampled(aligned, frame), grids)
 
 
-def framed_as_is(fixed: Volume, moving: Volume) -> FramedPair:
-    """Take two arrays as if they were in the networks' frame, whatever their headers say.
-
-    Raises:
-        VolumeError: their shapes differ, or the affine of the fixed image has no inverse.
-    """
+def _framed_as_is(fixed: Volume, moving: Volume) -> FramedPair:
     require_same_shape(fixed, moving)
     grid = Grid.from_image(fixed)
-    return FramedPair(fixed, moving, PairGrids(grid, grid, grid))
+    return FramedPair(fixed, moving, PairGrids(grid, grid, Grid.from_image(moving), grid), by_voxels=True)
 
 
 def _warn_of_skull(image: Volume, say: Callable[[str], None]) -> None:

@@ -6,26 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lumirkit.base.errors import RequestError, VolumeError
-from lumirkit.registration.any_pair.pair_in_frame import framed, framed_as_is
-from lumirkit.registration.any_pair.start import require_ants
+from lumirkit.base.errors import VolumeError
+from lumirkit.registration.any_pair.pair_in_frame import FramedPair, framed
 from lumirkit.registration.deformation import Deformation
-from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume
-
-
-def require_start(affine: bool, as_is: bool) -> None:
-    """Check, before anything is read, that images can be brought together as asked.
-
-    Raises:
-        RequestError: both ways are asked for, or the affine start is and ANTs is not installed.
-    """
-    if affine:
-        if as_is:
-            raise RequestError("--affine with --as-is: expected one of them; images taken as they are stay as they are")
-        require_ants()
 
 
 def register_images(
@@ -48,14 +34,26 @@ def register_images(
     Raises:
         VolumeError: an image cannot be used, or the network has no answer for it.
     """
-    pair = framed_as_is(fixed, moving) if as_is else framed(fixed, moving, affine, say)
+    return register_framed(predictor, framed(fixed, moving, say, affine=affine, as_is=as_is), choice)
+
+
+def register_framed(predictor: Predictor, pair: FramedPair, choice: HeaderChoice = NO_CHOICE) -> Deformation:
+    """Register two images that are in the networks' frame; the field lies on the grids that they came on.
+
+    Args:
+        choice: what the user says of headers, for what the result will carry.
+
+    Raises:
+        VolumeError: the network has no answer for the images.
+    """
     found = predictor.both_directions(pair.fixed, pair.moving)
     grids = pair.grids
     disp_vox = grids.on_fixed(found.forward_vox)
     if not np.isfinite(disp_vox).all():
         raise VolumeError(
-            f"{fixed.name} and {moving.name}: the network gave NaN or inf; check the weights and both images"
+            f"{pair.fixed.name} and {pair.moving.name}: the network gave NaN or inf; check the weights and both images"
         )
     inverse = found.inverse
-    fixed_grid, moving_grid = Grid.from_image(fixed), Grid.from_image(moving)
-    return Deformation(disp_vox, fixed_grid, moving_grid, as_is, lambda: grids.on_moving(inverse.to_voxels()), choice)
+    return Deformation(
+        disp_vox, grids.fixed, grids.moving, pair.by_voxels, lambda: grids.on_moving(inverse.to_voxels()), choice
+    )

@@ -10,10 +10,10 @@ from jaxtyping import Float64
 from nibabel.affines import apply_affine, from_matvec
 from numpy import ndarray
 
-from lumirkit.base.errors import VolumeError
+from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.extras import require_extra
 from lumirkit.registration.ants_image import to_ants
-from lumirkit.registration.any_pair.frame import brain_points_mm
+from lumirkit.registration.any_pair.frame import brain_box_mm, brain_centre_mm
 from lumirkit.registration.grid import LPS_FROM_RAS, Grid
 from lumirkit.registration.volume import Volume
 
@@ -25,13 +25,19 @@ _WORTH_A_SHIFT = 0.03  # what Dice must gain by it; between heads in one frame i
 _GREATEST_CHANGE = 4  # of volume, between heads
 
 
-def require_ants() -> None:
-    """Check that the affine start can be made.
+_EACH = 2  # one voxel of so many along every axis tells how brains overlap
+
+
+def require_start(affine: bool, as_is: bool) -> None:
+    """Check, before anything is read, that images can be brought together as asked.
 
     Raises:
-        RequestError: its package is not installed.
+        RequestError: both ways are asked for, or the affine start is and ANTs is not installed.
     """
-    require_extra("--affine", "baselines", "antspyx")
+    if affine:
+        if as_is:
+            raise RequestError("--affine with --as-is: expected one of them; images taken as they are stay as they are")
+        require_extra("--affine", "baselines", "antspyx")
 
 
 def overlapping_start(fixed: Volume, moving: Volume, say: Callable[[str], None]) -> Affine:
@@ -43,9 +49,10 @@ def overlapping_start(fixed: Volume, moving: Volume, say: Callable[[str], None])
     Raises:
         VolumeError: an image has no brain of a possible size.
     """
-    fixed_mm, moving_mm = brain_points_mm(fixed), brain_points_mm(moving)
-    shift_mm = moving_mm.mean(axis=0) - fixed_mm.mean(axis=0)
-    placed, shifted = (_dice(fixed, at_mm, moving, len(moving_mm)) for at_mm in (fixed_mm, fixed_mm + shift_mm))
+    for image in (fixed, moving):
+        brain_box_mm(image)
+    shift_mm = brain_centre_mm(moving) - brain_centre_mm(fixed)
+    placed, shifted = (_dice(fixed, moving, by_mm) for by_mm in (np.zeros(3), shift_mm))
     shift = shifted > placed + _WORTH_A_SHIFT
     if shift:
         say(
@@ -67,17 +74,22 @@ def overlap(fixed: Volume, moving: Volume) -> float:
     Raises:
         VolumeError: an image has no brain of a possible size.
     """
-    return _dice(fixed, brain_points_mm(fixed), moving, len(brain_points_mm(moving)))
+    for image in (fixed, moving):
+        brain_box_mm(image)
+    return _dice(fixed, moving, np.zeros(3))
 
 
-def _dice(fixed: Volume, fixed_mm: Float64[ndarray, "n 3"], moving: Volume, n_moving: int) -> float:
-    """The Dice overlap of the voxels above 0, by volume."""
+def _dice(fixed: Volume, moving: Volume, shift_mm: Float64[ndarray, " 3"]) -> float:
+    """The Dice overlap of the voxels above 0, by volume, with the fixed image shifted."""
+    some = np.argwhere(fixed.data[::_EACH, ::_EACH, ::_EACH] > 0) * _EACH
     grid = Grid.from_image(moving)
-    nearest = np.rint(apply_affine(grid.voxel_from_mm, fixed_mm)).astype(int)
+    voxel_from_voxel = grid.voxel_from_mm @ from_matvec(np.eye(3), shift_mm) @ fixed.affine
+    nearest = np.rint(apply_affine(voxel_from_voxel, some)).astype(int)
     inside = ((nearest >= 0) & (nearest < grid.shape)).all(axis=1)
-    both = np.count_nonzero(moving.data[tuple(nearest[inside].T)] > 0)
+    share = np.count_nonzero(moving.data[tuple(nearest[inside].T)] > 0) / max(1, len(some))
+    n_fixed, n_moving = (np.count_nonzero(image.data > 0) for image in (fixed, moving))
     voxel_ratio = abs(np.linalg.det(moving.affine[:3, :3]) / np.linalg.det(fixed.affine[:3, :3]))
-    return float(2 * both / (len(fixed_mm) + n_moving * voxel_ratio))
+    return float(2 * share * n_fixed / (n_fixed + n_moving * voxel_ratio))
 
 
 def affine_start(fixed: Volume, moving: Volume, say: Callable[[str], None]) -> Affine:

@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
@@ -20,7 +19,6 @@ from lumirkit.registration.any_pair.frame import normalised
 from lumirkit.registration.any_pair.pair_in_frame import PairGrids, framed
 from lumirkit.registration.any_pair.start import affine_start, overlapping_start
 from lumirkit.registration.convention import Convention
-from lumirkit.registration.device import Place
 from lumirkit.registration.field import read_field
 from lumirkit.registration.grid import Grid, to_mm
 from lumirkit.registration.predictor import Predictor
@@ -99,7 +97,7 @@ def test_images_in_the_frame_go_to_the_network_as_they_are(tmp_path):
 
 @pytest.fixture
 def predictor(make_weights):
-    return Predictor([make_weights()], Place(torch.device("cpu")))
+    return Predictor([make_weights()], "cpu")
 
 
 def test_an_image_registered_to_itself_stays_where_it_is(predictor, tmp_path):
@@ -325,7 +323,7 @@ def test_unusable_images_are_refused(command, pair, tmp_path):
 def test_a_network_without_an_answer_writes_nothing(pair, tmp_path, monkeypatch, make_weights):
     monkeypatch.setattr(PairGrids, "on_fixed", lambda *_: np.full((44, 42, 46, 3), np.nan))
     with pytest.raises(VolumeError, match="the network gave NaN or inf"):
-        register_and_warp(*pair, tmp_path / "a.nii.gz", [make_weights()], Place(torch.device("cpu")))
+        register_and_warp(*pair, tmp_path / "a.nii.gz", [make_weights()], "cpu")
     assert not (tmp_path / "a.nii.gz").exists()
 
 
