@@ -24,7 +24,7 @@ def slab(name="slab"):
 def test_a_whole_brain_is_cut_to_the_slab_that_the_other_image_shows(exchanged):
     said = []
     images = (slab(), brain("whole")) if exchanged else (brain("whole"), slab())
-    pair = framed(*images, affine=False, say=said.append)
+    pair = framed(*images, say=said.append)
     np.testing.assert_array_equal(pair.fixed.data > 0, pair.moving.data > 0)
     assert np.count_nonzero(pair.fixed.data) == np.count_nonzero(slab().data)
     (warning,) = (text for text in said if "warning" in text)

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from nibabel.affines import apply_affine, from_matvec
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
@@ -19,6 +20,7 @@ from lumirkit.registration.any_pair.frame import normalised
 from lumirkit.registration.any_pair.pair_in_frame import PairGrids, framed
 from lumirkit.registration.any_pair.start import affine_start, overlapping_start
 from lumirkit.registration.convention import Convention
+from lumirkit.registration.device import Place
 from lumirkit.registration.field import read_field
 from lumirkit.registration.grid import Grid, to_mm
 from lumirkit.registration.predictor import Predictor
@@ -35,7 +37,7 @@ def silent(text):
 
 def register_anywhere(register_pair, fixed, moving, affine, say):
     """Register by any function of two images in one frame."""
-    pair = framed(fixed, moving, affine, say)
+    pair = framed(fixed, moving, say, affine=affine)
     return pair.grids.on_fixed(register_pair(pair.fixed, pair.moving))
 
 
@@ -97,7 +99,7 @@ def test_images_in_the_frame_go_to_the_network_as_they_are(tmp_path):
 
 @pytest.fixture
 def predictor(make_weights):
-    return Predictor([make_weights()], "cpu")
+    return Predictor([make_weights()], Place(torch.device("cpu")))
 
 
 def test_an_image_registered_to_itself_stays_where_it_is(predictor, tmp_path):
@@ -169,7 +171,7 @@ def test_a_whole_head_in_air_is_told_of():
     head = np.zeros((90, 110, 90), np.float32)
     head[10:80, 10:100, 10:80] = 100
     image = Volume("head", head, np.diag([2.0, 2, 2, 1]))
-    framed(image, image, False, said.append)
+    framed(image, image, said.append)
     assert len([text for text in said if "3.5 litres of it are not background 0, as of a whole head" in text]) == 2
 
 
@@ -333,4 +335,4 @@ def test_wrong_units_are_refused_before_anything_is_said_of_overlap():
     brain[8:40, 8:50, 8:40] = 100
     fixed, tiny = (Volume(name, brain, affine) for name, affine in (("a", np.eye(4)), ("b", np.diag([1e-3] * 3 + [1]))))
     with pytest.raises(VolumeError, match=r"b: 0\.031 x 0\.041 x 0\.031 mm .* expected a brain of 20 to 400 mm"):
-        framed(fixed, tiny, False, pytest.fail)
+        framed(fixed, tiny, pytest.fail)
