@@ -189,22 +189,25 @@ class UpdateNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         self.bound = bound
 
-    def forward(self, both: BothHalves) -> BothHalves:
+    def forward(self, both: list[BothHalves]) -> BothHalves:
         """Predict g(a, b) and g(b, a) from the features [a, b], in voxels of this level.
 
-        Each moves one image towards the other.
+        Each moves one image towards the other. The list is emptied, so that the features are freed once they are used.
         """
         features = self.block[1:](self._first_of_both_orders(both))
         control_points: Tensor = self.head(features.to(self.head.weight.dtype))
         return self.bound * torch.tanh(control_points)
 
-    def _first_of_both_orders(self, both: BothHalves) -> BothHalves:
+    def _first_of_both_orders(self, both: list[BothHalves]) -> BothHalves:
         """Convolve [a - b, a + b] and [b - a, a + b]; the convolution is linear, so two halves of it give both."""
         first = cast(Conv3d, self.block[0])
-        a, b = both.chunk(2)
+        a, b = both.pop().chunk(2)
         weight_difference, weight_sum = first.weight.chunk(2, dim=1)
         difference = convolve(a - b, weight_difference, None, padding=first.padding)
-        total = convolve(a + b, weight_sum, first.bias, padding=first.padding)
+        a_plus_b = a + b
+        del a, b
+        total = convolve(a_plus_b, weight_sum, first.bias, padding=first.padding)
+        del a_plus_b
         return _SumAndDifference.apply(total, difference)  # type: ignore[no-untyped-call]
 
 
@@ -238,7 +241,7 @@ class SITReg(Network):
 
     def control_points(self, level: int, features: MemberFeatures, disp_level_vox: BothHalves | None) -> BothHalves:
         """Predict the control points of both halves, in voxels of the level; see `ControlPointNetwork`."""
-        warped = features.pop() if disp_level_vox is None else sample(features.pop(), disp_level_vox)
+        warped = [features.pop() if disp_level_vox is None else sample(features.pop(), disp_level_vox)]
         control_points: BothHalves = self.updates[level](warped)
         return control_points.contiguous()
 
