@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from lumirkit.base.engine import Engine
 from lumirkit.base.files import require_writable, write_text_atomically
 from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.evaluation_config import files_of
@@ -21,7 +22,7 @@ def score_fields(
     options: ScoringOptions,
     tables: Path | None = None,
     zero_field: bool = False,
-    workers: int = 1,
+    engine: Engine | None = None,
 ) -> dict[str, LeaderboardResult]:
     """Score a folder of fields, and write `out` (metrics.json) and the CSV tables.
 
@@ -37,12 +38,12 @@ def score_fields(
     own = [tables / f"{name}.csv" for name in TABLE_NAMES] if tables is not None else []
     require_apart([out, *own], files_of(ground_truth, fields, options.inverse_fields))
     kept = out.with_suffix(".cases")
-    result = evaluate(ground_truth, fields, workers, options=replace(options, cache=kept))
+    result = evaluate(ground_truth, fields, engine, options=replace(options, cache=kept))
     write_text_atomically(out, result.to_json())
     if tables is not None:
         write_tables(tables, result)
     if not zero_field:
         return {REGISTERED: result}
     unregistered = replace(options, inverse_fields=None, cache=kept / "zero-field")
-    zero = evaluate(ground_truth, None, workers, "scoring the zero field", unregistered)
+    zero = evaluate(ground_truth, None, engine, "scoring the zero field", unregistered)
     return {ZERO_FIELD: zero, REGISTERED: result}

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 
+from lumirkit.base.engine import Engine, Lost, Processes
 from lumirkit.base.failure import reason_of
 from lumirkit.base.progress import Progress
 from lumirkit.data_manifests.dataset import ManifestError
@@ -92,18 +94,18 @@ class LeaderboardResult:
 def evaluate(
     ground_truth: Path,
     fields: Path | None,
-    workers: int = 1,
+    engine: Engine | None = None,
     description: str = "scoring",
     options: ScoringOptions | None = None,
 ) -> LeaderboardResult:
-    """Score displacement fields against a ground-truth folder; the result does not depend on `workers`.
+    """Score displacement fields against a ground-truth folder; the result does not depend on `engine`.
 
     A pair with a damaged or unusable file is named in the result's `failures`; all others are scored.
 
     Args:
         ground_truth: folder with `*_evaluation_config.json`, images, labels and landmarks.
         fields: folder with `disp_<fixed>_<moving>.nii.gz`; None scores zero displacement.
-        workers: processes that score one case each, at once.
+        engine: what scores cases side by side; None for this process, one case after another.
         description: what the progress display calls the work.
         options: see `ScoringOptions`; None for the rules of 2025, without inverse fields and without a cache.
 
@@ -111,8 +113,6 @@ def evaluate(
         EvaluationError: the request is wrong or files are missing, which is found before the first case is scored.
     """
     options = options or ScoringOptions()
-    if workers < 1:
-        raise EvaluationError(f"found {workers} workers; expected at least 1.")
     for folder in (fields, options.inverse_fields):
         if folder is not None and not folder.is_dir():
             raise EvaluationError(f"{folder}: no such folder; expected the displacement fields. Check the path.")
@@ -122,7 +122,7 @@ def evaluate(
     except ManifestError as error:
         raise EvaluationError(str(error)) from error
     require_case_files(cases)
-    scored, failures = _score_all(cases, workers, description, options.cache)
+    scored, failures = _score_all(cases, engine or Processes(), description, options.cache)
     guarded = guarded_reading(scored, failures, options.mask_rule)
     configs = [config for config in configs if is_official(config.split)] or configs
     kinds = {metric.name: metric.kind for config in configs for metric in config.metrics}
@@ -168,7 +168,7 @@ def _means(scores: Iterable[CaseScores], metric: str) -> list[float]:
     return [case_scores[metric]["mean"] for case_scores in scores if metric in case_scores]
 
 
-def _score_or_reason(case: Case, cache: Path | None) -> CaseResult | str:
+def _score_or_reason(cache: Path | None, case: Case) -> CaseResult | str:
     """The result of a case, or why it has none: one bad pair must not hide the others."""
     inputs = Inputs(case)
     try:
@@ -185,30 +185,40 @@ def _score_or_reason(case: Case, cache: Path | None) -> CaseResult | str:
 
 
 def _score_all(
-    cases: Sequence[Case], workers: int, description: str, cache: Path | None
+    cases: Sequence[Case], engine: Engine, description: str, cache: Path | None
 ) -> tuple[list[tuple[Case, CaseResult]], dict[str, str]]:
     """Every case scored, in the order of the cases, and the reasons of those that could not be."""
-    scored: list[tuple[Case, CaseResult]] = []
-    failures: dict[str, str] = {}
-    run = Parallel(n_jobs=workers, return_as="generator")
-    with Progress(len(cases), description) as progress:
-        outcomes = run(delayed(_score_or_reason)(case, cache) for case in cases)
-        for case, outcome in zip(cases, outcomes, strict=True):
-            if isinstance(outcome, str):
-                failures[case.name] = outcome
-            else:
-                scored.append((case, outcome))
-            progress.advance(_running_means(scored, failures))
-    return scored, failures
+    found: dict[int, CaseResult | str] = {}
+    means = _RunningMeans()
+    outcomes = engine.outcomes(partial(_score_or_reason, cache), cases)
+    with Progress(len(cases), description) as progress, closing(outcomes):
+        for position, outcome in outcomes:
+            found[position] = outcome.reason if isinstance(outcome, Lost) else outcome
+            means.add(cases[position], found[position])
+            progress.advance(str(means))
+    in_order = [(case, found[position]) for position, case in enumerate(cases)]
+    scored = [(case, result) for case, result in in_order if not isinstance(result, str)]
+    return scored, {case.name: reason for case, reason in in_order if isinstance(reason, str)}
 
 
-def _running_means(scored: Scored, failures: Mapping[str, str]) -> str:
+class _RunningMeans:
     """Means of the cases so far, metric by metric, for the progress display."""
-    means: dict[str, list[float]] = {}
-    kinds: dict[str, str] = {}
-    for case, result in scored:
-        kinds.update((metric.name, metric.kind.upper()) for metric in case.metrics)
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._kinds: dict[str, str] = {}
+        self._failed = 0
+
+    def add(self, case: Case, result: CaseResult | str) -> None:
+        """Count one more case in."""
+        if isinstance(result, str):
+            self._failed += 1
+            return
+        self._kinds.update((metric.name, metric.kind.upper()) for metric in case.metrics)
         for metric, score in result.scores.items():
-            means.setdefault(metric, []).append(score["mean"])
-    notes = [f"{kinds[metric]} {np.mean(values):.3g}" for metric, values in means.items()]
-    return ", ".join([*notes, f"{len(failures)} failed"] if failures else notes)
+            total, count = self._sums.get(metric, (0.0, 0))
+            self._sums[metric] = total + score["mean"], count + 1
+
+    def __str__(self) -> str:
+        notes = [f"{self._kinds[metric]} {total / count:.3g}" for metric, (total, count) in self._sums.items()]
+        return ", ".join([*notes, f"{self._failed} failed"] if self._failed else notes)

@@ -36,6 +36,7 @@ from pathlib import Path
 from jaxtyping import Float
 from numpy import ndarray
 
+from lumirkit.base.engine import Processes
 from lumirkit.base.errors import RequestError
 from lumirkit.base.extras import require_extra
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions
@@ -229,7 +230,7 @@ def evaluate(
         raise RequestError(f"mask_rule: found {mask_rule!r}; expected one of {', '.join(MaskRule)}.")
     inverse = None if inverse_fields is None else Path(inverse_fields)
     options = ScoringOptions(MaskRule(mask_rule), inverse, designs=designs)
-    return score(Path(ground_truth), None if fields is None else Path(fields), workers, options=options)
+    return score(Path(ground_truth), None if fields is None else Path(fields), Processes(workers), options=options)
 
 
 def train_recipe(

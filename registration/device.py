@@ -59,13 +59,29 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_place(device: str, convolutions: str, say: Callable[[str], None]) -> Place:
+def list_devices(names: str) -> list[str]:
+    """Split an option's value into the names of devices: several with commas between them, or all for every GPU.
+
+    Raises:
+        RequestError: a device is named twice, or there is no GPU.
+    """
+    if names != "all":
+        devices = names.split(",")
+        if len({*devices}) < len(devices):
+            raise RequestError(f"--device {names}: found a device twice; expected each once. Name it once.")
+        return devices
+    devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if not devices:
+        raise RequestError("--device all: torch finds no CUDA device here; use --device cpu or auto")
+    return devices
+
+
+def find_place(device: str, convolutions: str) -> Place:
     """Turn the values of two options into a place.
 
     Args:
         device: see `choose_device`.
         convolutions: float32, bfloat16, or auto, which is bfloat16 where the device has units for it.
-        say: is told if the number format costs time here.
 
     Raises:
         RequestError: there is no such device or number format.
@@ -75,8 +91,23 @@ def choose_place(device: str, convolutions: str, say: Callable[[str], None]) -> 
     chosen = choose_device(device)
     if convolutions == PrecisionChoice.AUTO:
         return Place(chosen, Precision.BFLOAT16 if has_bfloat16_units(chosen) else Precision.FLOAT32)
-    place = Place(chosen, Precision(convolutions))
-    if place.precision is Precision.BFLOAT16 and not has_bfloat16_units(chosen):
+    return Place(chosen, Precision(convolutions))
+
+
+def choose_place(device: str, convolutions: str, say: Callable[[str], None]) -> Place:
+    """Find a place as `find_place` does, and warn of a number format that is slow there.
+
+    Args:
+        device: see `choose_device`.
+        convolutions: see `find_place`.
+        say: is told if the number format costs time here.
+
+    Raises:
+        RequestError: there is no such device or number format.
+    """
+    place = find_place(device, convolutions)
+    chosen = place.device
+    if convolutions == PrecisionChoice.BFLOAT16 and not has_bfloat16_units(chosen):
         factor = _layer_seconds(chosen, torch.bfloat16) / _layer_seconds(chosen, torch.float32)
         say(
             f"warning: --convolutions bfloat16: found a {chosen.type} without units for it, where a convolution takes "

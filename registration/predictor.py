@@ -111,6 +111,10 @@ class Predictor:
         self.warnings: list[str] = []
         """Remarks about the last pair that its caller should see."""
 
+    def wait_for_kernels(self) -> None:
+        """Wait until all that this predictor calls is compiled; the first pair waits by itself."""
+        self._compiling.wait()
+
     def __call__(self, fixed: Volume, moving: Volume) -> Float32[ndarray, "x y z 3"]:
         """Register a pair; see `register_pair`.
 
@@ -129,7 +133,7 @@ class Predictor:
 
     def _where_memory_suffices(self, register: Callable[[Ensemble], Found]) -> Found:
         self.warnings = []
-        self._compiling.wait()
+        self.wait_for_kernels()
         while True:
             try:
                 return register(self._network)

@@ -9,15 +9,17 @@ from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 from lumirkit.registration.device import Place
 from lumirkit.registration.predictor import Predictor
+from lumirkit.submission.alone import Alone
 from lumirkit.submission.on_error import OnError
-from lumirkit.submission.run import Run
+from lumirkit.submission.run import run
 from lumirkit.submission.status import STATUS_NAME, RunStatus
+from lumirkit.submission.team import Team, TeamWork
 
 
 def predict_pairs(
     pairs: Sequence[PairFiles],
     weights: Sequence[Path],
-    place: Place,
+    place: Place | Team,
     status_file: Path,
     on_error: OnError = OnError.SKIP,
 ) -> RunStatus:
@@ -25,13 +27,16 @@ def predict_pairs(
 
     Args:
         weights: one to K weight files or folders of them; what they predict is averaged.
-        status_file: JSON account of the run, rewritten after every pair.
+        place: where this process registers all pairs one after another, or the team that shares them.
+        status_file: JSON account of the run, rewritten as pairs are done.
 
     Raises:
         WeightsError: the weights cannot be used; nothing was started.
         OSError: the status file cannot be written.
     """
-    return Run(Predictor(weights, place), on_error, status_file).do(pairs)
+    if isinstance(place, Team):
+        return run(TeamWork(place, weights, on_error), pairs, status_file)
+    return run(Alone(Predictor(weights, place), on_error), pairs, status_file)
 
 
 def predict_dataset(
@@ -39,7 +44,7 @@ def predict_dataset(
     images: Path,
     out: Path,
     weights: Sequence[Path],
-    place: Place,
+    place: Place | Team,
     shard: Shard | None = None,
     on_error: OnError = OnError.SKIP,
 ) -> RunStatus:
@@ -49,6 +54,7 @@ def predict_dataset(
         images: folder that the JSON's paths are relative to.
         out: folder of the fields and of the account, `lumirkit_status.json`.
         weights: one to K weight files or folders of them; what they predict is averaged.
+        place: see `predict_pairs`.
 
     Raises:
         ManifestError, WeightsError, RequestError: the request cannot be carried out; nothing was started.

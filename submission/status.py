@@ -91,11 +91,6 @@ class RunStatus(BaseModel):
         """The pairs that were not registered."""
         return [pair for pair in self.pairs if pair.has_failed]
 
-    def add(self, pair: PairStatus) -> None:
-        """Account for one more pair; what was told of it earlier is told no more."""
-        self.pairs.append(pair)
-        self.earlier = [told for told in self.earlier if told.field != pair.field]
-
     @classmethod
     def made_before(cls, path: Path, weights_sha256: str) -> dict[str, PairStatus]:
         """The pairs that an earlier run with these weights registered, by field; none where nothing tells of one."""

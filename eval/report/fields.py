@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lumirkit.base.engine import Processes
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import as_text, require_writable
 from lumirkit.base.outputs import require_apart
@@ -33,11 +34,13 @@ def report_fields(
         fields: folders of fields, or NAME=folder; a `row.json` beside a folder names it too.
         pairs_per_split: how many pairs of each split are shown, the worst first.
         pairs: names, or parts of names, of pairs to show before those.
+        workers: processes that score pairs at the same time.
 
     Raises:
         EvaluationError, RequestError: nothing was written.
     """
     require_writable(out.parent)
+    engine = Processes(workers)
     folders = [_named(text)[1] for text in fields]
     require_apart([out], [*files_of(ground_truth, *folders), *(folder.parent / CARD_NAME for folder in folders)])
     results: dict[str, LeaderboardResult] = {}
@@ -51,11 +54,11 @@ def report_fields(
         kept = folder.parent / "metrics.cases"
         options = ScoringOptions(cache=kept if kept.is_dir() else out.with_suffix(".cases") / card.name)
         cards[card.name] = card
-        results[card.name] = evaluate(ground_truth, folder, workers, f"scoring {card.name}", options)
+        results[card.name] = evaluate(ground_truth, folder, engine, f"scoring {card.name}", options)
     if zero_field:
         cards[ZERO_FIELD] = RowCard(name=ZERO_FIELD, is_reference=True)
         options = ScoringOptions(cache=out.with_suffix(".cases") / ZERO_FIELD)
-        results[ZERO_FIELD] = evaluate(ground_truth, None, workers, "scoring the zero field", options)
+        results[ZERO_FIELD] = evaluate(ground_truth, None, engine, "scoring the zero field", options)
     write_report(out, results, cards, pairs_per_split, pairs)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import prod
 from pathlib import Path
 
@@ -57,14 +56,16 @@ def _naming(path: Path, error: OSError) -> OSError:
     return OSError(error.errno, error.strerror, str(path))
 
 
-def remove_partial_files(folder: Path, name: str = "") -> None:
-    """Remove what killed processes left of files in a folder; no other process may be writing there, or that file.
+def remove_partial_files(folder: Path, names: Collection[str] = ()) -> None:
+    """Remove what killed processes left of files in a folder; no other process may be writing there, or those files.
 
     Args:
-        name: the only file whose leftovers are removed; every file's if empty.
+        names: the only files whose leftovers are removed; every file's if there are none.
     """
-    for leftover in folder.glob(f"{glob.escape(_partial_name(name))}*"):
-        leftover.unlink(missing_ok=True)
+    beginnings = tuple(map(_partial_name, names)) or (_PARTIAL,)
+    for leftover in folder.glob(f"{_PARTIAL}*"):
+        if leftover.name.startswith(beginnings):
+            leftover.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -22,6 +22,24 @@ def keep_to_cpu_limit(cgroup: Path = _CGROUP) -> None:
             os.environ.setdefault(name, str(limit))
 
 
+def share_of_threads(processes: int) -> int:
+    """How many threads each of so many processes may use: what the user or the CPU limit says, shared, at least one."""
+    from joblib import cpu_count  # here and below: what the rest of the ground floor does without
+
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(said) if said.isdigit() else cpu_count()
+    return max(1, threads // processes)
+
+
+def use_threads(count: int) -> None:
+    """Let torch and Numba use so many threads for what the calling thread does from now on."""
+    import numba
+    import torch
+
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
 def _cpu_limit(cgroup: Path) -> int | None:
     """The cores that the control group of this process may use at once, at least one; None without a limit."""
     try:

@@ -9,6 +9,7 @@ import typer
 
 from lumirkit.base.screen import say_to_stderr
 from lumirkit.commands.failures import end_with_failures
+from lumirkit.commands.options import ClusterAddress, path_for
 from lumirkit.eval.mask_rule import MaskRule
 
 
@@ -28,16 +29,21 @@ def evaluate(
     designs: Annotated[
         bool, typer.Option(help="Also what DDMR reports: SSIM, NCC, DSC, HD, HD95, TRE of structures, run time.")
     ] = False,
+    cluster: ClusterAddress = None,
 ) -> None:
     """Score displacement fields as the leaderboard does."""
     from rich.console import Console
 
+    from lumirkit.base.engine import engine_for
     from lumirkit.eval.evaluate import REGISTERED, score_fields
     from lumirkit.eval.leaderboard import ScoringOptions
     from lumirkit.eval.tables.summary import summary_table
 
-    options = ScoringOptions(mask_rule, inverse_fields, designs=designs)
-    results = score_fields(ground_truth, fields, out, options, tables, zero_field, workers)
+    ground_truth, fields, out = (path_for(cluster, path) for path in (ground_truth, fields, out))
+    inverse = None if inverse_fields is None else path_for(cluster, inverse_fields)
+    options = ScoringOptions(mask_rule, inverse, designs=designs)
+    with engine_for(workers, cluster) as engine:
+        results = score_fields(ground_truth, fields, out, options, tables, zero_field, engine)
     Console().print(summary_table(results))
     for warning in results[REGISTERED].warnings:
         say_to_stderr(f"warning: {warning}")

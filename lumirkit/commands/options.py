@@ -36,6 +36,10 @@ Columns = Annotated[
     ColumnSet, typer.Option(help="The leaderboard's, or those of DDMR, for which `evaluate --designs` scores.")
 ]
 ShardText = Annotated[str, typer.Option("--shard", help="Do only part i of n of the pairs: i/n.")]
+ClusterAddress = Annotated[
+    str | None,
+    typer.Option("--cluster", help="Address of a Dask scheduler, for many machines; needs the extra `cluster`."),
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a recipe key: key=value.")]
 
 
@@ -44,3 +48,8 @@ def dataset_json_of(dataset: Path) -> Path:
     from lumirkit.data_manifests.dataset import find_dataset_json
 
     return dataset if dataset.is_file() else find_dataset_json(dataset)
+
+
+def path_for(cluster: str | None, path: Path) -> Path:
+    """A path as the workers of a cluster find it, which run in other folders; else as the user wrote it."""
+    return path if cluster is None else path.absolute()

@@ -9,13 +9,14 @@ import typer
 from lumirkit.base.screen import say_to_stderr
 from lumirkit.commands.failures import end_with_failures
 from lumirkit.commands.options import (
+    ClusterAddress,
     ConvolutionFormat,
     Dataset,
-    Device,
     FieldsOut,
     ShardText,
     Weights,
     dataset_json_of,
+    path_for,
 )
 from lumirkit.registration.precision import PrecisionChoice
 from lumirkit.submission.on_error import OnError
@@ -26,21 +27,38 @@ def predict(
     out: FieldsOut,
     weights: Weights = None,
     shard: ShardText = "1/1",
-    device: Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, cuda, cuda:<n>, several such as cuda:0,cuda:1, or all: a process on each GPU."),
+    ] = "auto",
     precision: ConvolutionFormat = PrecisionChoice.AUTO,
     on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
+    workers: Annotated[int, typer.Option(help="Processes on each device that register pairs at the same time.")] = 1,
+    cluster: ClusterAddress = None,
 ) -> None:
     """Register the validation pairs of a dataset; fields that these weights have made of them before are kept."""
     from lumirkit.submission.termination import end_on_sigterm
 
     end_on_sigterm()
+    from lumirkit.base.engine import engine_for
+    from lumirkit.base.errors import RequestError
     from lumirkit.data_manifests.worklist import Shard
-    from lumirkit.registration.device import choose_place
+    from lumirkit.registration.device import Place, choose_place, list_devices
     from lumirkit.submission.predict import predict_dataset
     from lumirkit.submission.shipped_weights import chosen_weights
+    from lumirkit.submission.team import Team
 
-    dataset_json = dataset_json_of(dataset)
-    place = choose_place(device, precision, say_to_stderr)
-    chosen, part = chosen_weights(weights), Shard.parse(shard)
-    status = predict_dataset(dataset_json, dataset_json.parent, out, chosen, place, part, on_error)
+    dataset_json = path_for(cluster, dataset_json_of(dataset))
+    chosen, part = [path_for(cluster, path) for path in chosen_weights(weights)], Shard.parse(shard)
+    named = list_devices(device)
+    if cluster is not None and len(named) > 1:
+        raise RequestError(f"--device {device}: found several beside --cluster, whose workers have one each; name one.")
+    devices = named * workers
+    with engine_for(len(devices), cluster) as engine:
+        place: Place | Team = Team(engine, tuple(devices), precision)
+        if cluster is None:
+            places = [choose_place(name, precision, say_to_stderr) for name in dict.fromkeys(devices)]
+            place = places[0] if len(devices) == 1 else place
+        fields = path_for(cluster, out)
+        status = predict_dataset(dataset_json, dataset_json.parent, fields, chosen, place, part, on_error)
     end_with_failures({pair.case_name: pair.reason for pair in status.failures}, "failed pairs")

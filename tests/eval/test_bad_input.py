@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from lumirkit.base.engine import Processes
+from lumirkit.base.errors import RequestError
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.leaderboard import ScoringOptions, evaluate
 
@@ -49,7 +51,7 @@ def test_all_missing_files_are_listed_before_scoring(ground_truth, fields, monke
 
 def test_failed_pairs_are_named_in_the_json(ground_truth, fields):
     (fields / IN_DOMAIN_FIELD).write_bytes(b"not an image")
-    result = evaluate(ground_truth, fields, workers=2)
+    result = evaluate(ground_truth, fields, Processes(2))
     content = json.loads(result.to_json())
     assert content["aggregates"] == {}
     assert IN_DOMAIN not in content["cases"]
@@ -146,8 +148,8 @@ def test_wrong_requests(ground_truth, fields, tmp_path):
         evaluate(ground_truth, tmp_path / "absent")
     with pytest.raises(EvaluationError, match="no such folder; expected a ground-truth folder"):
         evaluate(tmp_path / "absent", fields)
-    with pytest.raises(EvaluationError, match="found 0 workers; expected at least 1"):
-        evaluate(ground_truth, fields, workers=0)
+    with pytest.raises(RequestError, match="found 0 workers; expected at least 1"):
+        Processes(0)
 
 
 @pytest.mark.parametrize("broken", [np.diag([1.0, 1, 0, 1]), np.diag([1.0, np.nan, 1, 1])], ids=["flat", "NaN"])

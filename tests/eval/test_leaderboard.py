@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from lumirkit.base.engine import Processes
 from lumirkit.eval.leaderboard import ScoringOptions, aggregate, evaluate
 from lumirkit.eval.mask_rule import MaskRule
 
@@ -61,7 +62,7 @@ def test_json_has_the_official_form(ground_truth, fields):
 
 
 def test_workers_do_not_change_the_result(ground_truth, fields):
-    assert evaluate(ground_truth, fields, workers=2).to_json() == evaluate(ground_truth, fields).to_json()
+    assert evaluate(ground_truth, fields, Processes(2)).to_json() == evaluate(ground_truth, fields).to_json()
 
 
 def test_channels_first_fields(ground_truth, fields):

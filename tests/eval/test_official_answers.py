@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lumirkit.base.engine import Processes
 from lumirkit.eval.leaderboard import evaluate
 
 BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2].parent / "shared" / "fixtures" / "scoring"
@@ -40,7 +41,7 @@ def same(found, expected):
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("folder", ["plain", "lossy"])
 def test_every_number_agrees(folder, workers):
-    result = evaluate(FIXTURES / folder / "ground-truth", FIXTURES / folder / "submission", workers)
+    result = evaluate(FIXTURES / folder / "ground-truth", FIXTURES / folder / "submission", Processes(workers))
     content = json.loads(result.to_json())
     assert content.pop("guarded")["complete"]
     found = list(leaves(content))

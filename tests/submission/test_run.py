@@ -20,8 +20,7 @@ from lumirkit.registration.device import Place
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.volume import read_description, read_displacement, read_image, write_volume
 from lumirkit.registration.warp import sample
-from lumirkit.submission import loading
-from lumirkit.submission import run as submission_run
+from lumirkit.submission import loading, pair_maker
 from lumirkit.submission.on_error import OnError
 from lumirkit.submission.predict import predict_dataset, predict_pairs
 from lumirkit.submission.stamp import ZERO_FIELD
@@ -129,7 +128,7 @@ def test_an_image_of_colours_costs_its_own_pair_alone(predict, dataset, tmp_path
 @pytest.mark.parametrize("place", ["reading", "registering", "writing"])
 def test_an_error_that_nobody_foresaw_costs_one_pair_and_leaves_its_traceback(predict, monkeypatch, tmp_path, place):
     modules = {"reading": (loading, "read_pair"), "registering": (predictor, "register_pair")}
-    module, name = modules.get(place, (submission_run, "write_displacement"))
+    module, name = modules.get(place, (pair_maker, "write_displacement"))
     real, calls = getattr(module, name), []
 
     def first_one_fails(*arguments, **options):

@@ -48,9 +48,9 @@ def test_what_a_killed_process_left_of_a_long_name_is_found(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, killed)
     left[0].write_text("part")
-    remove_partial_files(tmp_path, "other")
+    remove_partial_files(tmp_path, ["other"])
     assert left[0].exists()
-    remove_partial_files(tmp_path, path.name)
+    remove_partial_files(tmp_path, ["other", path.name])
     assert not left[0].exists()
 
 
