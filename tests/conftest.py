@@ -60,3 +60,26 @@ def make_weights(tmp_path_factory: pytest.TempPathFactory):
         return path
 
     return make
+
+
+@pytest.fixture(scope="module")
+def dask_cluster():
+    """A scheduler of Dask's and two worker processes, as many threads each as the tests have; it gives up soon."""
+    import dask
+    from distributed import LocalCluster
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(n_workers=2, threads_per_worker=torch.get_num_threads(), dashboard_address=None) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture
+def dask_client(dask_cluster):
+    """A client of this cluster."""
+    from distributed import Client
+
+    with Client(dask_cluster, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        yield client
