@@ -41,19 +41,23 @@ class UnusablePair:
     """Where it happened; empty where the reason says all."""
 
 
-def load_pair(files: PairFiles, maker: Maker) -> LoadedPair | MadePair | UnusablePair:
-    """Read a pair, unless the field is there, whole, and made by this maker of these images; no error leaves it."""
+def load_pair(files: PairFiles, maker: Maker, may_keep: bool = True) -> LoadedPair | MadePair | UnusablePair:
+    """Read a pair, unless the field is there, whole, and made by this maker of these images; no error leaves it.
+
+    Args:
+        may_keep: whether such a field is kept; else the pair is read all the same.
+    """
     try:
-        return _load(files, maker)
+        return _load(files, maker, may_keep)
     except Exception as error:  # whatever it is, it costs no other pair
         return UnusablePair(files, reason_of(error, files.images), traceback_of(error))
 
 
-def _load(files: PairFiles, maker: Maker) -> LoadedPair | MadePair:
+def _load(files: PairFiles, maker: Maker, may_keep: bool) -> LoadedPair | MadePair:
     contents = {path: _content(path) for path in files.inputs}
     fixed, moving = read_pair(files.fixed, files.moving, files.shape, contents)
     stamp = maker.stamp(contents.values())
-    if is_made(files.field, stamp, fixed.shape):
+    if may_keep and is_made(files.field, stamp, fixed.shape):
         return MadePair(files)
     if files.masks is not None:
         fixed, moving = (

@@ -43,9 +43,9 @@ class PairMaker:
         self._predictor, self._on_error = predictor, on_error
         self._maker = Maker(predictor.weights_sha256, predictor.place.precision)
 
-    def make(self, files: PairFiles) -> PairStatus:
-        """Read a pair, register it and write its field; one that is there and made of the same is kept."""
-        attempt = self.attempt(self.load(files))
+    def make(self, files: PairFiles, may_keep: bool) -> PairStatus:
+        """Read a pair, register it and write its field, unless that is there, made of the same, and may be kept."""
+        attempt = self.attempt(load_pair(files, self._maker, may_keep))
         self.finish(attempt)
         return attempt.pair
 

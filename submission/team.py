@@ -66,7 +66,9 @@ class TeamWork:
                 self._team.convolutions,
                 self._on_error,
             )
-            with closing(self._team.engine.outcomes(partial(_make_pair, order), pairs)) as outcomes:
+            # Where a worker dies after its pair, another one makes the pair again, which alone can tell of its making.
+            tasks = [(pair, pair.field.exists()) for pair in pairs]
+            with closing(self._team.engine.outcomes(partial(_make_pair, order), tasks)) as outcomes:
                 for position, outcome in outcomes:
                     if isinstance(outcome, Lost):
                         lost = failed_pair(pairs[position], outcome.reason, self._on_error)
@@ -91,10 +93,11 @@ class Order:
     on_error: OnError
 
 
-def _make_pair(order: Order, files: PairFiles) -> tuple[PairStatus, ProcessFacts]:
-    """Make one pair in this process."""
+def _make_pair(order: Order, task: tuple[PairFiles, bool]) -> tuple[PairStatus, ProcessFacts]:
+    """Make one pair in this process, unless its field was there when the run began and can be kept."""
+    files, may_keep = task
     try:
-        pair = _maker_of(order).make(files)
+        pair = _maker_of(order).make(files, may_keep)
     except Exception as error:
         pair = failed_pair(files, reason_of(error, files.images), order.on_error, traceback_of(error))
     return pair, ProcessFacts.here()

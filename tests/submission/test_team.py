@@ -81,9 +81,7 @@ def test_a_cluster_writes_what_one_process_writes_although_a_worker_is_killed(
     ]
 
 
-def test_a_pair_that_kills_its_worker_each_time_fails_by_name(
-    many, make_weights, tmp_path, dask_cluster, dask_client
-):
+def test_a_pair_that_kills_its_worker_each_time_fails_by_name(many, make_weights, tmp_path, dask_cluster, dask_client):
     first = json.loads(many.read_text())["validation"][0]["fixed"].rpartition("/")[2]
     content = json.loads(many.read_text())
     content["validation"] = [content["validation"][0], content["validation"][-1]]
