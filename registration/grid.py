@@ -8,7 +8,9 @@ challenge's field. In the world it is `disp_ras_mm`, the moving position minus t
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -147,10 +149,9 @@ def between(disp_vox: Float[ndarray, "i j k 3"], frame: Grid, fixed: Grid, movin
         The same motion in the world as `disp_vox` between `fixed` and `moving`.
     """
     frame_from_fixed = frame.voxel_from_mm @ fixed.affine
-    read = [
-        affine_transform(component, frame_from_fixed, output_shape=fixed.shape, order=1, mode="nearest")
-        for component in np.moveaxis(disp_vox.astype(np.float64), -1, 0)
-    ]
+    read = partial(affine_transform, matrix=frame_from_fixed, output_shape=fixed.shape, order=1, mode="nearest")
+    with ThreadPoolExecutor() as threads:
+        components = list(threads.map(read, np.moveaxis(disp_vox.astype(np.float64), -1, 0)))
     at = voxels_of(fixed)
-    in_frame = apply_affine(frame_from_fixed, at) + np.stack(read, axis=-1)
+    in_frame = apply_affine(frame_from_fixed, at) + np.stack(components, axis=-1)
     return apply_affine(moving.voxel_from_mm @ frame.affine, in_frame) - at

@@ -10,7 +10,7 @@ import typer
 from lumirkit.base.errors import ending_with_status
 from lumirkit.base.memory import use_huge_pages
 from lumirkit.base.screen import say_to_stderr, show_every_name
-from lumirkit.base.threads import keep_to_cpu_limit
+from lumirkit.base.threads import give_way_to_others, keep_to_cpu_limit
 from lumirkit.registration.precision import PrecisionChoice
 from lumirkit.submission.contract_name import ContractName
 from lumirkit.submission.on_error import OnError
@@ -86,6 +86,7 @@ def main() -> None:
     end_on_sigterm()
     use_huge_pages()
     keep_to_cpu_limit()
+    give_way_to_others()
     show_every_name()
     with ending_with_status():
         app()

@@ -1,4 +1,4 @@
-"""As many threads as a container or a job may use cores, which the number of cores of its machine does not tell."""
+"""Threads that keep to the cores this process may use, and that give way to other processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_LOAD = Path("/proc/loadavg")
 _COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+_SHORT_SPIN = "10000"  # rounds, a fraction of a millisecond; alone on a machine it is 300,000
 
 
 def keep_to_cpu_limit(cgroup: Path = _CGROUP) -> None:
@@ -20,6 +22,21 @@ def keep_to_cpu_limit(cgroup: Path = _CGROUP) -> None:
     if limit is not None and limit < len(os.sched_getaffinity(0)):
         for name in _COUNTS:
             os.environ.setdefault(name, str(limit))
+
+
+def give_way_to_others(load: Path = _LOAD) -> None:
+    """Let threads that wait leave their core soon if other processes compute on this machine now.
+
+    The threads of a loop wait for the last one, and where it shares its core with another process, those that wait
+    should leave theirs to it. On a machine of its own a process is faster if its threads keep their cores. What the
+    user has set stays. Called before the import of torch, whose threads look at the variable once.
+    """
+    try:
+        running = int(load.read_text(encoding="ascii").split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):  # no such account here
+        return
+    if running > 1 and "OMP_WAIT_POLICY" not in os.environ:  # this process is one of them
+        os.environ.setdefault("GOMP_SPINCOUNT", _SHORT_SPIN)
 
 
 def share_of_threads(processes: int) -> int:

@@ -9,7 +9,7 @@ import typer
 from lumirkit.base.errors import ending_with_status
 from lumirkit.base.memory import use_huge_pages
 from lumirkit.base.screen import show_every_name
-from lumirkit.base.threads import keep_to_cpu_limit
+from lumirkit.base.threads import give_way_to_others, keep_to_cpu_limit
 from lumirkit.commands import bench, container, manifest
 from lumirkit.commands.ablation import ablation
 from lumirkit.commands.baseline import baseline
@@ -66,6 +66,7 @@ def main() -> None:
     """Run the command; an error ends it with one message and the error's exit status."""
     use_huge_pages()
     keep_to_cpu_limit()
+    give_way_to_others()
     show_every_name()
     try:
         with ending_with_status():

@@ -1,18 +1,19 @@
-"""Numbers of threads under a CPU limit, as control groups of both versions state it."""
+"""Numbers of threads under a CPU limit, as control groups of both versions state it; threads beside other work."""
 
 import os
 
 import pytest
 
-from lumirkit.base.threads import keep_to_cpu_limit
+from lumirkit.base.threads import give_way_to_others, keep_to_cpu_limit
 
 COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
 @pytest.fixture(autouse=True)
 def many_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
-    for name in COUNTS:
+    for name in COUNTS + WAITING:
         monkeypatch.setenv(name, "")  # so that it is put back afterwards
         monkeypatch.delenv(name)
 
@@ -45,3 +46,28 @@ def test_a_limit_is_the_number_of_threads(tmp_path, files, threads):
 def test_what_the_user_has_set_stays(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     assert limited(tmp_path, {"cpu.max": "400000 100000\n"}) == ["8", "4"]
+
+
+@pytest.mark.parametrize(
+    ("account", "rounds"),
+    [
+        ("0.01 0.62 1.51 1/103 19897\n", None),
+        ("0.01 0.62 1.51 2/103 19897\n", "10000"),
+        ("9.00 8.00 7.00 70/940 19897\n", "10000"),
+        ("nothing of the kind", None),
+    ],
+)
+def test_threads_that_wait_leave_their_cores_where_others_compute(tmp_path, account, rounds):
+    load = tmp_path / "loadavg"
+    load.write_text(account)
+    give_way_to_others(load)
+    assert os.environ.get("GOMP_SPINCOUNT") == rounds
+    give_way_to_others(tmp_path / "none")  # as on a system that keeps no such account
+
+
+def test_a_way_to_wait_that_the_user_has_set_stays(tmp_path, monkeypatch):
+    load = tmp_path / "loadavg"
+    load.write_text("0 0 0 5/9 1\n")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    give_way_to_others(load)
+    assert "GOMP_SPINCOUNT" not in os.environ
