@@ -34,11 +34,14 @@ CHECKOUT = os.environ.get("LUMIRKIT_SITREG")
 
 
 def convolution_flop(size=16, features=(4, 8), updates=(4, 8), channels=6):
-    """Two operations a weight and output voxel, for both images; an update's first layer serves both at once."""
+    """Two operations a weight and output voxel, for both images; an update's first layer serves both at once.
+
+    In float32 it does its work twice here, as a small volume alone has to be convolved as a batch of two.
+    """
     (f0, f1), (u0, u1) = features, updates
     fine, coarse = size**3, (size // 2) ** 3
     extractor = fine * (channels * f0 + 27 * 2 * f0 * f0) + coarse * (2 * 8 * f0 * f1 + 27 * 2 * f1 * f1)
-    updating = fine * (27 * (f0 * u0 + u0 * u0) + 3 * u0) + coarse * (27 * (f1 * u1 + u1 * u1) + 3 * u1)
+    updating = fine * (27 * (2 * f0 * u0 + u0 * u0) + 3 * u0) + coarse * (27 * (2 * f1 * u1 + u1 * u1) + 3 * u1)
     return 2 * 2 * (extractor + updating)
 
 
