@@ -6,8 +6,10 @@ import math
 import nibabel as nib
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from lumirkit.base.engine import Processes
+from lumirkit.commands.main import app
 from lumirkit.eval.leaderboard import ScoringOptions, aggregate, evaluate
 from lumirkit.eval.mask_rule import MaskRule
 
@@ -63,6 +65,19 @@ def test_json_has_the_official_form(ground_truth, fields):
 
 def test_workers_do_not_change_the_result(ground_truth, fields):
     assert evaluate(ground_truth, fields, Processes(2)).to_json() == evaluate(ground_truth, fields).to_json()
+
+
+def test_a_cluster_scores_as_one_process_does_and_names_bad_pairs(ground_truth, fields, dask_cluster, tmp_path):
+    sorted(fields.iterdir())[0].write_bytes(b"no field")
+    options = ["--ground-truth", str(ground_truth), "--fields", str(fields)]
+    scores = []
+    for more in ([], ["--cluster", dask_cluster.scheduler_address]):
+        out = tmp_path / f"{len(more)}" / "metrics.json"
+        ended = CliRunner().invoke(app, ["evaluate", *options, "--out", str(out), *more])
+        assert ended.exit_code == 1
+        assert "1 failed" in ended.stderr
+        scores.append(out.read_bytes())
+    assert scores[0] == scores[1]
 
 
 def test_channels_first_fields(ground_truth, fields):
