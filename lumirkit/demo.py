@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import ExitStack, redirect_stderr
+from functools import partial
 from pathlib import Path
 
+import joblib
 import torch
 from rich.console import Console
 
 from lumirkit import train
+from lumirkit.base import engine
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import write_text_atomically
 from lumirkit.base.progress import Progress
@@ -55,10 +60,8 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
     compiling.wait()
     console.print(f"[bold]2/4[/] training {MEMBERS} small MIND networks on T1-like images")
     weights.mkdir()
-    cpu = Processes(torch.device("cpu"))
-    for seed in range(MEMBERS):
-        trained = train_recipe(load_recipe(recipe, [f"seed={seed}"]), data, out / f"model{seed}", cpu)
-        shutil.copy(trained, weights)
+    side_by_side = engine.Processes(min(MEMBERS, joblib.cpu_count()))
+    list(side_by_side.outcomes(partial(_train, recipe, data, out), range(MEMBERS)))
     console.print(f"[bold]3/4[/] registering the validation pairs with the average of {MEMBERS} models")
     status = predict_dataset(find_dataset_json(data), data, fields, [weights], Place(torch.device("cpu")))
     assert not status.failures, status.failures
@@ -80,6 +83,19 @@ def run_demo(out: Path, spec: PhantomSpec | None = None, recipe: Path = RECIPE) 
         f"data:    {data}",
         highlight=False,
     )
+
+
+def _train(recipe: Path, data: Path, out: Path, seed: int) -> None:
+    """Train one model, and put its weights beside those of the others.
+
+    They are trained at the same time; what the first one shows stands for all.
+    """
+    with ExitStack() as silence:
+        if seed > 0:
+            silence.enter_context(redirect_stderr(silence.enter_context(Path(os.devnull).open("w"))))
+        settings = load_recipe(recipe, [f"seed={seed}"])
+        trained = train_recipe(settings, data, out / f"model{seed}", Processes(torch.device("cpu")))
+    shutil.copy(trained, out / "weights")
 
 
 def _make_data(root: Path, spec: PhantomSpec) -> None:
