@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+# Threads without work sleep; by default they take a core from another worker while they wait for the next small kernel.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: a thread each, which torch reads at its import
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

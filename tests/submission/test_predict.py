@@ -12,6 +12,7 @@ import torch
 
 from lumirkit import train
 from lumirkit.base.errors import RequestError
+from lumirkit.commands.main import main
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.data_manifests.worklist import Shard
 from lumirkit.registration.device import Place
@@ -27,14 +28,28 @@ from lumirkit.submission.predict import predict_dataset
 CPU = Place(torch.device("cpu"))
 
 
-def lumirkit(*arguments):
+def lumirkit_as_a_process(*arguments):
     """Run the command as a user would; returns the finished process."""
     command = [sys.executable, "-m", "lumirkit", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def predict(dataset, make_weights, tmp_path):
+def lumirkit(monkeypatch, capsys):
+    """Run the command in this process, which saves the seconds of its imports; returns what a process would."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lumirkit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def predict(lumirkit, dataset, make_weights, tmp_path):
     weights = make_weights()
     return lambda *more: lumirkit(
         "predict", "--dataset", dataset, "--weights", weights, "--out", tmp_path / "out", *more
@@ -89,9 +104,9 @@ def test_register_writes_the_field_that_predict_writes(dataset, make_weights, tm
     weights = [make_weights(seed) for seed in (0, 1)]
     options = [option for path in weights for option in ("--weights", path)]
     fixed, moving = (dataset / "imagesVal" / f"LUMIRMRI_{n}_0000.nii.gz" for n in (3455, 3454))
-    done = lumirkit("register", fixed, moving, tmp_path / "one.nii.gz", *options)
+    done = lumirkit_as_a_process("register", fixed, moving, tmp_path / "one.nii.gz", *options)
     assert done.returncode == 0, done.stderr
-    assert lumirkit("predict", "--dataset", dataset, "--out", tmp_path / "all", *options).returncode == 0
+    assert lumirkit_as_a_process("predict", "--dataset", dataset, "--out", tmp_path / "all", *options).returncode == 0
     fields = [tmp_path / "one.nii.gz", tmp_path / "all" / "disp_3455_3454.nii.gz"]
     np.testing.assert_array_equal(*(read_displacement(field, (32, 40, 34)) for field in fields))
 
@@ -144,7 +159,7 @@ def test_absent_images_are_found_before_anything_starts(dataset, predict, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_unusable_requests_are_refused(dataset, predict, tmp_path, make_weights):
+def test_unusable_requests_are_refused(lumirkit, dataset, predict, tmp_path, make_weights):
     refused(predict("--shard", "5/4"), "--shard 5/4", "expected i/n")
     refused(predict("--device", "gpu"), "--device gpu", "expected auto, cpu")
     refused(lumirkit("predict", "--dataset", tmp_path / "none", "--weights", "w", "--out", "o"), "no such folder")
@@ -158,7 +173,7 @@ def test_unusable_requests_are_refused(dataset, predict, tmp_path, make_weights)
     refused(predict(), json_path, "not a usable Dataset file")
 
 
-def test_unusable_weights_are_refused(dataset, tmp_path, make_weights):
+def test_unusable_weights_are_refused(lumirkit, dataset, tmp_path, make_weights):
     options = ("predict", "--dataset", dataset, "--out", tmp_path / "out")
     refused(lumirkit(*options, "--weights", tmp_path / "none.safetensors"), "no such weight file")
     broken = tmp_path / "broken.safetensors"
@@ -172,7 +187,7 @@ def test_unusable_weights_are_refused(dataset, tmp_path, make_weights):
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_outputs_that_cannot_be_written_are_refused_first(dataset, tmp_path, make_weights):
+def test_outputs_that_cannot_be_written_are_refused_first(lumirkit, dataset, tmp_path, make_weights):
     (tmp_path / "file").write_text("")
     images = [dataset / "imagesVal" / f"LUMIRMRI_{n}_0000.nii.gz" for n in (3455, 3454)]
     refused(lumirkit("register", *images, tmp_path / "field.mha", "--weights", make_weights()), "ends in .nii.gz")
@@ -184,7 +199,7 @@ def test_outputs_that_cannot_be_written_are_refused_first(dataset, tmp_path, mak
     refused(lumirkit("evaluate", *options), "cannot be created")
 
 
-def test_arrays_taken_as_they_are_must_have_one_shape(dataset, tmp_path, make_weights):
+def test_arrays_taken_as_they_are_must_have_one_shape(lumirkit, dataset, tmp_path, make_weights):
     damage_shape(dataset / FIXED)
     moving = dataset / "imagesVal/LUMIRMRI_3454_0000.nii.gz"
     options = ("--weights", make_weights(), "--as-is")

@@ -20,16 +20,18 @@ ROOT = Path(__file__).parents[2]
 TRIPLETS = {"ndv_weight": 1e-3, "group_consistency_weight": 40}
 
 
-def torchrun(count, *arguments):
+def start_processes(count, *arguments):
+    """Run one process as it is, several by torchrun."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", *arguments]
+    torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}") if count > 1 else ()
+    command = [sys.executable, *torchrun, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
 
 
 def gradients(data, out, count, **changes):
     losses = {"ncc_window_vox": 5, **changes.pop("losses", {})}
     stage = {"epochs": 1, "items_per_epoch": 2, "learning_rate": 1e-3, "losses": losses, **changes}
-    result = torchrun(count, str(ONE_STEP), str(data), str(out), json.dumps(stage))
+    result = start_processes(count, str(ONE_STEP), str(data), str(out), json.dumps(stage))
     assert result.returncode == 0, result.stderr
     with safe_open(out, framework="pt") as file:
         terms = json.loads(file.metadata()["terms"])
@@ -134,7 +136,7 @@ def test_a_whole_run_of_three_processes_is_that_of_one(phantom_root, tmp_path):
     for count in (1, 3):
         out = tmp_path / f"run{count}"
         arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(out), "--device", "cpu"]
-        result = torchrun(count, "-m", "lumirkit", *arguments)
+        result = start_processes(count, "-m", "lumirkit", *arguments)
         assert result.returncode == 0, result.stderr
         processes = "3 processes" if count == 3 else "1 process"
         assert f"stage 1 of 2: 2 epochs of 3 pairs in batches of 3 shared by {processes} (cpu)" in result.stderr
@@ -159,7 +161,7 @@ def test_a_damaged_image_is_named_by_every_process(phantom_root, tmp_path):
     damaged = sorted((data / "imagesTr").iterdir())[1]
     damaged.write_bytes(damaged.read_bytes()[:500])
     arguments = ["train", str(recipe), "--data", str(data), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    result = torchrun(3, "-m", "lumirkit", *arguments)
+    result = start_processes(3, "-m", "lumirkit", *arguments)
     assert result.returncode != 0
     assert "1 training image cannot be used" in result.stderr and damaged.name in result.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()

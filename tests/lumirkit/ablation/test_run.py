@@ -1,7 +1,6 @@
 """Ablations from nothing to the table: shared work, kills, failures, several workers."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from lumirkit.ablation.plan import load_ablation
 from lumirkit.ablation.run import run_ablation
 from lumirkit.base.errors import RequestError
+from lumirkit.commands.main import main
 from lumirkit.data_manifests.dataset import ManifestError
 from lumirkit.registration.device import Place
 from lumirkit.train.recipe import RecipeError
@@ -191,11 +191,11 @@ def test_what_is_wrong_as_a_whole_is_said_before_the_first_job(phantom_root, pla
     assert started(capsys.readouterr().err) == []
 
 
-def test_the_command_reports_failures_and_exits_with_1(phantom_root, plan, tmp_path):
+def test_the_command_reports_failures_and_exits_with_1(phantom_root, plan, tmp_path, monkeypatch, capsys):
     rows = [{"name": "wild", "stages": 1, "set": {"stages.*.learning_rate": 1e30}}]
-    environment = {**os.environ, "COLUMNS": "200"}
-    finished = subprocess.run(
-        command(plan(rows), phantom_root, tmp_path / "out"), capture_output=True, text=True, env=environment
-    )
-    assert finished.returncode == 1
-    assert "runs/wild/seed0" in finished.stderr
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", command(plan(rows), phantom_root, tmp_path / "out")[2:])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "runs/wild/seed0" in capsys.readouterr().err
