@@ -67,8 +67,8 @@ def list_devices(names: str) -> list[str]:
     """
     if names != "all":
         devices = names.split(",")
-        if len({*devices}) < len(devices):
-            raise RequestError(f"--device {names}: found a device twice; expected each once. Name it once.")
+        if "" in devices or len({*devices}) < len(devices):
+            raise RequestError(f"--device {names}: expected one name, or several with commas between them, each once.")
         return devices
     devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if not devices:

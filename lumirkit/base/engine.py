@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -169,8 +170,9 @@ def engine_for(workers: int, cluster: str | None) -> Iterator[Engine]:
     from distributed import Client
 
     try:
+        asyncio.run(_greet(cluster))  # a client that is made in vain writes a traceback when it is thrown away
         client = Client(cluster, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # another server at this address may answer anything
         raise RequestError(
             f"--cluster {cluster}: found no Dask scheduler that answers within {_SECONDS_TO_ANSWER} s; expected the "
             "address that `dask scheduler` prints, such as tcp://node1:8786. Start one, or correct the address."
@@ -178,6 +180,12 @@ def engine_for(workers: int, cluster: str | None) -> Iterator[Engine]:
     with client:
         _require_same_version(client, cluster)
         yield Cluster(cluster, client)
+
+
+async def _greet(address: str) -> None:
+    from distributed.comm.core import connect
+
+    await (await connect(address, timeout=_SECONDS_TO_ANSWER)).close()
 
 
 def _require_same_version(client: Client, cluster: str) -> None:

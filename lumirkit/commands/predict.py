@@ -33,7 +33,9 @@ def predict(
     ] = "auto",
     precision: ConvolutionFormat = PrecisionChoice.AUTO,
     on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
-    workers: Annotated[int, typer.Option(help="Processes on each device that register pairs at the same time.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes on each device that register pairs at the same time.")
+    ] = 1,
     cluster: ClusterAddress = None,
 ) -> None:
     """Register the validation pairs of a dataset; fields that these weights have made of them before are kept."""

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socketserver
 import subprocess
 import sys
 import time
@@ -125,15 +126,32 @@ def test_two_processes_of_this_machine_do_the_same_and_sigterm_ends_them(many, m
     assert {pair.case_name for pair in pairs if pair.has_failed} == {pair.case_name for pair in one.failures}
 
 
-def test_a_cluster_that_does_not_answer_is_refused_in_one_sentence(many, tmp_path, make_weights, monkeypatch, capsys):
+@pytest.fixture
+def other_server():
+    """The address of a server that is no scheduler."""
+
+    class Answer(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_cluster_that_does_not_answer_is_refused_in_one_sentence(
+    many, tmp_path, make_weights, monkeypatch, capsys, other_server
+):
     options = ("--dataset", many, "--weights", make_weights(), "--out", tmp_path / "out")
-    monkeypatch.setattr(sys, "argv", [*command(*options)[2:], "--cluster", "tcp://127.0.0.1:9"])
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    signal.signal(signal.SIGTERM, before)
-    assert ended.value.code == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("error: --cluster tcp://127.0.0.1:9: found no Dask scheduler")
-    assert len(printed.splitlines()) == 1
+    for address in ("tcp://127.0.0.1:9", "nonsense", other_server):
+        monkeypatch.setattr(sys, "argv", [*command(*options)[2:], "--cluster", address])
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        signal.signal(signal.SIGTERM, before)
+        assert ended.value.code == 2
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"error: --cluster {address}: found no Dask scheduler")
+        assert len(printed.splitlines()) == 1
     assert not (tmp_path / "out").exists()
