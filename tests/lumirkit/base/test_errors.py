@@ -27,6 +27,7 @@ STATUSES = {
     "TrainingError": NOT_FINISHED,
     "VolumeError": NOTHING_STARTED,
     "WeightsError": NOTHING_STARTED,
+    "WorkersLostError": NOT_FINISHED,
 }
 
 
