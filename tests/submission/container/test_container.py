@@ -102,8 +102,8 @@ real = volume.write_displacement
 def write(path, field, affine, description=""):
     real(path, np.ascontiguousarray(WAYS["{way}"](field)), affine, description)
 
-import lumirkit.submission.run
-lumirkit.submission.run.write_displacement = write
+import lumirkit.submission.pair_maker
+lumirkit.submission.pair_maker.write_displacement = write
 entrypoint.main()
 """
 
