@@ -27,6 +27,14 @@ settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)
+def _threads_as_before():
+    """Leave no test with another number of threads than the first one had: torch's convolutions round by it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
 def _shapes_unchecked(request: pytest.FixtureRequest):
     """Let a test marked `wrong_shapes` see how a function itself refuses arrays that its annotations do not allow."""
     unchecked = request.node.get_closest_marker("wrong_shapes") is not None
