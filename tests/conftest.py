@@ -14,12 +14,17 @@ import pytest
 import shapes  # noqa: F401  it checks the shapes of what is imported after it
 import torch
 from hypothesis import settings
+from numba.np.ufunc.parallel import _launch_threads
 
 from lumirkit.phantoms.brains import PhantomSpec
 from lumirkit.phantoms.dataset import make_dataset
 from lumirkit.registration.architecture import NetworkConfig, make_network
 from lumirkit.registration.sitreg import SITReg, SITRegConfig
 from lumirkit.registration.weights import WeightsCard, save_weights
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # Numba's first loop would give torch its own number of threads, at any time
+    _launch_threads()
+    torch.set_num_threads(1)
 
 # The first call of a compiled kernel takes a second; no test here is about speed.
 settings.register_profile("no deadline", deadline=None)

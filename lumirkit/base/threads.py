@@ -16,12 +16,16 @@ def keep_to_cpu_limit(cgroup: Path = _CGROUP) -> None:
     """Let torch and Numba start no more threads than the CPU limit of the process allows; called before their import.
 
     `docker run --cpus 4` on 64 cores lets 64 threads run and stops them all for most of the time. Numbers of threads
-    that the user has set stay.
+    that the user has set stay; one for OpenMP alone holds for Numba too.
     """
     limit = _cpu_limit(cgroup)
     if limit is not None and limit < len(os.sched_getaffinity(0)):
         for name in _COUNTS:
             os.environ.setdefault(name, str(limit))
+    openmp = os.environ.get("OMP_NUM_THREADS", "")
+    if openmp.isdigit() and int(openmp) > 0:
+        # Numba starts its threads with its own number, which torch then takes in the thread that called Numba first.
+        os.environ.setdefault("NUMBA_NUM_THREADS", openmp)
 
 
 def give_way_to_others(load: Path = _LOAD) -> None:

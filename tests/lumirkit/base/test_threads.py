@@ -48,6 +48,11 @@ def test_what_the_user_has_set_stays(tmp_path, monkeypatch):
     assert limited(tmp_path, {"cpu.max": "400000 100000\n"}) == ["8", "4"]
 
 
+def test_a_number_for_openmp_holds_for_numba_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert limited(tmp_path, {}) == ["3", "3"]
+
+
 @pytest.mark.parametrize(
     ("account", "rounds"),
     [
