@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -16,8 +17,11 @@ def keep_to_cpu_limit(cgroup: Path = _CGROUP) -> None:
     """Let torch and Numba start no more threads than the CPU limit of the process allows; called before their import.
 
     `docker run --cpus 4` on 64 cores lets 64 threads run and stops them all for most of the time. Numbers of threads
-    that the user has set stay; one for OpenMP alone holds for Numba too.
+    that the user has set stay; one for OpenMP alone holds for Numba too. After the import nothing is done: once its
+    threads run, Numba compiles nothing more where the variable says another number.
     """
+    if "numba" in sys.modules:
+        return
     limit = _cpu_limit(cgroup)
     if limit is not None and limit < len(os.sched_getaffinity(0)):
         for name in _COUNTS:

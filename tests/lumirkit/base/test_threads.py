@@ -1,6 +1,7 @@
 """Numbers of threads under a CPU limit, as control groups of both versions state it; threads beside other work."""
 
 import os
+import sys
 
 import pytest
 
@@ -13,6 +14,7 @@ WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 @pytest.fixture(autouse=True)
 def many_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.delitem(sys.modules, "numba", raising=False)  # as in a command that begins
     for name in COUNTS + WAITING:
         monkeypatch.setenv(name, "")  # so that it is put back afterwards
         monkeypatch.delenv(name)
@@ -76,3 +78,9 @@ def test_a_way_to_wait_that_the_user_has_set_stays(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     give_way_to_others(load)
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_numba_s_number_stays_once_it_is_imported(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert limited(tmp_path, {"cpu.max": "400000 100000\n"}) == ["3", None]
