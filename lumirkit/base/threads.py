@@ -26,10 +26,10 @@ def keep_to_cpu_limit(cgroup: Path = _CGROUP) -> None:
     if limit is not None and limit < len(os.sched_getaffinity(0)):
         for name in _COUNTS:
             os.environ.setdefault(name, str(limit))
-    openmp = os.environ.get("OMP_NUM_THREADS", "")
-    if openmp.isdigit() and int(openmp) > 0:
+    said = _said_to_openmp()
+    if said is not None:
         # Numba starts its threads with its own number, which torch then takes in the thread that called Numba first.
-        os.environ.setdefault("NUMBA_NUM_THREADS", openmp)
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(said))
 
 
 def give_way_to_others(load: Path = _LOAD) -> None:
@@ -51,9 +51,7 @@ def share_of_threads(processes: int) -> int:
     """How many threads each of so many processes may use: what the user or the CPU limit says, shared, at least one."""
     from joblib import cpu_count  # here and below: what the rest of the ground floor does without
 
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(said) if said.isdigit() else cpu_count()
-    return max(1, threads // processes)
+    return max(1, (_said_to_openmp() or cpu_count()) // processes)
 
 
 def use_threads(count: int) -> None:
@@ -63,6 +61,12 @@ def use_threads(count: int) -> None:
 
     torch.set_num_threads(count)
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
+def _said_to_openmp() -> int | None:
+    """The one number of threads that the environment gives OpenMP, if it gives one."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdigit() and int(said) > 0 else None
 
 
 def _cpu_limit(cgroup: Path) -> int | None:

@@ -57,9 +57,7 @@ def on_dark_background(image: Volume, say: Callable[[str], None]) -> Volume:
 
 
 def _commonest_on_faces(data: Float32[ndarray, "x y z"]) -> float:
-    faces = [
-        face.ravel() for axis in range(3) for face in (np.moveaxis(data, axis, 0)[0], np.moveaxis(data, axis, 0)[-1])
-    ]
+    faces = [np.moveaxis(data, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
     values, counts = np.unique(np.concatenate(faces), return_counts=True)
     return float(values[counts.argmax()])
 
