@@ -10,19 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lumirkit.registration.losses import diffusion_loss, masked_ncc_loss, ndv_loss
 from lumirkit.registration.network import INTENSITY_MAX, Network, Registration, register
 from lumirkit.registration.tensors import Volume5d
 from lumirkit.train.guidance import Guidance
 from lumirkit.train.hausdorff_loss import hausdorff_loss
 from lumirkit.train.loss_settings import LossSettings
-from lumirkit.train.losses import (
-    diffusion_loss,
-    displacement_loss,
-    masked_ncc_loss,
-    masked_ssim_loss,
-    ndv_loss,
-    soft_dice_loss,
-)
+from lumirkit.train.losses import displacement_loss, masked_ssim_loss, soft_dice_loss
 from lumirkit.train.views import View
 from lumirkit.train.weighting import LearnedWeights
 

@@ -23,10 +23,10 @@ from lumirkit.eval.metrics.ndv import measure_folding
 from lumirkit.eval.pictures import RegisteredPair, as_pixels, as_png, registration_figure
 from lumirkit.eval.scoring import score_case
 from lumirkit.registration.full_size import register_full_size
+from lumirkit.registration.losses import masked_ncc_loss
 from lumirkit.registration.network import INTENSITY_MAX, Network
 from lumirkit.registration.pair_files import read_pair
 from lumirkit.registration.warp import sample
-from lumirkit.train.losses import masked_ncc_loss
 from lumirkit.train.processes import Processes
 from lumirkit.train.recipe import ValidationPlan
 

@@ -73,7 +73,7 @@ def _of_mind() -> list[tuple[Any, Signature]]:
 
 
 def _backward() -> list[tuple[Any, Signature]]:
-    from lumirkit.registration.kernels import jacobian, ncc
+    from lumirkit.registration.kernels import diffusion, jacobian, ncc
 
     return [
         (sampling.grad_volume, (_FIELD, _FIELD, _VECTOR, _FLAG, _REACHED, _COUNT, _FIELD)),
@@ -88,6 +88,8 @@ def _backward() -> list[tuple[Any, Signature]]:
         (group_norm.gradient_sums, (_ROWS, _ROWS, _MATRIX, _MATRIX, _SUMS)),
         (group_norm.grad_volume, (_ROWS, _ROWS, _MATRIX, _MATRIX, _MATRIX, _MATRIX, _ROWS)),
         (sampling.planes_reached, (_FIELD, _VECTOR)),
+        (diffusion._sum_squares, (_ROWS, _array(3, types.float64))),
+        (diffusion._differentiate, (_ROWS, _VECTOR, _ROWS)),
     ]
 
 

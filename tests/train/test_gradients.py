@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from lumirkit.registration.losses import ndv_loss
 from lumirkit.registration.network import register
 from lumirkit.registration.sitreg import SITReg, SITRegConfig
 from lumirkit.train.loss_settings import LossSettings
-from lumirkit.train.losses import ndv_loss
 from lumirkit.train.objective import Objective, pairwise_loss
 from lumirkit.train.views import views_of
 

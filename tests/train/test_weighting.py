@@ -7,10 +7,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from lumirkit.registration.losses import diffusion_loss
 from lumirkit.registration.sitreg import SITReg, SITRegConfig
 from lumirkit.train.loop import train
 from lumirkit.train.loss_settings import LossSettings
-from lumirkit.train.losses import diffusion_loss
 from lumirkit.train.objective import Objective, pairwise_loss
 from lumirkit.train.processes import Processes
 from lumirkit.train.recipe import Recipe, Stage

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lumirkit.train.losses import diffusion_loss, masked_ncc_loss, ndv_loss
+from lumirkit.registration.kernels.dispatch import plain_torch
+from lumirkit.registration.losses import diffusion_loss, masked_ncc_loss, ndv_loss
 
 
 def images(seed=0, shape=(7, 8, 9)):
@@ -55,3 +56,20 @@ def test_gradients():
     disp_vox = (0.3 * torch.randn(1, 3, 5, 5, 5, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(lambda u: masked_ncc_loss(fixed, moving, u, 3), (disp_vox,), atol=1e-6)
     assert torch.autograd.gradcheck(diffusion_loss, (disp_vox,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (0, 4, 2, 3, 1)])
+def test_diffusion_by_kernels_is_that_of_plain_torch(dtype, order):
+    """The value and the gradient, whatever the order in memory."""
+    torch.manual_seed(0)
+    made = torch.randn(*[(2, 3, 9, 8, 7)[axis] for axis in order], dtype=dtype)
+    disp_vox = made.permute(*[order.index(axis) for axis in range(5)]).requires_grad_()
+    loss = diffusion_loss(disp_vox)
+    (gradient,) = torch.autograd.grad(loss, disp_vox)
+    with plain_torch():
+        expected = diffusion_loss(disp_vox)
+        (expected_gradient,) = torch.autograd.grad(expected, disp_vox)
+    assert loss.dtype == dtype
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
