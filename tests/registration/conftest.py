@@ -1,14 +1,11 @@
 """What the tests of several kernels and several commands share."""
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
 import pytest
 from torch import Tensor
-
-from lumirkit.commands.main import main
 
 STRIDES: dict[str, Callable[[Tensor], Tensor]] = {
     "transposed": lambda volume: volume.transpose(2, 4),
@@ -39,13 +36,11 @@ def on_threads() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+def command(lumirkit: Callable[..., Any]) -> Callable[..., tuple[int, str]]:
     """Run a command in this process; returns its status and what it said."""
 
     def run(*arguments: Any) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["lumirkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), capsys.readouterr().err
+        ended = lumirkit(*arguments)
+        return ended.returncode, ended.stderr
 
     return run

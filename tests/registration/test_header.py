@@ -1,14 +1,11 @@
 """Where headers place images, with ITK's own reading as the referee."""
 
-import sys
-
 import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import from_matvec
 
 from lumirkit.base.errors import RequestError, VolumeError
-from lumirkit.commands.main import main
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import require_convention
 from lumirkit.registration.grid import LPS_FROM_RAS, Grid
@@ -109,7 +106,7 @@ def test_what_is_no_orientation_is_refused(words):
 
 
 @pytest.mark.parametrize("options", [[], ["--header", "sform"], ["--header", "qform"]], ids=" ".join)
-def test_ants_applies_a_field_to_images_of_two_forms_as_the_kit_does(options, tmp_path, monkeypatch):
+def test_ants_applies_a_field_to_images_of_two_forms_as_the_kit_does(options, tmp_path, lumirkit):
     """A field in voxels carries labels by three voxels; as a field of ITK's it does so in ANTs, and in `warp`."""
     ants = pytest.importorskip("ants")
     moving = saved(tmp_path / "moving.nii.gz", sform_code=4, qform_code=1)
@@ -119,10 +116,7 @@ def test_ants_applies_a_field_to_images_of_two_forms_as_the_kit_does(options, tm
     expected = np.roll(labels, (-1, 2, 0), (0, 1, 2))
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lumirkit", *map(str, words), *options])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 0
+        assert lumirkit(*words, *options).returncode == 0
 
     run("export", field, "--fixed", moving, "--moving", moving, "--out", itk)
     by_ants = ants.apply_transforms(*[ants.image_read(str(moving))] * 2, [str(itk)], interpolator="nearestNeighbor")
@@ -132,16 +126,13 @@ def test_ants_applies_a_field_to_images_of_two_forms_as_the_kit_does(options, tm
         np.testing.assert_array_equal(np.asarray(nib.load(out).dataobj), expected)
 
 
-def test_a_field_of_itk_follows_the_orientation_that_the_user_says(tmp_path, monkeypatch):
+def test_a_field_of_itk_follows_the_orientation_that_the_user_says(tmp_path, lumirkit):
     silent = saved(tmp_path / "silent.nii.gz")
     field, itk = tmp_path / "field.nii.gz", tmp_path / "itk.nii.gz"
     write_displacement(field, np.zeros((*SHAPE, 3), np.float32), np.eye(4))
-    words = ["lumirkit", "export", str(field), "--fixed", str(silent), "--moving", str(silent), "--out", str(itk)]
+    words = ("export", field, "--fixed", silent, "--moving", silent, "--out", itk)
     for more, status in (([], 2), (["--orientation", "LPS"], 0)):
-        monkeypatch.setattr(sys, "argv", words + more)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == status
+        assert lumirkit(*words, *more).returncode == status
         assert itk.exists() == (status == 0)
     np.testing.assert_allclose(read_by_itk(silent), Grid.from_file(itk).affine, atol=1e-5)
 

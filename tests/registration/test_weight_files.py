@@ -5,19 +5,15 @@ import torch
 from safetensors.torch import load_file
 
 from lumirkit.base.errors import RequestError
-from lumirkit.commands.main import main
 from lumirkit.registration.network import register
 from lumirkit.registration.weight_files import pack_weights
 from lumirkit.registration.weights import load_ensemble, load_weights
 
 
-def test_packed_weights_are_half_as_large_and_register_alike(make_weights, tmp_path, monkeypatch):
+def test_packed_weights_are_half_as_large_and_register_alike(lumirkit, make_weights, tmp_path):
     files = [make_weights(seed) for seed in (1, 2)]
-    arguments = ["--pack", str(tmp_path / "small"), "--note", "data=phantoms", "--note", "licence=CC0"]
-    monkeypatch.setattr("sys.argv", ["lumirkit", "weights", *map(str, files), *arguments])
-    with pytest.raises(SystemExit) as finished:
-        main()
-    assert not finished.value.code
+    arguments = ["--pack", tmp_path / "small", "--note", "data=phantoms", "--note", "licence=CC0"]
+    assert lumirkit("weights", *files, *arguments).returncode == 0
     small = [tmp_path / "small" / file.name for file in files]
     for file, packed in zip(files, small, strict=True):
         assert packed.stat().st_size < 0.75 * file.stat().st_size  # the header does not shrink

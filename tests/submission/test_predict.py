@@ -1,8 +1,6 @@
 """Prediction and the commands around it, from good input and from bad."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +10,6 @@ import torch
 
 from lumirkit import train
 from lumirkit.base.errors import RequestError
-from lumirkit.commands.main import main
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.data_manifests.worklist import Shard
 from lumirkit.registration.device import Place
@@ -26,26 +23,6 @@ from lumirkit.registration.weights import load_ensemble
 from lumirkit.submission.predict import predict_dataset
 
 CPU = Place(torch.device("cpu"))
-
-
-def lumirkit_as_a_process(*arguments):
-    """Run the command as a user would; returns the finished process."""
-    command = [sys.executable, "-m", "lumirkit", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture
-def lumirkit(monkeypatch, capsys):
-    """Run the command in this process, which saves the seconds of its imports; returns what a process would."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lumirkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), said.out, said.err)
-
-    return run
 
 
 @pytest.fixture
@@ -100,13 +77,13 @@ def test_a_network_at_half_resolution_delivers_a_full_size_field(make_weights, t
     assert register_pair(network, fixed, moving).shape == (*shape, 3)
 
 
-def test_register_writes_the_field_that_predict_writes(dataset, make_weights, tmp_path):
+def test_register_writes_the_field_that_predict_writes(lumirkit, dataset, make_weights, tmp_path):
     weights = [make_weights(seed) for seed in (0, 1)]
     options = [option for path in weights for option in ("--weights", path)]
     fixed, moving = (dataset / "imagesVal" / f"LUMIRMRI_{n}_0000.nii.gz" for n in (3455, 3454))
-    done = lumirkit_as_a_process("register", fixed, moving, tmp_path / "one.nii.gz", *options)
+    done = lumirkit("register", fixed, moving, tmp_path / "one.nii.gz", *options)
     assert done.returncode == 0, done.stderr
-    assert lumirkit_as_a_process("predict", "--dataset", dataset, "--out", tmp_path / "all", *options).returncode == 0
+    assert lumirkit("predict", "--dataset", dataset, "--out", tmp_path / "all", *options).returncode == 0
     fields = [tmp_path / "one.nii.gz", tmp_path / "all" / "disp_3455_3454.nii.gz"]
     np.testing.assert_array_equal(*(read_displacement(field, (32, 40, 34)) for field in fields))
 

@@ -25,14 +25,12 @@ finally:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(lumirkit):
     """Run the command in this process; gives exit status and standard error."""
 
     def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["lumirkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            program.main()
-        return stop.value.code or 0, capsys.readouterr().err
+        ended = lumirkit(*arguments)
+        return ended.returncode, ended.stderr
 
     return call
 

@@ -5,19 +5,15 @@ import shutil
 
 import pytest
 
-from lumirkit.commands.main import main
-
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(lumirkit, monkeypatch):
     """Run the command in this process; gives exit status, standard output and standard error."""
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["lumirkit", "manifest", "check", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return stop.value.code or 0, *capsys.readouterr()
+        ended = lumirkit("manifest", "check", *arguments)
+        return ended.returncode, ended.stdout, ended.stderr
 
     return call
 
