@@ -1,41 +1,38 @@
-"""Several processes compute what one computes: real ones, started by torchrun, that talk through gloo."""
+"""Several processes compute what one computes: real ones, some started by torchrun, that talk through gloo."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
-from safetensors import safe_open
+from one_step import take_one_step, take_shared_steps
 
 from lumirkit.train.processes import Processes, _announced
 from lumirkit.train.recipe import RecipeError, Stage
 from lumirkit.train.sharing import Share, share_of_batch
 
-ONE_STEP = Path(__file__).parent / "take_one_step.py"
 ROOT = Path(__file__).parents[2]
+ALONE = Processes(torch.device("cpu"))
 TRIPLETS = {"ndv_weight": 1e-3, "group_consistency_weight": 40}
 
 
-def start_processes(count, *arguments):
-    """Run one process as it is, several by torchrun."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}") if count > 1 else ()
-    command = [sys.executable, *torchrun, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
-
-
-def gradients(data, out, count, **changes):
+def one_step(**changes):
     losses = {"ncc_window_vox": 5, **changes.pop("losses", {})}
-    stage = {"epochs": 1, "items_per_epoch": 2, "learning_rate": 1e-3, "losses": losses, **changes}
-    result = start_processes(count, str(ONE_STEP), str(data), str(out), json.dumps(stage))
-    assert result.returncode == 0, result.stderr
-    with safe_open(out, framework="pt") as file:
-        terms = json.loads(file.metadata()["terms"])
-        return {name: file.get_tensor(name) for name in file.keys()}, terms  # noqa: SIM118
+    return Stage(epochs=1, items_per_epoch=2, learning_rate=1e-3, losses=losses, **changes)
+
+
+def shared_step(count, stage, data, folder):
+    """What several processes make of a step together."""
+    processes = forked.team(folder, count, take_shared_steps, data, folder / "steps.pt", [stage])
+    assert [process.wait() for process in processes] == [0] * count, processes[0].said
+    (step,) = torch.load(folder / "steps.pt")
+    return step
 
 
 def assert_close(found, expected):
@@ -49,17 +46,15 @@ def assert_close(found, expected):
 
 def test_two_processes_share_a_batch(phantom_root, tmp_path):
     noise = {"augmentation": {"noise_std": [0, 0.05], "gamma": [0.7, 1.4]}}
-    one = gradients(phantom_root, tmp_path / "one", 1, batch_size=2, **noise)
-    two = gradients(phantom_root, tmp_path / "two", 2, batch_size=2, **noise)
-    assert_close(two, one)
-    single = gradients(phantom_root, tmp_path / "single", 1, batch_size=1, **noise)
-    assert single[1] != pytest.approx(one[1], rel=1e-3)
+    one = take_one_step(phantom_root, one_step(batch_size=2, **noise), ALONE)
+    assert_close(shared_step(2, one_step(batch_size=2, **noise), phantom_root, tmp_path), one)
+    _, terms = take_one_step(phantom_root, one_step(batch_size=1, **noise), ALONE)
+    assert terms != pytest.approx(one[1], rel=1e-3)
 
 
 def test_three_processes_share_a_triplet(phantom_root, tmp_path):
-    one = gradients(phantom_root, tmp_path / "one", 1, losses=TRIPLETS)
-    three = gradients(phantom_root, tmp_path / "three", 3, losses=TRIPLETS)
-    assert_close(three, one)
+    one = take_one_step(phantom_root, one_step(losses=TRIPLETS), ALONE)
+    assert_close(shared_step(3, one_step(losses=TRIPLETS), phantom_root, tmp_path), one)
     assert one[1]["cycle"] > 1e-5
 
 
@@ -129,14 +124,29 @@ def without_times(log):
     return [{key: value for key, value in entry.items() if key not in machine} for entry in log]
 
 
-def test_a_whole_run_of_three_processes_is_that_of_one(phantom_root, tmp_path):
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    return tmp_path / "tiny.yaml"
+
+
+def training(recipe, data, out):
+    return ["train", str(recipe), "--data", str(data), "--out", str(out), "--device", "cpu"]
+
+
+def test_a_whole_run_of_three_processes_is_that_of_one(recipe, phantom_root, tmp_path, lumirkit):
     """Both stages through the command: a shared batch, then shared triplets; validation shared too."""
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(RECIPE)
-    for count in (1, 3):
-        out = tmp_path / f"run{count}"
-        arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(out), "--device", "cpu"]
-        result = start_processes(count, "-m", "lumirkit", *arguments)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "lumirkit"]
+    done = {
+        1: lumirkit(*training(recipe, phantom_root, tmp_path / "run1")),
+        3: subprocess.run(
+            [*torchrun, *training(recipe, phantom_root, tmp_path / "run3")],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        ),
+    }
+    for count, result in done.items():
         assert result.returncode == 0, result.stderr
         processes = "3 processes" if count == 3 else "1 process"
         assert f"stage 1 of 2: 2 epochs of 3 pairs in batches of 3 shared by {processes} (cpu)" in result.stderr
@@ -154,43 +164,27 @@ def test_a_whole_run_of_three_processes_is_that_of_one(phantom_root, tmp_path):
     assert three["images_sha256"] == one["images_sha256"]
 
 
-def test_a_damaged_image_is_named_by_every_process(phantom_root, tmp_path):
-    recipe, data = tmp_path / "tiny.yaml", tmp_path / "data"
-    recipe.write_text(RECIPE)
-    subprocess.run(["cp", "-r", str(phantom_root), str(data)], check=True)
+def test_a_damaged_image_is_named_by_every_process(recipe, phantom_root, tmp_path):
+    data = shutil.copytree(phantom_root, tmp_path / "data")
     damaged = sorted((data / "imagesTr").iterdir())[1]
     damaged.write_bytes(damaged.read_bytes()[:500])
-    arguments = ["train", str(recipe), "--data", str(data), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    result = start_processes(3, "-m", "lumirkit", *arguments)
-    assert result.returncode != 0
-    assert "1 training image cannot be used" in result.stderr and damaged.name in result.stderr
+    for process in forked.team(tmp_path, 3, forked.command, *training(recipe, data, tmp_path / "run")):
+        assert process.wait() == 2
+        assert "1 training image cannot be used" in process.said and damaged.name in process.said
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_a_killed_run_continues_as_if_nothing_had_happened(phantom_root, tmp_path):
+def test_a_killed_run_continues_as_if_nothing_had_happened(recipe, phantom_root, tmp_path, lumirkit):
     """kill -9 at several moments, whatever the run does then; log, validations and weights are those of a whole run."""
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(RECIPE)
-
-    def start(name):
-        arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(tmp_path / name)]
-        command = [sys.executable, "-m", "lumirkit", *arguments, "--device", "cpu"]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-    def kill_when(name, seen):
-        process = start(name)
-        for line in process.stderr:
-            if seen in line:
-                process.send_signal(signal.SIGKILL)
-                break
-        process.wait()
-        assert process.returncode == -signal.SIGKILL
-
-    whole = start("whole")
-    assert whole.wait() == 0
+    whole, cut = (training(recipe, phantom_root, tmp_path / name) for name in ("whole", "cut"))
+    assert lumirkit(*whole).returncode == 0
+    ended = []
     for moment in ("stage 1 of 2", "validation after step 1", "stage 2 of 2:", "validation after step 4"):
-        kill_when("cut", moment)
-    assert start("cut").wait() == 0
+        process = forked.lumirkit(tmp_path / "said", *cut)
+        process.wait_until(lambda moment=moment, process=process: moment in process.said)
+        ended.append(process.kill())
+    assert ended[:3] == [-signal.SIGKILL] * 3  # at the last moment it may just have ended
+    assert lumirkit(*cut).returncode == 0
     assert without_times(log_of(tmp_path / "cut")) == without_times(log_of(tmp_path / "whole"))
     assert log_of(tmp_path / "cut", "validation.jsonl") == log_of(tmp_path / "whole", "validation.jsonl")
     for folder in ("weights", "best"):
@@ -199,16 +193,12 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(phantom_root, tmp_pat
     assert not list((tmp_path / "cut").rglob(".partial-*"))
 
 
-def test_termination_means_a_checkpoint(phantom_root, tmp_path):
-    recipe = tmp_path / "long.yaml"
+def test_termination_means_a_checkpoint(recipe, phantom_root, tmp_path):
     recipe.write_text(RECIPE.replace("epochs: 2, items_per_epoch: 3", "epochs: 1, items_per_epoch: 3000"))
-    arguments = ["train", str(recipe), "--data", str(phantom_root), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lumirkit", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    next(line for line in process.stderr if line.startswith("stage 1 of 2 "))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 0
+    process = forked.lumirkit(tmp_path / "said", *training(recipe, phantom_root, tmp_path / "run"))
+    process.wait_until(lambda: "stage 1 of 2 " in process.said)
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0, process.said
     steps = len(log_of(tmp_path / "run"))
     assert 0 < steps < 1000
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step_{steps:08d}.safetensors"]
