@@ -3,10 +3,9 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
+import forked
 import nibabel as nib
 import numpy as np
 import pytest
@@ -331,28 +330,22 @@ def long_run(dataset, make_weights, tmp_path):
     weights = make_weights()
 
     def start(out):
-        options = ("--dataset-json", json_path, "--output", out, "--weights", weights)
-        command = [sys.executable, "-m", "lumirkit.submission.entrypoint", *map(str, options)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return forked.container(tmp_path / "said", "--dataset-json", json_path, "--output", out, "--weights", weights)
 
     return start, len(content["validation"])
 
 
-def wait_for_fields(out, count):
-    deadline = time.monotonic() + 120
-    while len(list(out.glob("*.nii.gz"))) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def wait_for_fields(run, out, count):
+    run.wait_until(lambda: len(list(out.glob("*.nii.gz"))) >= count)
 
 
 def test_sigterm_leaves_whole_fields_and_an_account(long_run, tmp_path):
     start, pairs = long_run
     out = tmp_path / "out"
     run = start(out)
-    wait_for_fields(out, 2)
-    run.send_signal(signal.SIGTERM)
-    printed, _ = run.communicate(timeout=60)
-    assert run.returncode == 143, printed
+    wait_for_fields(run, out, 2)
+    run.send(signal.SIGTERM)
+    assert run.wait() == 143, run.said
     assert not list(out.glob(".*"))
     fields = list(out.glob("*.nii.gz"))
     assert 2 <= len(fields) < pairs
@@ -364,15 +357,14 @@ def test_sigterm_leaves_whole_fields_and_an_account(long_run, tmp_path):
 def test_killed_ten_times_it_ends_with_the_same_bytes(long_run, tmp_path):
     start, pairs = long_run
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert start(undisturbed).wait(timeout=300) == 0
+    assert start(undisturbed).wait() == 0
     rng = np.random.default_rng(0)
     for number in range(10):
         run = start(killed)
-        wait_for_fields(killed, min(1 + number, pairs - 1))
+        wait_for_fields(run, killed, min(1 + number, pairs - 1))
         time.sleep(rng.uniform(0, 0.3))
         run.kill()
-        run.communicate()
-    assert start(killed).wait(timeout=300) == 0
+    assert start(killed).wait() == 0
     assert contents(killed) == contents(undisturbed)
     assert len(contents(killed)) == pairs
     assert {path.name for path in killed.iterdir()} == {path.name for path in undisturbed.iterdir()}

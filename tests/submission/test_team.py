@@ -3,17 +3,15 @@
 import json
 import signal
 import socketserver
-import subprocess
-import sys
 import time
 from threading import Thread
 
+import forked
 import pytest
 import torch
 from deadly_work import DeadlyImage
 
 from lumirkit.base.engine import Cluster
-from lumirkit.commands.main import main
 from lumirkit.data_manifests.dataset import find_dataset_json
 from lumirkit.registration.device import Place
 from lumirkit.submission.on_error import OnError
@@ -44,10 +42,6 @@ def told(status):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".json"}
-
-
-def command(*options):
-    return [sys.executable, "-m", "lumirkit", "predict", *map(str, options)]
 
 
 def test_a_cluster_writes_what_one_process_writes_although_a_worker_is_killed(
@@ -103,22 +97,19 @@ def test_a_pair_that_kills_its_worker_each_time_fails_by_name(many, make_weights
     assert list(contents(tmp_path / "out")) == [status.pairs[1].field]
 
 
-def test_two_processes_of_this_machine_do_the_same_and_sigterm_ends_them(many, make_weights, tmp_path):
+def test_two_processes_of_this_machine_do_the_same_and_sigterm_ends_them(many, make_weights, tmp_path, lumirkit):
     weights, serial, out = make_weights(), tmp_path / "serial", tmp_path / "out"
     one = predict_dataset(many, many.parent, serial, [weights], CPU)
     options = ("--dataset", many, "--weights", weights, "--workers", 2, "--device", "cpu", "--convolutions", "float32")
-    started = subprocess.Popen(command(*options, "--out", out), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while len(list(out.glob("disp*"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    started.send_signal(signal.SIGTERM)
-    printed = started.communicate(timeout=60)[1]
-    assert started.returncode == 143, printed
+    started = forked.lumirkit(tmp_path / "said", "predict", *options, "--out", out)
+    started.wait_until(lambda: len(list(out.glob("disp*"))) >= 3)
+    started.send(signal.SIGTERM)
+    assert started.wait() == 143, started.said
     assert not list(out.glob(".*"))
     status = json.loads((out / "lumirkit_status.json").read_text())
     assert status["state"] == "stopped"
     assert 1 <= len(status["pairs"]) < 14
-    done = subprocess.run(command(*options, "--out", out), capture_output=True, text=True, check=False)
+    done = lumirkit("predict", *options, "--out", out)
     assert done.returncode == 1, done.stderr
     assert contents(out) == contents(serial)
     pairs = [PairStatus(**pair) for pair in json.loads((out / "lumirkit_status.json").read_text())["pairs"]]
@@ -141,17 +132,12 @@ def other_server():
 
 
 def test_a_cluster_that_does_not_answer_is_refused_in_one_sentence(
-    many, tmp_path, make_weights, monkeypatch, capsys, other_server
+    many, tmp_path, make_weights, lumirkit, other_server
 ):
     options = ("--dataset", many, "--weights", make_weights(), "--out", tmp_path / "out")
     for address in ("tcp://127.0.0.1:9", "nonsense", other_server):
-        monkeypatch.setattr(sys, "argv", [*command(*options)[2:], "--cluster", address])
-        before = signal.getsignal(signal.SIGTERM)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        signal.signal(signal.SIGTERM, before)
-        assert ended.value.code == 2
-        printed = capsys.readouterr().err
-        assert printed.startswith(f"error: --cluster {address}: found no Dask scheduler")
-        assert len(printed.splitlines()) == 1
+        ended = lumirkit("predict", *options, "--cluster", address)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith(f"error: --cluster {address}: found no Dask scheduler")
+        assert len(ended.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
