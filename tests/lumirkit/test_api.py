@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 import lumirkit
+from lumirkit import register
 from lumirkit.base.errors import KitError
-from lumirkit.commands.main import main
 from lumirkit.registration.deformation import Deformation
 from lumirkit.registration.grid import Grid, to_voxels, voxels_of
 from lumirkit.registration.volume import read_image, read_labels, write_volume
@@ -93,14 +93,11 @@ def test_paths_nibabel_images_and_arrays_give_one_field(paths, weights):
     assert found.fixed.same_as(Grid.from_file(paths[0]))
 
 
-def test_python_and_the_command_make_the_same_files(paths, weights, make_weights, tmp_path, monkeypatch):
-    found = lumirkit.register(*paths, weights=weights)
+def test_python_and_the_command_make_the_same_files(paths, weights, make_weights, tmp_path, lumirkit):
+    found = register(*paths, weights=weights)
     found.save(tmp_path / "python.nii.gz")
     arguments = ("register", *paths, tmp_path / "command.nii.gz", "--weights", make_weights(), "--device", "cpu")
-    monkeypatch.setattr(sys, "argv", ["lumirkit", *map(str, arguments), "--moved", str(tmp_path / "moved.nii.gz")])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    assert lumirkit(*arguments, "--moved", tmp_path / "moved.nii.gz").returncode == 0
     assert (tmp_path / "python.nii.gz").read_bytes() == (tmp_path / "command.nii.gz").read_bytes()
     np.testing.assert_array_equal(read_image(tmp_path / "moved.nii.gz").data, found.warp(paths[1]))
 

@@ -11,6 +11,7 @@ from lumirkit.demo import run_demo
 from lumirkit.phantoms.brains import PhantomSpec
 from lumirkit.train.recipe import Recipe, recipe_yaml
 
+MARKER = ".lumirkit-demo"  # what is in a folder beside it may be replaced
 RECIPE = Recipe.model_validate(
     {
         "name": "tiny",
@@ -23,9 +24,13 @@ RECIPE = Recipe.model_validate(
 def test_the_whole_chain_on_a_small_scale(tmp_path, capsys):
     (tmp_path / "recipe.yaml").write_text(recipe_yaml(RECIPE))
     spec = PhantomSpec(shape=(32, 40, 34), n_train=2, pairs_per_split=1)
-    for _ in range(2):  # the second one replaces the first
-        run_demo(tmp_path / "demo", spec, tmp_path / "recipe.yaml")
+    for name in (MARKER, "of an earlier demo"):
+        (tmp_path / "demo" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "demo" / name).touch()
+    run_demo(tmp_path / "demo", spec, tmp_path / "recipe.yaml")
     made = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert MARKER in made
+    assert "of an earlier demo" not in made
     assert made >= {"data", "fields", "metrics.json", "metrics_before.json", "model0", "model1", "weights"}
     assert "report.html" in made
     assert len(list((tmp_path / "demo" / "fields").glob("*.nii.gz"))) == 4

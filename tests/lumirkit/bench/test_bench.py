@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from lumirkit.base.errors import RequestError
+from lumirkit.bench import run as runs
 from lumirkit.bench import sources
 from lumirkit.bench.accuracy import measure_accuracy
 from lumirkit.bench.child import check_reference_in_child, measure_in_child
-from lumirkit.bench.floor import Floor
+from lumirkit.bench.floor import Floor, measure_floor
 from lumirkit.bench.kinds import IO_KINDS, SOURCE_KINDS, Kind
 from lumirkit.bench.machine import Machine
 from lumirkit.bench.measure import measure
@@ -20,7 +21,6 @@ from lumirkit.bench.options import Options, parse_size
 from lumirkit.bench.report import Report, Row
 from lumirkit.bench.run import run_bench
 from lumirkit.bench.work import BenchError, Measurement, Spread, Work
-from lumirkit.commands.main import main
 from lumirkit.registration.sitreg import SITRegConfig
 from lumirkit.registration.voxelmorph import VoxelMorphConfig
 
@@ -70,30 +70,34 @@ def recipe(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(recipe, tmp_path_factory):
-    """One run of everything that has a network, beside public code that fails; gives its folder and its error."""
+    """One run in processes of its own, beside public code that fails; gives its folder and its error."""
     root = tmp_path_factory.mktemp("bench")
     broken = "def create_training_definition(config, arguments):\n    raise KeyError('broken | here')\n"
     checkout = write_checkout(root / "checkout", broken)
-    options = Options(network=str(recipe), members=3, repeats=2, threads=1, plain=True, reference=checkout)
-    works = {kind: [(16, 16, 16)] for kind in (Kind.ENSEMBLE, Kind.FORWARD)}
+    options = Options(network=str(recipe), repeats=2, threads=1, plain=True, reference=checkout)
     with pytest.raises(BenchError) as error:
-        run_bench(works, options, root / "out")
+        run_bench({Kind.FORWARD: [(16, 16, 16)]}, options, root / "out")
     return root / "out", str(error.value)
 
 
+@pytest.fixture(scope="module")
+def floor():
+    return measure_floor(torch.device("cpu"))
+
+
 @pytest.fixture
-def run(recipe, monkeypatch, capsys, tmp_path):
-    """Run the command in this process on a tiny network; gives exit status, standard output and standard error."""
+def in_this_process(floor, monkeypatch):
+    """Let works be measured in this process, which has its imports, where processes of their own are not the point."""
+    monkeypatch.setattr(runs, "measure_in_child", lambda work, threads: measure(work))
+    monkeypatch.setattr(runs, "floor_in_child", lambda device, threads: floor)
+
+
+@pytest.fixture
+def run(recipe, lumirkit, monkeypatch, tmp_path):
+    """Run the command on a tiny network."""
     monkeypatch.setenv("COLUMNS", "200")
-
-    def call(work, *arguments):
-        words = [work, "--network", recipe, "--repeats", 1, "--threads", 1, "--out", tmp_path / "out", *arguments]
-        monkeypatch.setattr("sys.argv", ["lumirkit", "bench", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return call
+    options = ("--network", recipe, "--repeats", 1, "--threads", 1, "--out", tmp_path / "out")
+    return lambda work, *arguments: lumirkit("bench", work, *options, *arguments)
 
 
 def rows_of(folder):
@@ -108,25 +112,31 @@ def check_numbers(row):
     assert row["floor_s"] > 0
 
 
-def test_forward_and_ensemble(measured):
-    rows = [row for row in rows_of(measured[0]) if row["measurement"]]
-    one, three = (
-        ["tiny, float32", "tiny, float32, plain torch"],
-        ["3 members, float32", "3 members, float32, plain torch"],
-    )
-    assert [row["what"] for row in rows] == three + one
+def check_forward(rows, expected_flop):
     for row in rows:
         check_numbers(row)
-        expected = 3 * (convolution_flop() + finest_features_flop()) if row["what"] in three else convolution_flop()
-        assert row["measurement"]["convolution_flop"] == expected
+        assert row["measurement"]["convolution_flop"] == expected_flop
         assert row["work"]["plain_torch"] == ("plain torch" in row["what"])
         assert 0.001 < row["measurement"]["mean_displacement_vox"] < 10
+
+
+def test_forward(measured):
+    *ours, _ = rows_of(measured[0])
+    assert [row["what"] for row in ours] == ["tiny, float32", "tiny, float32, plain torch"]
+    check_forward(ours, convolution_flop())
+
+
+def test_ensemble(run, in_this_process, tmp_path):
+    assert run("ensemble", "--size", "16x16x16", "--members", 3, "--plain").returncode == 0
+    rows = rows_of(tmp_path / "out")
+    assert [row["what"] for row in rows] == ["3 members, float32", "3 members, float32, plain torch"]
+    check_forward(rows, 3 * (convolution_flop() + finest_features_flop()))
 
 
 def test_the_markdown_holds_every_row(measured):
     text = (measured[0] / "bench.md").read_text(encoding="utf-8")
     rows = rows_of(measured[0])
-    assert len(rows) == 5
+    assert len(rows) == 3
     for row in rows:
         assert f"| {row['what']} | 16 x 16 x 16 | " in text
     assert "1 threads; 2 repeats" in text
@@ -141,10 +151,10 @@ def test_a_work_that_fails_costs_its_own_row(measured):
     assert "| public SITReg code | 16 x 16 x 16 | failed: KeyError: 'broken / here' | - |" in text
 
 
-def test_a_training_step(run, tmp_path):
-    status, out, _ = run("step", "--size", "16x16x16")
-    assert status == 0
-    assert "tiny, float32" in out
+def test_a_training_step(run, in_this_process, tmp_path):
+    ended = run("step", "--size", "16x16x16")
+    assert ended.returncode == 0
+    assert "tiny, float32" in ended.stdout
     row, recomputed = rows_of(tmp_path / "out")
     check_numbers(row)
     check_numbers(recomputed)
@@ -158,9 +168,9 @@ def test_a_training_step(run, tmp_path):
     assert found["convolution_flop"] == 3 * convolution_flop() - stem
 
 
-def test_a_triplet_in_both_number_formats(run, tmp_path):
+def test_a_triplet_in_both_number_formats(run, in_this_process, tmp_path):
     formats = ("--convolutions", "float32", "--convolutions", "bfloat16")
-    assert run("triplet", "--size", "16x16x16", *formats)[0] == 0
+    assert run("triplet", "--size", "16x16x16", *formats).returncode == 0
     rows = rows_of(tmp_path / "out")
     assert [row["what"] for row in rows[::2]] == ["tiny, float32", "tiny, bfloat16"]
     stem = 2 * 2 * 16**3 * 6 * 4
@@ -170,16 +180,16 @@ def test_a_triplet_in_both_number_formats(run, tmp_path):
     assert rows[0]["measurement"]["convolution_flop"] == 3 * (4 * convolution_flop() - stem)
 
 
-def test_the_pairs_that_are_trained_on_beside_a_step(run, tmp_path):
-    status, out, _ = run("sources", "--size", "20x24x16")
-    assert status == 0
+def test_the_pairs_that_are_trained_on_beside_a_step(run, in_this_process, tmp_path):
+    ended = run("sources", "--size", "20x24x16")
+    assert ended.returncode == 0
     step, _, *pairs = rows_of(tmp_path / "out")
     assert [row["what"] for row in pairs] == ["pair of noise", "pair of primitives", "pair of one image"]
     for row in pairs:
         seconds = row["measurement"]["seconds"]
         assert 0 < seconds["min"] <= seconds["median"] <= seconds["max"]
         assert row["step_s"] == step["measurement"]["seconds"]["median"]
-        assert row["what"] in out
+        assert row["what"] in ended.stdout
     text = (tmp_path / "out/bench.md").read_text(encoding="utf-8")
     assert "| what | size | median (min to max) s | % of a step |" in text
 
@@ -251,9 +261,9 @@ def test_memory_is_that_of_the_work_alone():
 
 
 def test_a_missing_reference_is_named(run, tmp_path):
-    status, _, err = run("forward", "--reference", tmp_path / "nowhere")
-    assert status == 2
-    assert f"{tmp_path / 'nowhere'}: found no src/scripts" in err
+    ended = run("forward", "--reference", tmp_path / "nowhere")
+    assert ended.returncode == 2
+    assert f"{tmp_path / 'nowhere'}: found no src/scripts" in ended.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -266,7 +276,7 @@ def test_a_package_that_the_reference_lacks_is_named(tmp_path):
 @pytest.mark.skipif(CHECKOUT is None, reason="LUMIRKIT_SITREG names no checkout of the public SITReg code")
 @pytest.mark.parametrize("work", ["forward", "step"])
 def test_the_public_code_beside_ours(work, run, tmp_path):
-    assert run(work, "--size", "32x40x36", "--network", "lumir25", "--reference", CHECKOUT)[0] == 0
+    assert run(work, "--size", "32x40x36", "--network", "lumir25", "--reference", CHECKOUT).returncode == 0
     ours, *_, theirs = rows_of(tmp_path / "out")
     check_numbers(theirs)
     assert ours["reference_s"] == theirs["measurement"]["seconds"]["median"]
@@ -283,9 +293,9 @@ def test_the_public_code_beside_ours(work, run, tmp_path):
     ],
 )
 def test_wrong_requests_start_nothing(run, tmp_path, arguments, message):
-    status, _, err = run("forward", *arguments)
-    assert status == 2
-    assert message in err
+    ended = run("forward", *arguments)
+    assert ended.returncode == 2
+    assert message in ended.stderr
     assert not (tmp_path / "out").exists()
 
 

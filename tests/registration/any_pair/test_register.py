@@ -1,6 +1,5 @@
 """Registration of images on any grids, as the networks' frame makes it, from closed forms and by the command."""
 
-import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 
@@ -14,7 +13,6 @@ from scipy.spatial.transform import Rotation
 
 from lumirkit.base import extras
 from lumirkit.base.errors import VolumeError
-from lumirkit.commands.main import main
 from lumirkit.registration.any_pair.files import register_and_warp
 from lumirkit.registration.any_pair.frame import normalised
 from lumirkit.registration.any_pair.pair_in_frame import PairGrids, framed
@@ -204,16 +202,14 @@ def save(path, image, dtype=np.float32, axes=3):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, make_weights, tmp_path):
+def command(lumirkit, make_weights, tmp_path):
     """Run `lumirkit register` in this process on images that it is given; returns its status and what it said."""
     weights = make_weights()
 
     def run(fixed, moving, *options):
         arguments = ("register", fixed, moving, tmp_path / "field.nii.gz", "--weights", weights, "--device", "cpu")
-        monkeypatch.setattr(sys, "argv", ["lumirkit", *map(str, (*arguments, *options))])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, capsys.readouterr().err
+        ended = lumirkit(*arguments, *options)
+        return ended.returncode, ended.stderr
 
     return run
 
