@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import sys
 from importlib.metadata import PackageNotFoundError
 
 import nibabel as nib
@@ -13,7 +12,6 @@ import torch
 from scipy.ndimage import gaussian_filter, shift
 
 from lumirkit.base import extras
-from lumirkit.commands.main import main
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.data_manifests.worklist import Shard
 from lumirkit.eval import baselines
@@ -65,16 +63,8 @@ def lps_mm(affine, disp_vox):
     return disp_vox @ (np.diag([-1.0, -1, 1]) @ affine[:3, :3]).T
 
 
-def run_command(monkeypatch, *arguments):
-    """Run the command in this process; returns its exit status."""
-    monkeypatch.setattr(sys, "argv", ["lumirkit", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return ended.value.code or 0
-
-
-def test_the_zero_field_comes_in_the_format_of_predictions(phantom_root, tmp_path, monkeypatch):
-    assert run_command(monkeypatch, "baseline", "zero", "--dataset", phantom_root, "--out", tmp_path) == 0
+def test_the_zero_field_comes_in_the_format_of_predictions(lumirkit, phantom_root, tmp_path):
+    assert lumirkit("baseline", "zero", "--dataset", phantom_root, "--out", tmp_path).returncode == 0
     pairs = read_dataset(find_dataset_json(phantom_root)).validation
     fields = [tmp_path / pair.field_name for pair in pairs]
     assert set(tmp_path.iterdir()) == {*fields, *map(record_path, fields)}
@@ -97,10 +87,10 @@ def test_the_zero_field_comes_in_the_format_of_predictions(phantom_root, tmp_pat
     }
 
 
-def test_a_field_is_kept_until_its_record_or_an_image_changes(phantom_root, tmp_path, monkeypatch):
+def test_a_field_is_kept_until_its_record_or_an_image_changes(lumirkit, phantom_root, tmp_path):
     dataset, out = shutil.copytree(phantom_root, tmp_path / "dataset"), tmp_path / "out"
     command = ("baseline", "zero", "--dataset", dataset, "--out", out)
-    assert run_command(monkeypatch, *command) == 0
+    assert lumirkit(*command).returncode == 0
     kept, other, unfinished, *_ = sorted(out.glob("*.nii.gz"))
     for field in (kept, other, unfinished):
         field.write_bytes(b"as it was")
@@ -108,38 +98,41 @@ def test_a_field_is_kept_until_its_record_or_an_image_changes(phantom_root, tmp_
     shutil.copy(
         dataset / "imagesVal/LUMIRMRI_3454_0000.nii.gz", dataset / f"imagesVal/LUMIRMRI_{other.name[5:9]}_0000.nii.gz"
     )
-    assert run_command(monkeypatch, *command) == 0
+    assert lumirkit(*command).returncode == 0
     assert kept.read_bytes() == b"as it was"
     assert other.read_bytes() != b"as it was"
     assert unfinished.read_bytes() != b"as it was"
 
 
-def test_a_damaged_image_fails_its_pair_and_no_other(phantom_root, tmp_path, monkeypatch, capsys):
+def test_a_damaged_image_fails_its_pair_and_no_other(lumirkit, phantom_root, tmp_path):
     dataset, out = shutil.copytree(phantom_root, tmp_path / "dataset"), tmp_path / "out"
     (dataset / "imagesVal/LUMIRMRI_3455_0000.nii.gz").write_bytes(b"")
-    assert run_command(monkeypatch, "baseline", "zero", "--dataset", dataset, "--out", out) == 1
-    assert "3455_0000<--3454_0000" in capsys.readouterr().err
+    ended = lumirkit("baseline", "zero", "--dataset", dataset, "--out", out)
+    assert ended.returncode == 1
+    assert "3455_0000<--3454_0000" in ended.stderr
     assert len(list(out.glob("*.nii.gz"))) == len(list(out.glob("*.json"))) == 3
 
 
 @pytest.mark.parametrize(
     ("name", "method", "package"), [("syn", "SyN", "antspyx"), ("convexadam", "ConvexAdam", "convexAdam")]
 )
-def test_without_the_extra_the_request_is_refused(phantom_root, tmp_path, monkeypatch, capsys, name, method, package):
+def test_without_the_extra_the_request_is_refused(lumirkit, phantom_root, tmp_path, monkeypatch, name, method, package):
     def not_installed(name):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(extras, "version", not_installed)
     out = tmp_path / "out"
-    assert run_command(monkeypatch, "baseline", name, "--dataset", phantom_root, "--out", out) == 2
+    ended = lumirkit("baseline", name, "--dataset", phantom_root, "--out", out)
+    assert ended.returncode == 2
     extra = "install the extra: pip install 'lumirkit[baselines]'"
-    assert capsys.readouterr().err == f"error: the baseline {method} needs {package}; {extra}\n"
+    assert ended.stderr == f"error: the baseline {method} needs {package}; {extra}\n"
     assert not out.exists()
 
 
-def test_an_unknown_baseline_is_refused(phantom_root, tmp_path, monkeypatch, capsys):
-    assert run_command(monkeypatch, "baseline", "demons", "--dataset", phantom_root, "--out", tmp_path) == 2
-    assert "expected one of zero, syn, convexadam" in capsys.readouterr().err
+def test_an_unknown_baseline_is_refused(lumirkit, phantom_root, tmp_path):
+    ended = lumirkit("baseline", "demons", "--dataset", phantom_root, "--out", tmp_path)
+    assert ended.returncode == 2
+    assert "expected one of zero, syn, convexadam" in ended.stderr
 
 
 @affines

@@ -4,11 +4,9 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 import yaml
@@ -17,7 +15,6 @@ from safetensors.torch import load_file
 from lumirkit.ablation.plan import load_ablation
 from lumirkit.ablation.run import run_ablation
 from lumirkit.base.errors import RequestError
-from lumirkit.commands.main import main
 from lumirkit.data_manifests.dataset import ManifestError
 from lumirkit.registration.device import Place
 from lumirkit.train.recipe import RecipeError
@@ -58,7 +55,7 @@ def started(text):
 
 
 def command(plan, data, out):
-    return [sys.executable, "-m", "lumirkit", "ablation", *map(str, (plan, "--data", data, "--out", out))]
+    return ("ablation", plan, "--data", data, "--out", out)
 
 
 def test_from_nothing_to_the_table_and_nothing_twice(phantom_root, plan, tmp_path, capsys):
@@ -91,20 +88,15 @@ def test_from_nothing_to_the_table_and_nothing_twice(phantom_root, plan, tmp_pat
     assert "| slow |" in (out / "table.md").read_text()
 
 
-def test_killed_twice_it_ends_as_if_it_had_not_been(phantom_root, plan, tmp_path):
+def test_killed_twice_it_ends_as_if_it_had_not_been(phantom_root, plan, tmp_path, lumirkit):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run_ablation(load_ablation(plan()), phantom_root, whole, [CPU])
     for result in ("runs/plain/seed0/log.jsonl", "runs/NDV/seed1/log.jsonl"):
-        process = subprocess.Popen(
-            command(plan(), phantom_root, cut), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 120
-        while not (cut / result).exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process = forked.lumirkit(tmp_path / "said", *command(plan(), phantom_root, cut))
+        process.wait_until((cut / result).exists)
+        assert process.kill() == -signal.SIGKILL
         assert not (cut / "table.md").exists()
-    finished = subprocess.run(command(plan(), phantom_root, cut), capture_output=True, text=True)
+    finished = lumirkit(*command(plan(), phantom_root, cut))
     assert finished.returncode == 0, finished.stderr
     assert "runs/plain/seed0" not in started(finished.stderr)
     assert (cut / "table.md").read_text() == (whole / "table.md").read_text()
@@ -191,11 +183,9 @@ def test_what_is_wrong_as_a_whole_is_said_before_the_first_job(phantom_root, pla
     assert started(capsys.readouterr().err) == []
 
 
-def test_the_command_reports_failures_and_exits_with_1(phantom_root, plan, tmp_path, monkeypatch, capsys):
+def test_the_command_reports_failures_and_exits_with_1(phantom_root, plan, tmp_path, monkeypatch, lumirkit):
     rows = [{"name": "wild", "stages": 1, "set": {"stages.*.learning_rate": 1e30}}]
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(sys, "argv", command(plan(rows), phantom_root, tmp_path / "out")[2:])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 1
-    assert "runs/wild/seed0" in capsys.readouterr().err
+    ended = lumirkit(*command(plan(rows), phantom_root, tmp_path / "out"))
+    assert ended.returncode == 1
+    assert "runs/wild/seed0" in ended.stderr

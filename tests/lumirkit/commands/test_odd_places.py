@@ -1,5 +1,6 @@
 """Commands where a machine is not as usual: no HOME, names with spaces and accents, a read-only install."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import lumirkit
+from lumirkit.commands import main
 from lumirkit.commands.main import app
 from lumirkit.submission.status import RunStatus
 
@@ -32,38 +33,60 @@ def read_only_install(tmp_path):
     Each `__pycache__` is a file: root, who may run the tests, writes into folders that are read-only for others.
     """
     root = tmp_path / "site-packages"
-    shutil.copytree(Path(lumirkit.__file__).parent, root / "lumirkit", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(main.__file__).parents[1], root / "lumirkit", ignore=shutil.ignore_patterns("__pycache__"))
     for folder in (root / "lumirkit", *(path for path in (root / "lumirkit").rglob("*") if path.is_dir())):
         (folder / "__pycache__").write_text("no folder")
     return root
 
 
-def predict_and_score(place, fields, **environment):
-    """Run the commands from predicting to the table; gives the fields (pair, X, Y, Z, 3) and the table."""
-    usual = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
-
-    def run(*arguments):
-        command = [sys.executable, "-m", "lumirkit", *arguments]
-        done = subprocess.run(command, cwd=place, env=usual | environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
-    run("predict", "--dataset", "mes images", "--weights", "poids à moi.safetensors", "--out", fields)
-    run("evaluate", "--ground-truth", "mes images", "--fields", fields, "--out", f"{fields}/résultats.json")
-    run("table", f"à moi={fields}/résultats.json", "--out", f"{fields}/table à lire.md")
-    paths = sorted((place / fields).glob("disp_*.nii.gz"))
-    table = (place / fields / "table à lire.md").read_text(encoding="utf-8")
-    return np.stack([nib.load(path).get_fdata() for path in paths]), table
+def commands(fields):
+    """From predicting to the table."""
+    return (
+        ("predict", "--dataset", "mes images", "--weights", "poids à moi.safetensors", "--out", fields),
+        ("evaluate", "--ground-truth", "mes images", "--fields", fields, "--out", f"{fields}/résultats.json"),
+        ("table", f"à moi={fields}/résultats.json", "--out", f"{fields}/table à lire.md"),
+    )
 
 
-def test_without_home_on_a_read_only_install_and_where_names_have_accents(place, read_only_install):
+def made(folder):
+    """The fields (pair, X, Y, Z, 3) and the table that these commands write."""
+    table = (folder / "table à lire.md").read_text(encoding="utf-8")
+    return np.stack([nib.load(path).get_fdata() for path in sorted(folder.glob("disp_*.nii.gz"))]), table
+
+
+ALL_IN_ONE = """
+import json, sys
+from lumirkit.commands.main import app
+for arguments in json.loads(sys.argv[1]):
+    app(arguments, standalone_mode=False)
+print(sys.modules["lumirkit"].__file__)
+"""
+
+
+def test_without_home_on_a_read_only_install_and_where_names_have_accents(
+    place, read_only_install, lumirkit, monkeypatch
+):
     """Kernels are compiled for each process where their code can be kept nowhere, and compute the same."""
-    here = str(Path(lumirkit.__file__).parents[1])
-    fields, table = predict_and_score(place, "champs", PYTHONPATH=here)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(place)
+    for arguments in commands("champs"):
+        done = lumirkit(*arguments)
+        assert done.returncode == 0, done.stderr
+    fields, table = made(place / "champs")
     assert len(fields) == 4
     assert "à moi" in table
     before = sorted(path for path in read_only_install.rglob("*"))
     nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
-    other_fields, other_table = predict_and_score(place, "là-bas", PYTHONPATH=str(read_only_install), **nowhere)
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_IN_ONE, json.dumps(commands("là-bas"))],
+        env=os.environ | nowhere | {"PYTHONPATH": str(read_only_install)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(read_only_install / "lumirkit" / "__init__.py")
+    other_fields, other_table = made(place / "là-bas")
     np.testing.assert_allclose(other_fields, fields, atol=1e-5)
     assert other_table == table
     assert sorted(path for path in read_only_install.rglob("*")) == before
