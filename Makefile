@@ -7,8 +7,9 @@ BASE_IMAGE ?=
 IMAGE ?= lumirkit
 
 # uv takes a fifth of the time that pip does; pip serves where only its own configuration knows the package index.
-install = $(RUN)/uv pip install --quiet --python $(RUN)/python --constraint constraints.txt --editable "$(1)" \
-	|| $(RUN)/pip install --quiet --constraint constraints.txt --editable "$(1)"
+INSTALL = install() { \
+	$(RUN)/uv pip install --quiet --python $(RUN)/python --constraint constraints.txt --editable "$$1" \
+	|| $(RUN)/pip install --quiet --constraint constraints.txt --editable "$$1"; }; install
 
 .PHONY: demo test lint bench image clean
 
@@ -34,12 +35,12 @@ image: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet uv
-	$(call install,.[dev])
+	$(INSTALL) ".[dev]"
 	touch $@
 
 # The reference methods are extras of half a gigabyte, which only their tests need.
 $(VENV)/baselines: $(VENV)/installed
-	$(call install,.[dev,baselines])
+	$(INSTALL) ".[dev,baselines]"
 	touch $@
 
 clean:

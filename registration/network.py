@@ -130,9 +130,18 @@ def register(network: Registering, fixed: Image, moving: Image, every_level: boo
         ValueError: the network harmonises images and has not been fitted to any.
     """
     try_kernels(fixed.device, fixed.dtype)
-    if network.harmonisation is not None:
-        fixed, moving = (INTENSITY_MAX * network.harmonisation(image) for image in (fixed, moving))
-    return network.registrations(fixed, moving, every_level)
+    return network.registrations(*harmonised(network, fixed, moving), every_level)
+
+
+def harmonised(network: Registering, fixed: Image, moving: Image) -> tuple[Image, Image]:
+    """Give both images, intensities 0…255, the contrast that a network was trained on, if it has a map to that.
+
+    Raises:
+        ValueError: the network harmonises images and has not been fitted to any.
+    """
+    if network.harmonisation is None:
+        return fixed, moving
+    return INTENSITY_MAX * network.harmonisation(fixed), INTENSITY_MAX * network.harmonisation(moving)
 
 
 def recomputed(function: Callable[..., Result], *inputs: Any) -> Result:

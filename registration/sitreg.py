@@ -3,13 +3,13 @@
 Source: Honkamaa & Marttinen, MELBA 2024:026; with MIND input, Honkamaa & Marttinen 2025.
 
 Both images go through the network as one batch, [moving, fixed]: the same weights compute the same things for both
-halves, and exchanging the halves (`_swap`) exchanges the roles of the images. The structure of the code alone therefore
+halves, and exchanging the halves exchanges the roles of the images. The structure of the code alone therefore
 makes the registration symmetric under exchange of the inputs, whatever the arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
@@ -24,11 +24,10 @@ from torch.autograd.function import once_differentiable
 from lumirkit.registration.bspline import invertibility_bound, spline_displacement
 from lumirkit.registration.convolution import Conv3d, convolve
 from lumirkit.registration.group_norm import group_norm_relu
-from lumirkit.registration.inverse import invert
+from lumirkit.registration.halves import Halves
 from lumirkit.registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
-from lumirkit.registration.resolution import displacement_at_block_centres
 from lumirkit.registration.tensors import Features5d, ResizedVolume5d, Volume5d
-from lumirkit.registration.warp import compose, sample
+from lumirkit.registration.warp import sample
 
 _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the start: nearly the identity, not stuck
 
@@ -250,67 +249,50 @@ def register_by_levels(
     network: ControlPointNetwork, fixed: Image, moving: Image, every_level: bool
 ) -> list[Registration]:
     """Register from the coarsest level to the finest; see `lumirkit.registration.network.register`."""
-    shape = fixed.shape[2:]
-    features = network.extract(torch.cat([moving, fixed]))
-    halves = _Halves()
     results = []
-    for level in reversed(range(network.config.levels)):
-        if network.recompute:
-            halves = recomputed(_next_halves, network, level, tuple(features.pop()), halves, shape)
-        else:
-            halves = _next_halves(network, level, features.pop(), halves, shape)
-        if every_level or level == 0:
-            results.append(halves.registration())
+    for reached in by_levels(network, fixed, moving):
+        if every_level or reached.level == 0:
+            results.append(reached.halves.registration())
     return results
 
 
 @dataclass(frozen=True)
-class _Halves:
-    """The mappings between the half-way space and both images, on the full grid, both halves in one batch.
+class Reached:
+    """What a network says of one level, and the mappings after it."""
 
-    `to_images` holds LF and RF, from the half-way space to the moving and to the fixed image. `from_other` holds the
-    inverses of the other half, RI and LI. So to_images o from_other leads from one image to the other. None is the
-    identity.
+    level: int
+    """0 is the finest."""
+    control_points: BothHalves
+    """Of both halves, in voxels of the level."""
+    halves: Halves
+
+
+def by_levels(network: ControlPointNetwork, fixed: Image, moving: Image) -> Iterator[Reached]:
+    """Yield what is reached after each level, from the coarsest to the finest.
+
+    Args:
+        fixed: harmonised intensities 0…255 on the network's grid.
+        moving: intensities of the shape, dtype and device of `fixed`.
     """
-
-    to_images: BothHalves | None = None
-    from_other: BothHalves | None = None
-
-    def at_block_centres(self, stride: int) -> BothHalves | None:
-        """Read `to_images` at the block centres of a level, in voxels of that level."""
-        return None if self.to_images is None else displacement_at_block_centres(self.to_images, stride)
-
-    def updated(self, phi_psi: BothHalves) -> _Halves:
-        """Compose with delta = phi o psi^-1 on the moving side and with delta^-1 = psi o phi^-1 on the fixed side.
-
-        LI becomes delta^-1 o LI and RI delta o RI; with the halves exchanged that is the same composition for both.
-        """
-        delta = compose(phi_psi, _swap(invert(phi_psi)))
-        if self.to_images is None or self.from_other is None:
-            return _Halves(delta, delta)
-        return _Halves(compose(self.to_images, delta), compose(delta, self.from_other))
-
-    def registration(self) -> Registration:
-        """Compose the fields between the images: forward = LF o RI and inverse = RF o LI."""
-        assert self.to_images is not None and self.from_other is not None
-        forward, inverse = compose(self.to_images, self.from_other).chunk(2)
-        return Registration(forward, inverse)
+    shape = fixed.shape[2:]
+    features = network.extract(torch.cat([moving, fixed]))
+    halves = Halves()
+    for level in reversed(range(network.config.levels)):
+        if network.recompute:
+            points, halves = recomputed(_next_halves, network, level, tuple(features.pop()), halves, shape)
+        else:
+            points, halves = _next_halves(network, level, features.pop(), halves, shape)
+        yield Reached(level, points, halves)
 
 
 def _next_halves(
     network: ControlPointNetwork,
     level: int,
     features: MemberFeatures | tuple[BothHalves, ...],
-    halves: _Halves,
+    halves: Halves,
     shape: Sequence[int],
-) -> _Halves:
-    """Update the mappings by one level; a list of features is emptied, a tuple is kept."""
+) -> tuple[BothHalves, Halves]:
+    """Predict one level's control points, and update the mappings; a list of features is emptied, a tuple is kept."""
     volumes = features if isinstance(features, list) else list(features)
     control_points = network.control_points(level, volumes, halves.at_block_centres(2**level))
-    return halves.updated(spline_displacement(control_points, 2**level, shape))
-
-
-def _swap(both: BothHalves) -> BothHalves:
-    """Exchange the halves of the batch."""
-    first, second = both.chunk(2)
-    return torch.cat([second, first])
+    return control_points, halves.updated(spline_displacement(control_points, 2**level, shape))

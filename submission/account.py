@@ -13,6 +13,7 @@ from torch import get_num_threads
 
 from lumirkit.base.memory import peak_memory_bytes
 from lumirkit.data_manifests.worklist import PairFiles
+from lumirkit.registration.predictor import Method
 from lumirkit.submission.status import PairState, PairStatus, RunState, RunStatus
 
 _SHARE_OF_TIME = 0.05
@@ -39,15 +40,15 @@ class Account:
     thousands of pairs on many workers: so its cost grows with the time of the run, not with the square of its pairs.
     """
 
-    def __init__(self, status_file: Path, members: int, weights_sha256: str, pairs: Sequence[PairFiles]) -> None:
-        told = RunStatus.made_before(status_file, weights_sha256)
+    def __init__(self, status_file: Path, method: Method, pairs: Sequence[PairFiles]) -> None:
+        told = RunStatus.made_before(status_file, method)
         timed = {field: pair for field, pair in told.items() if pair.seconds}
         self._file = status_file
-        self._made_before = RunStatus.made_beside(status_file, weights_sha256) | timed
+        self._made_before = RunStatus.made_beside(status_file, method) | timed
         self._earlier = {field: pair for field, pair in told.items() if (status_file.parent / field).is_file()}
         self._positions: list[int] = []
         self._next_write = 0.0
-        self.status = RunStatus(members=members, weights_sha256=weights_sha256, pairs_asked_for=len(pairs))
+        self.status = RunStatus(**vars(method), pairs_asked_for=len(pairs))
 
     def add(self, position: int, pair: PairStatus, process: ProcessFacts) -> None:
         """Account for one more pair, and rewrite the file if it is time.

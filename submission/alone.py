@@ -19,7 +19,7 @@ class Alone:
     """Registers pairs in this process."""
 
     def __init__(self, predictor: Predictor, on_error: OnError) -> None:
-        self.members, self.weights_sha256 = predictor.members, predictor.weights_sha256
+        self.method = predictor.method
         self._maker, self._on_error = PairMaker(predictor, on_error), on_error
 
     def do(self, pairs: Sequence[PairFiles], account: Account) -> None:

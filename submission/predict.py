@@ -9,6 +9,7 @@ from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 from lumirkit.registration.device import Place
 from lumirkit.registration.predictor import Predictor
+from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.submission.alone import Alone
 from lumirkit.submission.on_error import OnError
 from lumirkit.submission.run import run
@@ -22,21 +23,23 @@ def predict_pairs(
     place: Place | Team,
     status_file: Path,
     on_error: OnError = OnError.SKIP,
+    refinement: Refinement | None = None,
 ) -> RunStatus:
     """Register pairs of files; fields that these weights have made of these images before are kept.
 
     Args:
-        weights: one to K weight files or folders of them; what they predict is averaged.
+        weights: one to K weight files or folders of them; what they predict is averaged. None: no network.
         place: where this process registers all pairs one after another, or the team that shares them.
         status_file: JSON account of the run, rewritten as pairs are done.
+        refinement: what is done to the network's registration of every pair.
 
     Raises:
-        WeightsError: the weights cannot be used; nothing was started.
+        WeightsError, RequestError: weights or refinement cannot be used; nothing was started.
         OSError: the status file cannot be written.
     """
     if isinstance(place, Team):
-        return run(TeamWork(place, weights, on_error), pairs, status_file)
-    return run(Alone(Predictor(weights, place), on_error), pairs, status_file)
+        return run(TeamWork(place, weights, on_error, refinement), pairs, status_file)
+    return run(Alone(Predictor(weights, place, refinement), on_error), pairs, status_file)
 
 
 def predict_dataset(
@@ -47,14 +50,16 @@ def predict_dataset(
     place: Place | Team,
     shard: Shard | None = None,
     on_error: OnError = OnError.SKIP,
+    refinement: Refinement | None = None,
 ) -> RunStatus:
     """Register the validation pairs of a dataset JSON; the fields get the evaluator's names.
 
     Args:
         images: folder that the JSON's paths are relative to.
         out: folder of the fields and of the account, `lumirkit_status.json`.
-        weights: one to K weight files or folders of them; what they predict is averaged.
+        weights: one to K weight files or folders of them; what they predict is averaged. None: no network.
         place: see `predict_pairs`.
+        refinement: see `predict_pairs`.
 
     Raises:
         ManifestError, WeightsError, RequestError: the request cannot be carried out; nothing was started.
@@ -65,4 +70,4 @@ def predict_dataset(
     part = f"_{shard.index}of{shard.count}" if shard.count > 1 else ""
     status_file = out / f"{STATUS_NAME}{part}.json"
     require_apart([status_file], [dataset_json])
-    return predict_pairs(pairs, weights, place, status_file, on_error)
+    return predict_pairs(pairs, weights, place, status_file, on_error, refinement)

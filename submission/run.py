@@ -9,15 +9,15 @@ from typing import Protocol
 
 from lumirkit.base.files import remove_partial_files
 from lumirkit.data_manifests.worklist import PairFiles
+from lumirkit.registration.predictor import Method
 from lumirkit.submission.account import Account
 from lumirkit.submission.status import RunStatus
 
 
 class Work(Protocol):
-    """Who registers the pairs, with which weights."""
+    """Who registers the pairs, and by which method."""
 
-    members: int
-    weights_sha256: str
+    method: Method
 
     def do(self, pairs: Sequence[PairFiles], account: Account) -> None:
         """Register pairs, and account for each; fields that these weights have made of these images are kept."""
@@ -29,7 +29,7 @@ def run(work: Work, pairs: Sequence[PairFiles], status_file: Path) -> RunStatus:
     Raises:
         OSError: the status file cannot be written.
     """
-    account = Account(status_file, work.members, work.weights_sha256, pairs)
+    account = Account(status_file, work.method, pairs)
     written = (status_file, *(pair.field for pair in pairs))
     _remove_partial_files(written)
     try:

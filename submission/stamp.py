@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.registration.precision import Precision
+from lumirkit.registration.predictor import Method
 from lumirkit.registration.volume import read_description, read_displacement
 
 _HASH_DIGITS = 40  # the header's description has room for 79 characters in all
@@ -19,14 +20,16 @@ ZERO_FIELD = "lumirkit zero field: this pair could not be registered"
 
 @dataclass(frozen=True)
 class Maker:
-    """The program, the weights and the number format that make fields."""
+    """The program, the method and the number format that make fields."""
 
-    weights_sha256: str
+    method: Method
     precision: Precision
 
     def stamp(self, images: Iterable[bytes]) -> str:
         """Make the description that a field gets which these make of the contents of image files."""
-        digest = hashlib.sha256(f"{self.weights_sha256} {self.precision}".encode())
+        digest = hashlib.sha256(f"{self.method.weights_sha256} {self.precision}".encode())
+        if self.method.refinement is not None:
+            digest.update(self.method.refinement.model_dump_json().encode())
         for content in images:
             digest.update(hashlib.sha256(content).digest())
         return f"lumirkit {version('lumirkit')} {digest.hexdigest()[:_HASH_DIGITS]}"

@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, Field
 from torch import get_num_threads
 
 from lumirkit.base.files import write_json_atomically
+from lumirkit.registration.predictor import Method
+from lumirkit.registration.refinement.descent import Course
+from lumirkit.registration.refinement.settings import Refinement
 
 STATUS_NAME = "lumirkit_status"
 """The name of the status file in the folder of the fields, without .json; a shard adds its number."""
@@ -23,7 +27,7 @@ class PairState(StrEnum):
 
     WRITTEN = "written"
     KEPT = "kept"
-    """The field was there, made by these weights from these images."""
+    """The field was there, made by this method from these images."""
     ZERO = "zero field"
     """The pair failed, and a zero field stands for it."""
     FAILED = "failed"
@@ -36,6 +40,19 @@ class RunState(StrEnum):
     DONE = "done"
     STOPPED = "stopped"
     """The run stopped at the first failure, as asked for, or by a signal; a restart goes on."""
+
+
+class CourseStatus(BaseModel):
+    """One stage of a pair's refinement."""
+
+    loss_before: float
+    loss_after: float
+    steps: int
+
+    @classmethod
+    def of(cls, course: Course) -> Self:
+        """The status of a course."""
+        return cls(loss_before=course.loss_before, loss_after=course.loss_after, steps=course.steps)
 
 
 class PairStatus(BaseModel):
@@ -56,6 +73,8 @@ class PairStatus(BaseModel):
     traceback: str = ""
     """Where the pair failed, if that was not foreseen."""
     warnings: list[str] = []
+    refinement: list[CourseStatus] = []
+    """What each stage of the refinement did, from coarse to fine."""
 
     @property
     def has_failed(self) -> bool:
@@ -79,6 +98,7 @@ class RunStatus(BaseModel):
     threads: int = Field(default_factory=get_num_threads)
     members: int
     weights_sha256: str
+    refinement: Refinement | None = None
     peak_process_memory_gb: float = 0.0
     """The most that the process has held, in 1e9 bytes."""
     pairs_asked_for: int
@@ -92,23 +112,23 @@ class RunStatus(BaseModel):
         return [pair for pair in self.pairs if pair.has_failed]
 
     @classmethod
-    def made_before(cls, path: Path, weights_sha256: str) -> dict[str, PairStatus]:
+    def made_before(cls, path: Path, method: Method) -> dict[str, PairStatus]:
         """The pairs that an earlier run with these weights registered, by field; none where nothing tells of one."""
         try:
             account = cls.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
             return {}
         made = (PairState.WRITTEN, PairState.KEPT)
-        same = account.weights_sha256 == weights_sha256
+        same = (account.weights_sha256, account.refinement) == (method.weights_sha256, method.refinement)
         return {pair.field: pair for pair in (*account.earlier, *account.pairs) if same and pair.state in made}
 
     @classmethod
-    def made_beside(cls, path: Path, weights_sha256: str) -> dict[str, PairStatus]:
+    def made_beside(cls, path: Path, method: Method) -> dict[str, PairStatus]:
         """The pairs that runs of other shards of a dataset registered with these weights, and how long each took."""
         if not path.name.startswith(STATUS_NAME):
             return {}
         others = [other for other in sorted(path.parent.glob(f"{STATUS_NAME}*.json")) if other != path]
-        told = [pair for other in others for pair in cls.made_before(other, weights_sha256).values()]
+        told = [pair for other in others for pair in cls.made_before(other, method).values()]
         return {pair.field: pair for pair in told if pair.seconds}
 
     def write(self, path: Path) -> None:

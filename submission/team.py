@@ -18,7 +18,8 @@ from lumirkit.base.failure import reason_of, traceback_of
 from lumirkit.base.progress import Progress
 from lumirkit.data_manifests.worklist import PairFiles
 from lumirkit.registration.device import find_place
-from lumirkit.registration.predictor import Predictor
+from lumirkit.registration.predictor import Method, Predictor
+from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.submission.account import Account, ProcessFacts
 from lumirkit.submission.on_error import OnError
 from lumirkit.submission.pair_maker import PairMaker, failed_pair
@@ -44,15 +45,17 @@ class Team:
 class TeamWork:
     """Hands out pairs to the processes of a team."""
 
-    def __init__(self, team: Team, weights: Sequence[Path], on_error: OnError) -> None:
+    def __init__(
+        self, team: Team, weights: Sequence[Path], on_error: OnError, refinement: Refinement | None = None
+    ) -> None:
         """Load the weights here too, so that what is wrong with them is found first, and see to compiled kernels.
 
         Raises:
             WeightsError: the weights cannot be used.
         """
-        predictor = Predictor(weights, find_place("cpu", team.convolutions))
+        predictor = Predictor(weights, find_place("cpu", team.convolutions), refinement)
         predictor.wait_for_kernels()
-        self.members, self.weights_sha256 = predictor.members, predictor.weights_sha256
+        self.method = predictor.method
         self._team, self._weights, self._on_error = team, tuple(weights), on_error
 
     def do(self, pairs: Sequence[PairFiles], account: Account) -> None:
@@ -60,7 +63,7 @@ class TeamWork:
         with tempfile.TemporaryDirectory() as claims, Progress(len(pairs), "pairs") as bar:
             order = Order(
                 self._weights,
-                self.weights_sha256,
+                self.method,
                 self._team.devices,
                 Path(claims),
                 self._team.convolutions,
@@ -85,7 +88,7 @@ class Order:
     """What a process has to know once, for all its pairs."""
 
     weights: tuple[Path, ...]
-    weights_sha256: str
+    method: Method
     devices: tuple[str, ...]
     claims: Path
     """A folder of files that are locked, one for each device that a process has taken."""
@@ -107,8 +110,8 @@ def _make_pair(order: Order, task: tuple[PairFiles, bool]) -> tuple[PairStatus, 
 def _maker_of(order: Order) -> PairMaker:
     """Load the weights, once in this process."""
     device = order.devices[0] if len(order.devices) == 1 else claim_device(order.devices, order.claims)
-    predictor = Predictor(order.weights, find_place(device, order.convolutions))
-    if predictor.weights_sha256 != order.weights_sha256:
+    predictor = Predictor(order.weights, find_place(device, order.convolutions), order.method.refinement)
+    if predictor.method != order.method:
         raise RequestError(
             f"{order.weights[0]}: found other weights than where the run was started; expected the same in every "
             "process. Use a folder that all machines share, and leave weights alone while a run lasts."

@@ -35,6 +35,7 @@ class Task(StrEnum):
     REGISTER = "register"
     REGISTER_IN_BFLOAT16 = "register-in-bfloat16"
     MIND = "mind"
+    REFINE = "refine"
     TRAIN = "train"
 
 
@@ -53,13 +54,10 @@ def _forward(numbers: types.Number) -> list[tuple[Any, Signature]]:
     """What a network calls without gradients, its features being float32 or the bits of bfloat16; slow ones first."""
     stored, rows = _array(5, numbers), _array(4, numbers)
     return [
-        (inverse.invert, (_FIELD, _VECTOR, _REAL, _COUNT, _REAL, _FIELD)),
-        (sampling.sample, (_FIELD, _FIELD, _VECTOR, _FLAG, _FLAG, _FIELD)),
+        *_geometry_forward(),
         (features.sample, (stored, _FIELD, _VECTOR, stored)),
         (group_norm.channel_sums, (rows, _VECTOR, _SUMS)),
-        (taps.apply_to_rows, (_array(3), _TAPS, _MATRIX, _array(3))),
         (group_norm.scaled_relu, (rows, _MATRIX, _MATRIX, rows)),
-        (taps.apply_within_rows, (_MATRIX, _TAPS, _MATRIX, _MATRIX)),
     ]
 
 
@@ -72,24 +70,39 @@ def _of_mind() -> list[tuple[Any, Signature]]:
     ]
 
 
-def _backward() -> list[tuple[Any, Signature]]:
+def _geometry_forward() -> list[tuple[Any, Signature]]:
+    """What composes, inverts and evaluates fields; slow ones first."""
+    return [
+        (inverse.invert, (_FIELD, _VECTOR, _REAL, _COUNT, _REAL, _FIELD)),
+        (sampling.sample, (_FIELD, _FIELD, _VECTOR, _FLAG, _FLAG, _FIELD)),
+        (taps.apply_to_rows, (_array(3), _TAPS, _MATRIX, _array(3))),
+        (taps.apply_within_rows, (_MATRIX, _TAPS, _MATRIX, _MATRIX)),
+    ]
+
+
+def _losses_and_geometry_backward() -> list[tuple[Any, Signature]]:
     from lumirkit.registration.kernels import diffusion, jacobian, ncc
 
     return [
         (sampling.grad_volume, (_FIELD, _FIELD, _VECTOR, _FLAG, _REACHED, _COUNT, _FIELD)),
         (sampling.grad_disp, (_FIELD, _FIELD, _FIELD, _VECTOR, _FLAG, _FLAG, _FIELD)),
-        (features.grad_volume, (_CHANNELS_LAST, _FIELD, _VECTOR, _REACHED, _COUNT, _CHANNELS_LAST)),
-        (features.grad_disp, (_CHANNELS_LAST, _CHANNELS_LAST, _FIELD, _VECTOR, _FIELD)),
         (inverse.transposed_solve, (_FIELD, _FIELD, _FIELD, _VECTOR, _FIELD)),
         (ncc._correlate, (_array(3), _array(3), _COUNT, types.float64, _array(3, types.float64), _ROWS)),
         (ncc._combine, (_array(3), _array(3), _COUNT, _COUNT, _ROWS, types.float64, _array(3))),
         (jacobian._add_up, (_FIELD, _COUNT, _ROWS)),
         (jacobian._differentiate, (_FIELD, _array(3, types.int64), _COUNT, _COUNT, _ROWS, _FIELD)),
-        (group_norm.gradient_sums, (_ROWS, _ROWS, _MATRIX, _MATRIX, _SUMS)),
-        (group_norm.grad_volume, (_ROWS, _ROWS, _MATRIX, _MATRIX, _MATRIX, _MATRIX, _ROWS)),
         (sampling.planes_reached, (_FIELD, _VECTOR)),
         (diffusion._sum_squares, (_ROWS, _array(3, types.float64))),
         (diffusion._differentiate, (_ROWS, _VECTOR, _ROWS)),
+    ]
+
+
+def _features_backward() -> list[tuple[Any, Signature]]:
+    return [
+        (features.grad_volume, (_CHANNELS_LAST, _FIELD, _VECTOR, _REACHED, _COUNT, _CHANNELS_LAST)),
+        (features.grad_disp, (_CHANNELS_LAST, _CHANNELS_LAST, _FIELD, _VECTOR, _FIELD)),
+        (group_norm.gradient_sums, (_ROWS, _ROWS, _MATRIX, _MATRIX, _SUMS)),
+        (group_norm.grad_volume, (_ROWS, _ROWS, _MATRIX, _MATRIX, _MATRIX, _MATRIX, _ROWS)),
     ]
 
 
@@ -102,8 +115,11 @@ def kernels_of(task: Task) -> list[tuple[Any, Signature]]:
             return _forward(types.uint16)
         case Task.MIND:
             return _of_mind()
+        case Task.REFINE:
+            return _losses_and_geometry_backward() + _geometry_forward()
         case Task.TRAIN:
-            return _forward(types.float32) + _backward() + _of_mind()
+            backward = _losses_and_geometry_backward() + _features_backward()
+            return _forward(types.float32) + backward + _of_mind()
 
 
 class Precompilation:

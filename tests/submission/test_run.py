@@ -17,6 +17,8 @@ from lumirkit.eval.run_times import read_run_times
 from lumirkit.registration import predictor
 from lumirkit.registration.device import Place
 from lumirkit.registration.precision import Precision
+from lumirkit.registration.predictor import Method
+from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.registration.volume import read_description, read_displacement, read_image, write_volume
 from lumirkit.registration.warp import sample
 from lumirkit.submission import loading, pair_maker
@@ -74,8 +76,11 @@ def test_what_other_weights_took_is_not_remembered(tmp_path):
     failed = PairStatus(case_name="b", field="b.nii.gz", state=PairState.FAILED, seconds=3)
     path = tmp_path / "status.json"
     RunStatus(members=1, weights_sha256="these", pairs_asked_for=2, pairs=[pair, failed]).write(path)
-    assert RunStatus.made_before(path, "these") == {"a.nii.gz": pair}
-    assert RunStatus.made_before(path, "others") == RunStatus.made_before(tmp_path / "none", "these") == {}
+    these, others = Method(1, "these"), Method(1, "others")
+    refined = Method(1, "these", Refinement(steps=1))
+    assert RunStatus.made_before(path, these) == {"a.nii.gz": pair}
+    assert RunStatus.made_before(path, others) == RunStatus.made_before(path, refined) == {}
+    assert RunStatus.made_before(tmp_path / "none", these) == {}
 
 
 def test_a_restart_makes_only_what_is_not_there_whole_and_of_the_same_making(predict, dataset, tmp_path, make_weights):

@@ -1,0 +1,67 @@
+"""The half-way space of a symmetric registration, and the mappings that lead from it to both images and back.
+
+Both directions are one batch, [moving, fixed], so that exchanging the halves exchanges the roles of the images.
+
+Source: Honkamaa & Marttinen, MELBA 2024:026.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lumirkit.registration.inverse import invert
+from lumirkit.registration.network import BothHalves, Registration
+from lumirkit.registration.resolution import displacement_at_block_centres
+from lumirkit.registration.warp import compose
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The mappings between the half-way space and both images, on one grid, both halves in one batch.
+
+    `to_images` holds LF and RF, from the half-way space to the moving and to the fixed image. `from_other` holds the
+    inverses of the other half, RI and LI. So to_images o from_other leads from one image to the other. None is the
+    identity.
+    """
+
+    to_images: BothHalves | None = None
+    from_other: BothHalves | None = None
+
+    def at_block_centres(self, stride: int) -> BothHalves | None:
+        """Read `to_images` at the block centres of a level, in voxels of that level."""
+        return None if self.to_images is None else displacement_at_block_centres(self.to_images, stride)
+
+    def updated(self, phi_psi: BothHalves) -> Halves:
+        """Compose with delta = phi o psi^-1 on the moving side and with delta^-1 = psi o phi^-1 on the fixed side.
+
+        LI becomes delta^-1 o LI and RI delta o RI; with the halves exchanged that is the same composition for both.
+        """
+        delta = compose(phi_psi, _swap(invert(phi_psi)))
+        if self.to_images is None or self.from_other is None:
+            return Halves(delta, delta)
+        return Halves(compose(self.to_images, delta), compose(delta, self.from_other))
+
+    def parted(self, phi_psi: BothHalves) -> Halves:
+        """Compose with phi on the moving side and with psi on the fixed side; the half-way space moves with them.
+
+        The registration becomes LF o phi o psi^-1 o RI: half of what `updated` does with the same fields, for one
+        composition less.
+        """
+        inverses = _swap(invert(phi_psi))
+        if self.to_images is None or self.from_other is None:
+            return Halves(phi_psi, inverses)
+        return Halves(compose(self.to_images, phi_psi), compose(inverses, self.from_other))
+
+    def registration(self) -> Registration:
+        """Compose the fields between the images: forward = LF o RI and inverse = RF o LI."""
+        assert self.to_images is not None and self.from_other is not None
+        forward, inverse = compose(self.to_images, self.from_other).chunk(2)
+        return Registration(forward, inverse)
+
+
+def _swap(both: BothHalves) -> BothHalves:
+    """Exchange the halves of the batch."""
+    first, second = both.chunk(2)
+    return torch.cat([second, first])

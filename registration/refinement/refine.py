@@ -1,0 +1,114 @@
+"""Refining the registration of two full-size images, or finding it without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lumirkit.registration.bspline import invertibility_bound
+from lumirkit.registration.ensemble import SITRegEnsemble
+from lumirkit.registration.full_size import FullSizeRegistration
+from lumirkit.registration.halves import Halves
+from lumirkit.registration.network import INTENSITY_MAX, Image, Registration, harmonised
+from lumirkit.registration.refinement.descent import Course, descend
+from lumirkit.registration.refinement.objective import pair_loss
+from lumirkit.registration.refinement.settings import Refinement, Stage
+from lumirkit.registration.refinement.updates import NetworkUpdate, OppositeUpdate, Update, applied_in_turn
+from lumirkit.registration.resolution import coarse_shape, coarsen_image
+from lumirkit.registration.sitreg import by_levels
+from lumirkit.registration.trust import try_kernels
+
+SMALLEST_GRID = 3
+"""The fewest voxels along an axis of the coarsest grid, for which folding is defined."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A refined registration, and what each stage did to the loss."""
+
+    registration: FullSizeRegistration
+    courses: tuple[Course, ...]
+
+
+def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Image, settings: Refinement) -> Refined:
+    """Register full-size images, intensities 0…255, and refine what the network says, stage by stage.
+
+    A stage that does not lower its loss leaves no trace; where none does, the registration is the network's own.
+
+    Args:
+        network: whose registration to begin with; None begins with the identity.
+
+    Raises:
+        ValueError: the network harmonises images and has not been fitted to any, or an axis has fewer than
+            `SMALLEST_GRID` voxels on the grid of a stage.
+    """
+    try_kernels(fixed.device, fixed.dtype)
+    with torch.no_grad():
+        updates, found = _start(network, fixed, moving)
+    shape, courses = fixed.shape[2:], []
+    for stage in settings.stages(None if network is None else network.config.resolution_vox):
+        attempt = _Attempt(stage, settings, updates, *_seen(network, fixed, moving, stage.grid_vox))
+        numbers, course = descend(attempt.loss, attempt.start(shape), settings.steps, settings.learning_rate)
+        courses.append(course)
+        if course.has_improved:
+            updates.append(attempt.update(numbers))
+            with torch.no_grad():
+                found = FullSizeRegistration(attempt.registration(numbers), stage.grid_vox, shape)
+    return Refined(found, tuple(courses))
+
+
+def _start(network: SITRegEnsemble | None, fixed: Image, moving: Image) -> tuple[list[Update], FullSizeRegistration]:
+    """The updates to begin with, and the registration that they make."""
+    shape = fixed.shape[2:]
+    if network is None:
+        zero = fixed.new_zeros((len(fixed), 3, *shape))
+        return [], FullSizeRegistration(Registration(zero, zero), 1, shape)
+    config = network.config
+    images = harmonised(network, config.coarsened(fixed), config.coarsened(moving))
+    updates: list[Update] = []
+    halves = Halves()
+    for reached in by_levels(network, *images):
+        updates.append(NetworkUpdate(reached.control_points, config.resolution_vox * 2**reached.level))
+        halves = reached.halves
+    return updates, FullSizeRegistration(halves.registration(), config.resolution_vox, shape)
+
+
+@torch.no_grad()
+def _seen(network: SITRegEnsemble | None, fixed: Image, moving: Image, grid_vox: int) -> tuple[Image, Image]:
+    """Both images on a stage's grid, 0…1, in the contrast that the network gives them, if it does."""
+    first, second = (coarsen_image(image, grid_vox, brain_means=True) for image in (fixed, moving))
+    if network is not None:
+        first, second = harmonised(network, first, second)
+    return first / INTENSITY_MAX, second / INTENSITY_MAX
+
+
+class _Attempt:
+    """One stage: an update more on top of those that are there."""
+
+    def __init__(
+        self, stage: Stage, settings: Refinement, updates: Sequence[Update], fixed: Image, moving: Image
+    ) -> None:
+        self._stage, self._settings, self._fixed, self._moving = stage, settings, fixed, moving
+        with torch.no_grad():
+            self._before = applied_in_turn(updates, stage.grid_vox, fixed.shape[2:])
+        self._bound = invertibility_bound(stage.spacing_vox // stage.grid_vox)
+
+    def start(self, shape: Sequence[int]) -> Tensor:
+        """The numbers of an update that moves nothing, for images of a shape."""
+        return self._fixed.new_zeros((len(self._fixed), 3, *coarse_shape(shape, self._stage.spacing_vox)))
+
+    def update(self, numbers: Tensor) -> OppositeUpdate:
+        """The update of some numbers, whatever they are within the bound."""
+        return OppositeUpdate(self._bound * torch.tanh(numbers), self._stage.spacing_vox)
+
+    def registration(self, numbers: Tensor) -> Registration:
+        """The registration with the update of some numbers."""
+        grid_vox, shape = self._stage.grid_vox, self._fixed.shape[2:]
+        return self.update(numbers).applied(self._before, grid_vox, shape).registration()
+
+    def loss(self, numbers: Tensor) -> Tensor:
+        """The loss of that registration."""
+        return pair_loss(self.registration(numbers), self._fixed, self._moving, self._settings)

@@ -1,0 +1,71 @@
+"""What a refinement does: how many steps on which grids, and the weights of its loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+
+from lumirkit.base.errors import RequestError
+
+_COARSEST_VOX, _FINEST_VOX = 8, 2  # the grids where no network says what its own is
+_LEAST_SPACING_VOX = 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One update more: the grid that the loss is computed on, and the control points."""
+
+    grid_vox: int
+    """How many image voxels a voxel of the grid spans along each axis."""
+    spacing_vox: int
+    """How many image voxels lie between control points, a multiple of `grid_vox`."""
+
+
+class Refinement(BaseModel):
+    """The settings of a refinement; it goes from the network's grid to finer ones, each of half the voxels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: PositiveInt
+    """The most steps on each grid; it ends earlier where steps gain nothing."""
+    finest_vox: PositiveInt | None = None
+    """How many image voxels a voxel of the finest grid spans along each axis; None for the network's grid, or for 2
+    where there is no network."""
+    learning_rate: PositiveFloat = 0.2
+    """The root mean square of a step, in units of atanh(control point / its bound)."""
+    ncc_window_vox: PositiveInt = 7
+    """The edge of the local NCC window, an odd number of voxels of the grid."""
+    diffusion_weight: NonNegativeFloat = 0.5
+    folding_weight: NonNegativeFloat = 70.0
+    """Weight of the share of the volume that folds."""
+
+    @field_validator("ncc_window_vox")
+    @classmethod
+    def _odd(cls, window: int) -> int:
+        if window % 2 == 0:
+            raise ValueError(f"found {window}; expected an odd window, which has a centre voxel")
+        return window
+
+    def stages(self, resolution_vox: int | None) -> tuple[Stage, ...]:
+        """The stages from coarse to fine.
+
+        Args:
+            resolution_vox: how many image voxels a voxel of the network's grid spans; None where there is no network.
+
+        Raises:
+            RequestError: the finest grid is none of those that halving leads to.
+        """
+        grids = _halved(resolution_vox or _COARSEST_VOX)
+        finest = self.finest_vox or resolution_vox or _FINEST_VOX
+        if finest not in grids:
+            raise RequestError(
+                f"--refine-grid (finest_vox): found {finest}; expected one of {', '.join(map(str, grids))}: the voxels "
+                "of the network's grid, or those halved."
+            )
+        return tuple(Stage(grid, max(grid, _LEAST_SPACING_VOX)) for grid in grids[: grids.index(finest) + 1])
+
+
+def _halved(number: int) -> list[int]:
+    """The number, its half, and so on while it can be halved."""
+    return [number, *(_halved(number // 2) if number % 2 == 0 else [])]
