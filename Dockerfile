@@ -38,5 +38,9 @@ LABEL org.opencontainers.image.title="lumirkit" \
       lumirkit.weights-sha256="${WEIGHTS_SHA256}"
 # The caller's user has no home and no name here, and only the output folder may be writable.
 ENV PATH=/opt/lumirkit/venv/bin:$PATH HOME=/tmp USER=lumirkit PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Steps of refinement of every pair, and its finest grid; `docker run -e` changes both.
+ARG REFINE=0
+ARG REFINE_GRID=
+ENV LUMIRKIT_REFINE=${REFINE} LUMIRKIT_REFINE_GRID=${REFINE_GRID}
 WORKDIR /opt/lumirkit
 ENTRYPOINT ["python", "-m", "lumirkit.submission.entrypoint"]

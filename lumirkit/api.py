@@ -62,6 +62,7 @@ from lumirkit.registration.image_like import (
 )
 from lumirkit.registration.masks import inside_of, within
 from lumirkit.registration.predictor import Predictor
+from lumirkit.registration.refinement.settings import chosen_refinement
 from lumirkit.registration.volume import Volume
 from lumirkit.submission.shipped_weights import chosen_weights
 
@@ -79,6 +80,8 @@ def register(
     moving_affine: Float[ndarray, "4 4"] | None = None,
     fixed_mask: ImageLike | None = None,
     moving_mask: ImageLike | None = None,
+    refine: int = 0,
+    refine_grid: int | None = None,
     header: str | None = None,
     orientation: str | None = None,
     affine_start: bool = False,
@@ -91,11 +94,14 @@ def register(
         fixed: a path, a nibabel image or an array (X, Y, Z).
         moving: the same, on any grid.
         weights: what `load_weights` gives, which saves loading them again; or weight files or folders of them; None
-            for those that come with the kit.
+            for those that come with the kit, "none" for no network, so that `refine` alone registers.
         fixed_affine: takes the voxels of a fixed array to RAS mm; without it they are at their indices, 1 mm apart.
         moving_affine: the same of a moving array.
         fixed_mask: the brain of the fixed image, where its skull is not stripped; on any grid if it has a header.
         moving_mask: the same of the moving image.
+        refine: the most steps on each grid that improve the network's field by the pair's own loss; what `load_weights`
+            gives has its own.
+        refine_grid: the finest grid of `refine`, in image voxels a voxel; None for the network's.
         header: which form of a header is right where its sform and its qform differ, "sform" or "qform"; None takes
             the sform, and warns.
         orientation: how the axes of images run whose header does not say it, such as "RAS"; None guesses, and warns.
@@ -129,12 +135,20 @@ def register(
             say_of_header(image, role, say, choice)
     fixed_brain = _brain(fixed, "fixed", fixed_affine, fixed_mask, as_is, choice, say)
     moving_brain = _brain(moving, "moving", moving_affine, moving_mask, as_is, choice, say)
-    predictor = weights if isinstance(weights, Predictor) else load_weights(weights)
-    return register_images(predictor, fixed_brain, moving_brain, affine_start, as_is, say, choice)
+    if not isinstance(weights, Predictor):
+        weights = load_weights(weights, refine=refine, refine_grid=refine_grid)
+    elif refine or refine_grid is not None:
+        raise RequestError("refine: found beside loaded weights; expected it where they are loaded, in load_weights.")
+    return register_images(weights, fixed_brain, moving_brain, affine_start, as_is, say, choice)
 
 
 def load_weights(
-    paths: PathLike | Sequence[PathLike] | None = None, *, device: str = "auto", precision: str = "auto"
+    paths: PathLike | Sequence[PathLike] | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    refine: int = 0,
+    refine_grid: int | None = None,
 ) -> Predictor:
     """Load weights once, for any number of calls of `register`.
 
@@ -143,6 +157,8 @@ def load_weights(
         device: auto, which takes a GPU where there is one, cpu, cuda or cuda:<n>.
         precision: number format of the convolutions: float32, bfloat16, or auto, which is bfloat16 where the device
             has units for it, and float32 elsewhere.
+        refine: the most steps on each grid that improve the network's field of a pair by its own loss.
+        refine_grid: the finest grid of `refine`, in image voxels a voxel; None for the network's.
 
     Raises:
         KitError: a file cannot be used, or there is no such device or number format.
@@ -154,7 +170,8 @@ def load_weights(
     """
     named = [paths] if isinstance(paths, Path | str) else paths
     chosen = chosen_weights(None if named is None else [Path(path) for path in named])
-    return Predictor(chosen, choose_place(device, precision, _LOG.warning))
+    place = choose_place(device, precision, _LOG.warning)
+    return Predictor(chosen, place, chosen_refinement(refine, refine_grid))
 
 
 def read_field(

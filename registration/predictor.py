@@ -21,7 +21,7 @@ from lumirkit.registration.kernels.precompile import Precompilation, Task
 from lumirkit.registration.network import Registration
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.refinement.descent import Course
-from lumirkit.registration.refinement.refine import SMALLEST_GRID, Refined, refined_full_size
+from lumirkit.registration.refinement.refine import SMALLEST_GRID, Refined, Taken, refined_full_size
 from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.registration.tensors import DisplacementVox
 from lumirkit.registration.volume import Volume, require_same_shape
@@ -131,12 +131,12 @@ class Predictor:
         self.place = place
         self._network, cards = _ensemble(weights, place)
         self.method = Method(len(cards), hash_of_members(cards) if cards else "", refinement)
-        _require_method(self._network, refinement)
+        require_method(self._network, refinement)
         self._compiling = Precompilation(_tasks(self._network, place, refinement))
         self.warnings: list[str] = []
         """Remarks about the last pair that its caller should see."""
-        self.courses: tuple[Course, ...] = ()
-        """What each stage of the last pair's refinement did to the loss."""
+        self.taken: tuple[Taken, ...] = ()
+        """The stages of the last pair's refinement."""
 
     @property
     def members(self) -> int:
@@ -168,7 +168,7 @@ class Predictor:
         return self._where_memory_suffices(lambda network: register_both_directions(network, fixed, moving))
 
     def _refined(self, fixed: Volume, moving: Volume) -> FullSizeRegistration:
-        """Register a pair and refine it; keeps the courses, and warns where the refinement gained nothing."""
+        """Register a pair and refine it; keeps the stages, and warns where the refinement gained nothing."""
         settings = self.method.refinement
         assert settings is not None
         _require_size(fixed, moving, SMALLEST_GRID * settings.stages(self._resolution_vox)[0].grid_vox)
@@ -183,8 +183,8 @@ class Predictor:
             return refined_full_size(network, fixed_image, moving_image, settings)
 
         refined = self._where_memory_suffices(register)
-        self.courses = refined.courses
-        self.warnings += _remarks(refined.courses, self.members)
+        self.taken = refined.taken
+        self.warnings += _remarks([taken.course for taken in refined.taken], self.members)
         return refined.registration
 
     @property
@@ -192,7 +192,7 @@ class Predictor:
         return None if self._network is None else self._network.config.resolution_vox
 
     def _where_memory_suffices(self, register: Callable[[Any], Found]) -> Found:
-        self.warnings, self.courses = [], ()
+        self.warnings, self.taken = [], ()
         self.wait_for_kernels()
         while True:
             try:
@@ -216,7 +216,7 @@ def _ensemble(weights: Sequence[Path], place: Place) -> tuple[Ensemble | None, S
     return load_ensemble(weights, place.device, place.precision) if weights else (None, [])
 
 
-def _require_method(network: Ensemble | None, refinement: Refinement | None) -> None:
+def require_method(network: Ensemble | None, refinement: Refinement | None) -> None:
     """Check that a network or a refinement registers, and that they suit each other.
 
     Raises:

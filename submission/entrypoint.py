@@ -40,6 +40,12 @@ def run(
         PrecisionChoice,
         typer.Option("--convolutions", help="Number format; auto is bfloat16 where the device has units for it."),
     ] = PrecisionChoice.AUTO,
+    refine: Annotated[
+        int, typer.Option(min=0, envvar="LUMIRKIT_REFINE", help="Most steps of refinement of a pair on each grid.")
+    ] = 0,
+    refine_grid: Annotated[
+        int | None, typer.Option(min=1, envvar="LUMIRKIT_REFINE_GRID", help="Its finest grid, in image voxels a voxel.")
+    ] = None,
     on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
     shard: Annotated[str, typer.Option(help="Do only part i of n of the pairs: i/n.")] = "1/1",
     root: Annotated[Path, typer.Option(hidden=True, help="Where the mounts are, outside a container.")] = Path("/"),
@@ -49,21 +55,25 @@ def run(
 
     from lumirkit.data_manifests.worklist import Shard
     from lumirkit.registration.device import choose_place
+    from lumirkit.registration.refinement.settings import chosen_refinement
     from lumirkit.submission.contract import contract_of_options, find_contract, pair_of_paths
     from lumirkit.submission.predict import predict_dataset, predict_pairs
 
+    refinement = chosen_refinement(refine, refine_grid)
     place = choose_place(device, precision, say_to_stderr)
     if place.device.type == "cpu" and device == "auto":
         print(f"no GPU is offered here: on the CPU with {torch.get_num_threads()} threads", flush=True)
     if paths:
         pair = pair_of_paths(paths)
         status_file = pair.field.with_name(f"{pair.field.name.removesuffix('.gz').removesuffix('.nii')}_status.json")
-        status = predict_pairs([pair], [weights], place, status_file, on_error)
+        status = predict_pairs([pair], [weights], place, status_file, on_error, refinement)
     else:
         found = contract_of_options(dataset_json, images, output) if dataset_json else find_contract(root, contract)
         print(f"{found.dataset_json}: {found.images} -> {found.output}, on {place}", flush=True)
         part = Shard.parse(shard)
-        status = predict_dataset(found.dataset_json, found.images, found.output, [weights], place, part, on_error)
+        status = predict_dataset(
+            found.dataset_json, found.images, found.output, [weights], place, part, on_error, refinement
+        )
     _report(status)
     raise typer.Exit(1 if status.failures else 0)
 

@@ -20,7 +20,7 @@ from lumirkit.registration.volume import read_affine, write_displacement
 from lumirkit.submission.loading import LoadedPair, MadePair, UnusablePair, load_pair
 from lumirkit.submission.on_error import OnError
 from lumirkit.submission.stamp import ZERO_FIELD, Maker
-from lumirkit.submission.status import CourseStatus, PairState, PairStatus
+from lumirkit.submission.status import PairState, PairStatus, StageStatus
 
 
 @dataclass
@@ -91,7 +91,7 @@ class PairMaker:
         pair.state = PairState.WRITTEN
         pair.peak_memory_gb = round(peak_bytes_on(place.device) / 1e9, 3)
         pair.device, pair.convolutions = str(place.device), place.precision.value
-        pair.refinement = [CourseStatus.of(course) for course in self._predictor.courses]
+        pair.refinement = [StageStatus.of(taken) for taken in self._predictor.taken]
         pair.warnings = list(self._predictor.warnings)
         if not np.isfinite(disp_vox).all():
             raise VolumeError("the network gave NaN or inf; check the weights and the image")

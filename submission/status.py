@@ -15,7 +15,7 @@ from torch import get_num_threads
 
 from lumirkit.base.files import write_json_atomically
 from lumirkit.registration.predictor import Method
-from lumirkit.registration.refinement.descent import Course
+from lumirkit.registration.refinement.refine import Taken
 from lumirkit.registration.refinement.settings import Refinement
 
 STATUS_NAME = "lumirkit_status"
@@ -42,17 +42,24 @@ class RunState(StrEnum):
     """The run stopped at the first failure, as asked for, or by a signal; a restart goes on."""
 
 
-class CourseStatus(BaseModel):
+class StageStatus(BaseModel):
     """One stage of a pair's refinement."""
 
+    grid_vox: int
     loss_before: float
     loss_after: float
     steps: int
 
     @classmethod
-    def of(cls, course: Course) -> Self:
-        """The status of a course."""
-        return cls(loss_before=course.loss_before, loss_after=course.loss_after, steps=course.steps)
+    def of(cls, taken: Taken) -> Self:
+        """The status of a stage that was taken."""
+        course = taken.course
+        return cls(
+            grid_vox=taken.stage.grid_vox,
+            loss_before=course.loss_before,
+            loss_after=course.loss_after,
+            steps=course.steps,
+        )
 
 
 class PairStatus(BaseModel):
@@ -73,7 +80,7 @@ class PairStatus(BaseModel):
     traceback: str = ""
     """Where the pair failed, if that was not foreseen."""
     warnings: list[str] = []
-    refinement: list[CourseStatus] = []
+    refinement: list[StageStatus] = []
     """What each stage of the refinement did, from coarse to fine."""
 
     @property

@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lumirkit.base.memory import use_huge_pages
+from lumirkit.registration.device import Place
+from lumirkit.registration.ensemble import SITRegEnsemble
 from lumirkit.registration.precision import Precision
-from lumirkit.registration.predictor import register_pair
+from lumirkit.registration.predictor import Predictor, register_pair
+from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.registration.volume import Volume
 from lumirkit.registration.weights import WeightsError, load_ensemble
 
@@ -33,6 +37,8 @@ def warm_up(weights: Path) -> None:
         field = register_pair(network, fixed, moving)
         if not np.isfinite(field).all():
             raise FloatingPointError(f"{weights}: the field of a pair of noise, with {precision}, is not finite")
+        if isinstance(network, SITRegEnsemble):
+            Predictor([weights], Place(torch.device("cpu"), precision), Refinement(steps=1))(fixed, moving)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pydantic import (
 from lumirkit.base.errors import KitError
 from lumirkit.registration.architecture import NetworkConfig
 from lumirkit.registration.precision import Precision
+from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.train.augment import Augmentation
 from lumirkit.train.deform import DeformationRanges
 from lumirkit.train.loss_settings import LossSettings
@@ -167,6 +168,9 @@ class Recipe(Settings):
     validation: ValidationPlan | None = None
     """None means no validation; the weights with the best score are then not kept apart."""
     kept_checkpoints: PositiveInt = 2
+    refinement: Refinement | None = Field(default=None, exclude=True)
+    """How an ablation refines the registrations of this row; training knows nothing of it, so that rows with and
+    without it share their models."""
 
     def start_of(self, number: int) -> int:
         """The number of steps that are done, over all stages, when stage `number` begins."""

@@ -144,13 +144,18 @@ class ScoreRow(Job):
         """Make the fields that are not there yet, and score them."""
         weights = [self._weights(run, at.out) for run in self.row.runs]
         folder = at.out / self.name
-        status = predict_dataset(find_dataset_json(at.data), at.data, folder / "fields", weights, at.place)
+        refinement = self.row.refinement
+        status = predict_dataset(
+            find_dataset_json(at.data), at.data, folder / "fields", weights, at.place, refinement=refinement
+        )
         if status.failures:
             raise JobError("; ".join(f"{pair.case_name}: {pair.reason}" for pair in status.failures))
         _score(at.data, folder, self._card(at.out), self.columns)
 
     def _card(self, out: Path) -> RowCard:
-        made_by = {f"runs/{run.folder}": _hash(self._weights(run, out)) for run in self.row.runs}
+        made_by: dict[str, Any] = {f"runs/{run.folder}": _hash(self._weights(run, out)) for run in self.row.runs}
+        if self.row.refinement is not None:
+            made_by["refinement"] = self.row.refinement.model_dump()
         made_by |= _scored_by(self.columns)
         return RowCard(name=self.row.name, ingredients=self.row.ingredients, made_by=made_by)
 

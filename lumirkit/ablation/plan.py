@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, PositiveInt, ValidationError
 
 from lumirkit.eval.tables.column_set import ColumnSet
+from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.train.recipe import Change, Recipe, RecipeError, list_problems, make_recipe, parse_override, read_settings
 from lumirkit.train.settings import Settings
 
@@ -69,6 +70,8 @@ class PlannedRow:
     folder: str
     ingredients: tuple[str, ...]
     runs: tuple[Run, ...]
+    refinement: Refinement | None = None
+    """What is done to the average's registration of every pair."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
             folder_name(row.name),
             tuple(dict.fromkeys(added for ancestor in lineages[row.name] for added in ancestor.adds)),
             tuple(runs[_training(recipe), recipe.seed] for recipe in members[row.name]),
+            members[row.name][0].refinement,
         )
         for row in file.rows
     )

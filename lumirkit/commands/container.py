@@ -9,6 +9,7 @@ import typer
 
 from lumirkit.base.extras import require_extra
 from lumirkit.base.screen import say_to_stderr
+from lumirkit.commands.options import Refine, RefineGrid
 from lumirkit.submission.contract_name import ContractName
 
 app = typer.Typer(no_args_is_help=True, help="The submission's container: build it, run it, examine it, pack it.")
@@ -34,15 +35,18 @@ def build(
     torch_index: Annotated[
         str | None, typer.Option(help='Package index of torch; "" for the one that pip uses anyway.')
     ] = None,
+    refine: Refine = 0,
+    refine_grid: RefineGrid = None,
 ) -> None:
     """Build the image of an ensemble from this clone."""
     _require_docker()
+    from lumirkit.registration.refinement.settings import chosen_refinement
     from lumirkit.submission.container.build import build_image
     from lumirkit.submission.container.engine import connect
     from lumirkit.submission.shipped_weights import chosen_weights
 
-    chosen = chosen_weights(weights)
-    image = build_image(connect(), chosen, tag, base_image, torch_index, say_to_stderr)
+    chosen, refinement = chosen_weights(weights), chosen_refinement(refine, refine_grid)
+    image = build_image(connect(), chosen, tag, base_image, torch_index, refinement, say_to_stderr)
     print(f"{tag}: {image.attrs['Size'] / 1e9:.2f} GB, weights {image.labels['lumirkit.weights-sha256'][:12]}")
 
 

@@ -18,7 +18,24 @@ ConvolutionFormat = Annotated[
 ]
 Weights = Annotated[
     list[Path] | None,
-    typer.Option(help="Weight file, or folder of them, repeatable to average models; else those of the kit."),
+    typer.Option(
+        help="Weight file, or folder of them, repeatable to average models; else those of the kit. none: no network, "
+        "--refine alone."
+    ),
+]
+Refine = Annotated[
+    int,
+    typer.Option(
+        "--refine", min=0, help="Most steps on each grid that improve the network's field by the pair's own loss."
+    ),
+]
+RefineGrid = Annotated[
+    int | None,
+    typer.Option(
+        "--refine-grid",
+        min=1,
+        help="Finest grid of --refine, in image voxels a voxel: 1 is most accurate and slowest; else the network's.",
+    ),
 ]
 Dataset = Annotated[Path, typer.Option(help="Dataset folder, or its *dataset.json.")]
 FieldsOut = Annotated[Path, typer.Option(help="Folder for the displacement fields.")]

@@ -13,6 +13,8 @@ from lumirkit.commands.options import (
     ConvolutionFormat,
     Dataset,
     FieldsOut,
+    Refine,
+    RefineGrid,
     ShardText,
     Weights,
     dataset_json_of,
@@ -32,6 +34,8 @@ def predict(
         typer.Option(help="auto, cpu, cuda, cuda:<n>, several such as cuda:0,cuda:1, or all: a process on each GPU."),
     ] = "auto",
     precision: ConvolutionFormat = PrecisionChoice.AUTO,
+    refine: Refine = 0,
+    refine_grid: RefineGrid = None,
     on_error: Annotated[OnError, typer.Option(help="A pair that fails: end, go on, or a zero field.")] = OnError.SKIP,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes on each device that register pairs at the same time.")
@@ -46,10 +50,12 @@ def predict(
     from lumirkit.base.errors import RequestError
     from lumirkit.data_manifests.worklist import Shard
     from lumirkit.registration.device import Place, choose_place, list_devices
+    from lumirkit.registration.refinement.settings import chosen_refinement
     from lumirkit.submission.predict import predict_dataset
     from lumirkit.submission.shipped_weights import chosen_weights
     from lumirkit.submission.team import Team
 
+    refinement = chosen_refinement(refine, refine_grid)
     dataset_json = path_for(cluster, dataset_json_of(dataset))
     chosen, part = [path_for(cluster, path) for path in chosen_weights(weights)], Shard.parse(shard)
     named = list_devices(device)
@@ -62,5 +68,5 @@ def predict(
             places = [choose_place(name, precision, say_to_stderr) for name in dict.fromkeys(devices)]
             place = places[0] if len(devices) == 1 else place
         fields = path_for(cluster, out)
-        status = predict_dataset(dataset_json, dataset_json.parent, fields, chosen, place, part, on_error)
+        status = predict_dataset(dataset_json, dataset_json.parent, fields, chosen, place, part, on_error, refinement)
     end_with_failures({pair.case_name: pair.reason for pair in status.failures}, "failed pairs")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lumirkit.commands.options import ConvolutionFormat, Device, Header, Orientation, Weights
+from lumirkit.commands.options import ConvolutionFormat, Device, Header, Orientation, Refine, RefineGrid, Weights
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.precision import PrecisionChoice
 
@@ -19,6 +19,8 @@ def register(
     weights: Weights = None,
     device: Device = "auto",
     precision: ConvolutionFormat = PrecisionChoice.AUTO,
+    refine: Refine = 0,
+    refine_grid: RefineGrid = None,
     moved: Annotated[Path | None, typer.Option(help="Write the moving image on the fixed grid, too.")] = None,
     convention: Annotated[
         Convention | None,
@@ -34,7 +36,10 @@ def register(
     """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
     from lumirkit.registration.any_pair.files import FileOptions, register_and_warp
     from lumirkit.registration.header import HeaderChoice
+    from lumirkit.registration.refinement.settings import chosen_refinement
     from lumirkit.submission.shipped_weights import chosen_weights
 
-    options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is, HeaderChoice(header, orientation))
+    refinement = chosen_refinement(refine, refine_grid)
+    choice = HeaderChoice(header, orientation)
+    options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is, choice, refinement)
     register_and_warp(fixed, moving, out, chosen_weights(weights), device, precision, options, moved)

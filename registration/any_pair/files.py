@@ -25,6 +25,7 @@ from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
 from lumirkit.registration.masks import masked
 from lumirkit.registration.precision import PrecisionChoice
+from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.registration.volume import Volume, read_image, read_place, require_same_shape, write_volume
 
 
@@ -42,6 +43,8 @@ class FileOptions:
     """Take the arrays as they are: both are in the networks' frame, whatever their headers say."""
     choice: HeaderChoice = NO_CHOICE
     """The answers of the user to headers that leave a choice."""
+    refinement: Refinement | None = None
+    """What is done to the network's registration."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,9 @@ def register_and_warp(
             from lumirkit.registration.device import choose_place
             from lumirkit.registration.predictor import Predictor
 
-        predictor = Predictor(weights, choose_place(device, precision, say))
+        predictor = Predictor(weights, choose_place(device, precision, say), options.refinement)
         pair = reading.result()
-    found = register_framed(predictor, pair.in_frame, options.choice)
+    found = register_framed(predictor, pair.in_frame, say, options.choice)
     found.save(out, pair.convention)
     if moved is not None:
         write_volume(moved, found.warp(pair.moving_data), found.fixed.affine)

@@ -34,19 +34,28 @@ def register_images(
     Raises:
         VolumeError: an image cannot be used, or the network has no answer for it.
     """
-    return register_framed(predictor, framed(fixed, moving, say, affine=affine, as_is=as_is), choice)
+    return register_framed(predictor, framed(fixed, moving, say, affine=affine, as_is=as_is), say, choice)
 
 
-def register_framed(predictor: Predictor, pair: FramedPair, choice: HeaderChoice = NO_CHOICE) -> Deformation:
+def register_framed(
+    predictor: Predictor, pair: FramedPair, say: Callable[[str], None], choice: HeaderChoice = NO_CHOICE
+) -> Deformation:
     """Register two images that are in the networks' frame; the field lies on the grids that they came on.
 
     Args:
+        say: is told what a refinement gained, and what went otherwise than asked for.
         choice: what the user says of headers, for what the result will carry.
 
     Raises:
         VolumeError: the network has no answer for the images.
     """
     found = predictor.both_directions(pair.fixed, pair.moving)
+    for taken in predictor.taken:
+        course = taken.course
+        change = f"loss {course.loss_before:.4f} -> {course.loss_after:.4f} in {course.steps} steps"
+        say(f"refined on a grid of {taken.stage.grid_vox} image voxels a voxel: {change}")
+    for remark in predictor.warnings:
+        say(f"warning: {remark}")
     grids = pair.grids
     disp_vox = grids.on_fixed(found.forward_vox)
     if not np.isfinite(disp_vox).all():

@@ -19,6 +19,7 @@ from lumirkit.registration.refinement.settings import Refinement, Stage
 from lumirkit.registration.refinement.updates import NetworkUpdate, OppositeUpdate, Update, applied_in_turn
 from lumirkit.registration.resolution import coarse_shape, coarsen_image
 from lumirkit.registration.sitreg import by_levels
+from lumirkit.registration.tensors import ResizedVolume5d
 from lumirkit.registration.trust import try_kernels
 
 SMALLEST_GRID = 3
@@ -26,11 +27,19 @@ SMALLEST_GRID = 3
 
 
 @dataclass(frozen=True)
+class Taken:
+    """A stage that was taken, and what it did to the loss."""
+
+    stage: Stage
+    course: Course
+
+
+@dataclass(frozen=True)
 class Refined:
-    """A refined registration, and what each stage did to the loss."""
+    """A refined registration, and the stages that led to it."""
 
     registration: FullSizeRegistration
-    courses: tuple[Course, ...]
+    taken: tuple[Taken, ...]
 
 
 def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Image, settings: Refinement) -> Refined:
@@ -48,16 +57,16 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
     try_kernels(fixed.device, fixed.dtype)
     with torch.no_grad():
         updates, found = _start(network, fixed, moving)
-    shape, courses = fixed.shape[2:], []
+    shape, taken = fixed.shape[2:], []
     for stage in settings.stages(None if network is None else network.config.resolution_vox):
         attempt = _Attempt(stage, settings, updates, *_seen(network, fixed, moving, stage.grid_vox))
         numbers, course = descend(attempt.loss, attempt.start(shape), settings.steps, settings.learning_rate)
-        courses.append(course)
+        taken.append(Taken(stage, course))
         if course.has_improved:
             updates.append(attempt.update(numbers))
             with torch.no_grad():
                 found = FullSizeRegistration(attempt.registration(numbers), stage.grid_vox, shape)
-    return Refined(found, tuple(courses))
+    return Refined(found, tuple(taken))
 
 
 def _start(network: SITRegEnsemble | None, fixed: Image, moving: Image) -> tuple[list[Update], FullSizeRegistration]:
@@ -77,7 +86,9 @@ def _start(network: SITRegEnsemble | None, fixed: Image, moving: Image) -> tuple
 
 
 @torch.no_grad()
-def _seen(network: SITRegEnsemble | None, fixed: Image, moving: Image, grid_vox: int) -> tuple[Image, Image]:
+def _seen(
+    network: SITRegEnsemble | None, fixed: Image, moving: Image, grid_vox: int
+) -> tuple[ResizedVolume5d, ResizedVolume5d]:
     """Both images on a stage's grid, 0…1, in the contrast that the network gives them, if it does."""
     first, second = (coarsen_image(image, grid_vox, brain_means=True) for image in (fixed, moving))
     if network is not None:

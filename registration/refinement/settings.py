@@ -66,6 +66,19 @@ class Refinement(BaseModel):
         return tuple(Stage(grid, max(grid, _LEAST_SPACING_VOX)) for grid in grids[: grids.index(finest) + 1])
 
 
+def chosen_refinement(steps: int, finest_vox: int | None) -> Refinement | None:
+    """The refinement that the options `--refine` and `--refine-grid` ask for; None where they ask for none.
+
+    Raises:
+        RequestError: a grid is named, and no steps.
+    """
+    if steps > 0:
+        return Refinement(steps=steps, finest_vox=finest_vox)
+    if steps < 0 or finest_vox is not None:
+        raise RequestError(f"--refine: found {steps} steps; expected 1 or more, or 0 and no --refine-grid.")
+    return None
+
+
 def _halved(number: int) -> list[int]:
     """The number, its half, and so on while it can be halved."""
     return [number, *(_halved(number // 2) if number % 2 == 0 else [])]

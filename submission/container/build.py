@@ -14,6 +14,8 @@ from docker.errors import BuildError
 from docker.models.images import Image
 
 import lumirkit
+from lumirkit.registration.predictor import require_method
+from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.registration.weights import find_weights, hash_of_members, load_ensemble
 from lumirkit.submission.container.engine import ContainerError
 
@@ -29,6 +31,7 @@ def build_image(
     tag: str,
     base_image: str | None = None,
     torch_index: str | None = None,
+    refinement: Refinement | None = None,
     say: Callable[[str], None] = print,
 ) -> Image:
     """Build the container of an ensemble.
@@ -37,15 +40,21 @@ def build_image(
         weights: one to K weight files or folders of them.
         base_image: instead of the Dockerfile's.
         torch_index: package index of torch instead of the Dockerfile's; "" for the one that pip uses anyway.
+        refinement: its steps and its finest grid, which the image refines every pair by.
         say: gets every line that the build prints.
 
     Raises:
         WeightsError: the weights cannot be used.
+        RequestError: the refinement does not suit them.
         ContainerError: a part of the clone is missing, or the build fails.
     """
-    _, cards = load_ensemble(weights)
+    network, cards = load_ensemble(weights)
+    require_method(network, refinement)
     arguments = {"VERSION": version("lumirkit"), "COMMIT": _commit(), "WEIGHTS_SHA256": hash_of_members(cards)}
     given = {"BASE_IMAGE": base_image, "TORCH_INDEX": torch_index}
+    if refinement is not None:
+        given |= {"REFINE": str(refinement.steps)}
+        given |= {"REFINE_GRID": str(refinement.finest_vox)} if refinement.finest_vox is not None else {}
     arguments |= {key: value for key, value in given.items() if value is not None}
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)

@@ -136,3 +136,20 @@ def test_missing_files(tmp_path):
 )
 def test_folder_names(row, folder):
     assert folder_name(row) == folder
+
+
+def test_a_refined_row_shares_the_models_of_the_row_that_is_not(tmp_path):
+    rows = [{"name": "network"}, {"name": "+IO", "parent": "network", "adds": ["IO"], "set": {"refinement.steps": 20}}]
+    ablation = load_ablation(write(tmp_path / "mine.yaml", rows))
+    plain, refined = ablation.rows
+    assert plain.runs == refined.runs
+    assert len(ablation.runs) == 1
+    assert plain.refinement is None
+    assert refined.refinement.steps == 20
+    assert refined.ingredients == ("IO",)
+
+
+def test_a_refinement_that_cannot_be_is_refused(tmp_path):
+    rows = [{"name": "+IO", "set": {"refinement": {"steps": 3, "ncc_window_vox": 4}}}]
+    with pytest.raises(RecipeError, match=r"refinement\.ncc_window_vox"):
+        load_ablation(write(tmp_path / "mine.yaml", rows))

@@ -1,0 +1,98 @@
+"""The refinement of phantom brains: nearer, symmetric to the last bit, and without a trace where it gains nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from lumirkit.phantoms.brains import PhantomSpec, Subject, make_subject
+from lumirkit.registration.full_size import register_full_size
+from lumirkit.registration.jacobian import non_diffeomorphic_volume
+from lumirkit.registration.refinement.refine import refined_full_size
+from lumirkit.registration.refinement.settings import Refinement
+from lumirkit.registration.warp import compose, sample_nearest
+from lumirkit.registration.weights import load_ensemble
+from lumirkit.submission.shipped_weights import SHIPPED_WEIGHTS
+
+SETTINGS = Refinement(steps=6)
+
+
+@pytest.fixture(scope="module")
+def brains():
+    spec = PhantomSpec(shape=(48, 60, 48))
+    return [make_subject(spec, Subject(number)) for number in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def images(brains):
+    return [torch.from_numpy(np.asarray(image, np.float32))[None, None] for image, _ in brains]
+
+
+@pytest.fixture(scope="module")
+def kit():
+    return load_ensemble([SHIPPED_WEIGHTS])[0]
+
+
+@pytest.fixture(params=["network", "none"])
+def network(request, kit):
+    return kit if request.param == "network" else None
+
+
+def agreement(brains, field):
+    """The share of the fixed brain's voxels that the warped labels hit."""
+    fixed, moving = (torch.from_numpy(labels.astype(np.float32))[None, None] for _, labels in brains)
+    warped = sample_nearest(moving, field)
+    return float((warped == fixed)[fixed > 0].float().mean())
+
+
+def test_labels_agree_better_than_before(brains, images, network):
+    refined = refined_full_size(network, *images, SETTINGS)
+    before = torch.zeros(1, 3, *images[0].shape[2:])
+    if network is not None:
+        with torch.no_grad():
+            before = register_full_size(network, *images).forward_vox
+    assert all(taken.course.loss_after < taken.course.loss_before for taken in refined.taken)
+    assert agreement(brains, refined.registration.forward_vox) > agreement(brains, before) + 0.01
+
+
+def test_exchanged_images_exchange_the_fields_to_the_last_bit(images, network):
+    fixed, moving = images
+    there = refined_full_size(network, fixed, moving, SETTINGS).registration
+    back = refined_full_size(network, moving, fixed, SETTINGS).registration
+    assert torch.equal(there.forward_vox, back.inverse_vox)
+    assert torch.equal(there.inverse_vox, back.forward_vox)
+
+
+def test_the_fields_do_not_fold_and_are_inverse_to_each_other(images, network):
+    found = refined_full_size(network, *images, SETTINGS).registration.on_network_grid
+    left_over = compose(found.forward_vox, found.inverse_vox).abs()
+    assert float(left_over.mean()) < 0.02
+    assert float(left_over.max()) < 0.7
+    assert float(non_diffeomorphic_volume(found.forward_vox).mean()) < 1e-6
+
+
+def test_the_finest_grid_is_that_of_the_images(images, kit):
+    refined = refined_full_size(kit, *images, Refinement(steps=2, finest_vox=1))
+    assert [taken.stage.grid_vox for taken in refined.taken] == [2, 1]
+    assert refined.registration.stride == 1
+    assert refined.registration.on_network_grid.forward_vox.shape[2:] == images[0].shape[2:]
+
+
+def test_what_gains_nothing_leaves_the_networks_own_field(images, kit):
+    """Steps so small that no number changes."""
+    refined = refined_full_size(kit, *images, Refinement(steps=2, learning_rate=1e-30))
+    assert not refined.taken[0].course.has_improved
+    with torch.no_grad():
+        assert torch.equal(refined.registration.forward_vox, register_full_size(kit, *images).forward_vox)
+
+
+def test_a_brain_on_itself_stays_without_a_network(images):
+    fixed = images[0]
+    assert torch.equal(
+        refined_full_size(None, fixed, fixed, SETTINGS).registration.forward_vox,
+        torch.zeros(1, 3, *fixed.shape[2:]),
+    )
+
+
+def test_the_same_bytes_every_time(images, network):
+    first, second = (refined_full_size(network, *images, SETTINGS).registration.forward_vox for _ in range(2))
+    assert torch.equal(first, second)
