@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from lumirkit.data_manifests.dataset import read_json_model
-from lumirkit.eval.baselines import record_path
+from lumirkit.eval.baselines.record import record_path
 
 _ACCOUNTS = "lumirkit_status*.json"
 _MADE = ("written", "kept")  # others stand for a failure

@@ -15,7 +15,8 @@ from lumirkit.ablation.plan import Ablation, PlannedRow, Run
 from lumirkit.base.errors import KitError, RequestError
 from lumirkit.base.files import write_text_atomically
 from lumirkit.data_manifests.dataset import find_dataset_json
-from lumirkit.eval.baselines import BASELINES, run_baseline
+from lumirkit.eval.baselines.methods import BASELINES
+from lumirkit.eval.baselines.run import run_baseline
 from lumirkit.eval.leaderboard import ScoringOptions, evaluate
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.rows import CARD_NAME, RowCard, read_card

@@ -18,7 +18,7 @@ def baseline(
 ) -> None:
     """Register the validation pairs of a dataset with a reference method."""
     from lumirkit.data_manifests.worklist import Shard
-    from lumirkit.eval.baselines import run_baseline
+    from lumirkit.eval.baselines.run import run_baseline
 
     dataset_json = dataset_json_of(dataset)
     failures = run_baseline(name, dataset_json, dataset_json.parent, out, Shard.parse(shard))

@@ -3,7 +3,7 @@
 import pytest
 
 from lumirkit.data_manifests.dataset import ManifestError
-from lumirkit.eval.baselines import record_path
+from lumirkit.eval.baselines.record import record_path
 from lumirkit.eval.run_times import read_run_times
 from lumirkit.submission.status import STATUS_NAME, PairState, PairStatus, RunStatus
 
