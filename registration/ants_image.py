@@ -7,18 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lumirkit.registration.grid import LPS_FROM_RAS
+from lumirkit.registration.grid import itk_geometry
 
 
 def to_ants(data: NDArray[np.float32], affine: NDArray[np.float64]) -> Any:
     """Make an ANTs image of an array (X, Y, Z) with the geometry of a NIfTI affine (4, 4), voxels to RAS mm."""
     import ants
 
-    lps_from_voxel = LPS_FROM_RAS @ affine
-    spacing = np.linalg.norm(lps_from_voxel[:3, :3], axis=0)
-    return ants.from_numpy(
-        data,
-        origin=tuple(lps_from_voxel[:3, 3]),
-        spacing=tuple(spacing),
-        direction=lps_from_voxel[:3, :3] / spacing,
-    )
+    origin, spacing, direction = itk_geometry(affine)
+    return ants.from_numpy(data, origin=tuple(origin), spacing=tuple(spacing), direction=direction)

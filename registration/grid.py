@@ -114,6 +114,19 @@ def _checked(affine: Float[ndarray, "4 4"] | Int[ndarray, "4 4"], name: Path | s
     return affine.astype(np.float64)
 
 
+def itk_geometry(
+    affine: Float64[ndarray, "4 4"],
+) -> tuple[Float64[ndarray, " 3"], Float64[ndarray, " 3"], Float64[ndarray, "3 3"]]:
+    """Take a NIfTI affine, voxels to RAS mm, apart as images of ITK and ANTs hold it.
+
+    Returns:
+        The origin in LPS mm, the spacing in mm, and the direction of each axis as a column.
+    """
+    lps_from_voxel = LPS_FROM_RAS @ affine
+    spacing = np.linalg.norm(lps_from_voxel[:3, :3], axis=0)
+    return lps_from_voxel[:3, 3], spacing, lps_from_voxel[:3, :3] / spacing
+
+
 def flip_lps(vectors: Float[ndarray, "*n 3"]) -> Float64[ndarray, "*n 3"]:
     """Turn vectors or points from RAS mm to LPS mm, or the other way round."""
     return vectors * np.diag(LPS_FROM_RAS)[:3]

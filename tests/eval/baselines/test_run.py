@@ -69,7 +69,7 @@ def test_a_damaged_image_fails_its_pair_and_no_other(lumirkit, phantom_root, tmp
 
 @pytest.mark.parametrize(
     ("name", "method", "package"),
-    [("syn", "SyN", "antspyx"), ("convexadam", "ConvexAdam", "convexAdam")],
+    [("syn", "SyN", "antspyx"), ("convexadam", "ConvexAdam", "convexAdam"), ("greedy", "Greedy", "picsl-greedy")],
 )
 def test_without_the_extra_the_request_is_refused(lumirkit, phantom_root, tmp_path, monkeypatch, name, method, package):
     def not_installed(name):
@@ -87,7 +87,7 @@ def test_without_the_extra_the_request_is_refused(lumirkit, phantom_root, tmp_pa
 def test_an_unknown_baseline_is_refused(lumirkit, phantom_root, tmp_path):
     ended = lumirkit("baseline", "demons", "--dataset", phantom_root, "--out", tmp_path)
     assert ended.returncode == 2
-    assert "expected one of zero, syn, convexadam" in ended.stderr
+    assert "expected one of zero, syn, convexadam, greedy" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,7 @@ def test_an_unknown_baseline_is_refused(lumirkit, phantom_root, tmp_path):
     [
         ("syn", "ants", "iterations"),
         ("convexadam", "convexAdam", "selected_niter"),
+        ("greedy", "picsl_greedy", "radius"),
     ],
 )
 def test_a_method_of_the_extra_writes_field_and_record_once(phantom_root, tmp_path, name, module, setting):
