@@ -30,7 +30,13 @@ from lumirkit.train.processes import Processes
 from lumirkit.train.run_folder import RunFolder
 from lumirkit.train.step import check_stages
 
-REFERENCE_NAMES = {"zero": "zero field", "syn": "SyN", "convexadam": "ConvexAdam", "greedy": "Greedy"}
+REFERENCE_NAMES = {
+    "zero": "zero field",
+    "syn": "SyN",
+    "convexadam": "ConvexAdam",
+    "greedy": "Greedy",
+    "spline": "symmetric splines",
+}
 
 
 class JobError(KitError):

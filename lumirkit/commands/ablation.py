@@ -22,7 +22,7 @@ def ablation(
         str | None, typer.Option(help="Base recipe, a file or a shipped one's name, for the one that the file names.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key of the base recipe.")] = None,
-    reference: Annotated[list[str] | None, typer.Option(help="Reference rows: zero, syn, convexadam, greedy.")] = None,
+    reference: Annotated[list[str] | None, typer.Option(help="Rows of zero, spline, syn, convexadam, greedy.")] = None,
     device: Annotated[list[str] | None, typer.Option(help="Give it several times to do rows side by side.")] = None,
     precision: ConvolutionFormat = PrecisionChoice.FLOAT32,
     minutes: Annotated[float | None, typer.Option(help="Stop after this time; a later call continues.")] = None,

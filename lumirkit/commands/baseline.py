@@ -11,7 +11,7 @@ from lumirkit.commands.options import Dataset, FieldsOut, ShardText, dataset_jso
 
 
 def baseline(
-    name: Annotated[str, typer.Argument(help="zero, or of the extra `baselines`: syn, convexadam, greedy.")],
+    name: Annotated[str, typer.Argument(help="zero, spline, or of the extra `baselines`: syn, convexadam, greedy.")],
     dataset: Dataset,
     out: FieldsOut,
     shard: ShardText = "1/1",

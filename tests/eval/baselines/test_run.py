@@ -87,7 +87,7 @@ def test_without_the_extra_the_request_is_refused(lumirkit, phantom_root, tmp_pa
 def test_an_unknown_baseline_is_refused(lumirkit, phantom_root, tmp_path):
     ended = lumirkit("baseline", "demons", "--dataset", phantom_root, "--out", tmp_path)
     assert ended.returncode == 2
-    assert "expected one of zero, syn, convexadam, greedy" in ended.stderr
+    assert "expected one of zero, syn, convexadam, greedy, spline" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_time_is_up(phantom_root, plan, tmp_path):
 
 def test_wrong_requests(phantom_root, plan, tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(RequestError, match="reference ants: expected one of zero, syn, convexadam, greedy"):
+    with pytest.raises(RequestError, match="reference ants: expected one of zero, syn, convexadam, greedy, spline"):
         run_ablation(load_ablation(plan()), phantom_root, out, [CPU], ["ants"])
     run_ablation(load_ablation(plan(ROWS[:1])), phantom_root, out, [CPU])
     changed = {**BASE, "name": "other", "seed": 4}
