@@ -33,6 +33,12 @@ class Halves:
         """Read `to_images` at the block centres of a level, in voxels of that level."""
         return None if self.to_images is None else displacement_at_block_centres(self.to_images, stride)
 
+    def coarsened(self, stride: int) -> Halves:
+        """Read all mappings at the block centres of a coarser grid, in its voxels; there they are nearly inverses."""
+        if self.to_images is None or self.from_other is None:
+            return self
+        return Halves(*(displacement_at_block_centres(both, stride) for both in (self.to_images, self.from_other)))
+
     def updated(self, phi_psi: BothHalves) -> Halves:
         """Compose with delta = phi o psi^-1 on the moving side and with delta^-1 = psi o phi^-1 on the fixed side.
 

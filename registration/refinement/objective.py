@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lumirkit.registration.losses import diffusion_loss, masked_ncc_loss, ndv_loss
+from lumirkit.registration.losses import diffusion_loss, ndv_loss
+from lumirkit.registration.ncc import local_ncc
 from lumirkit.registration.network import Image, Registration
 from lumirkit.registration.refinement.settings import Refinement
-from lumirkit.registration.tensors import DisplacementVox
+from lumirkit.registration.resolution import refine_displacement
+from lumirkit.registration.tensors import DisplacementVox, ResizedDisplacementVox
+from lumirkit.registration.warp import sample
+
+_BRAIN = 0.5  # share of a warped voxel that has to be brain
 
 
-def pair_loss(registration: Registration, fixed: Image, moving: Image, settings: Refinement) -> Float[Tensor, ""]:
+def pair_loss(
+    registration: Registration, fixed: Image, moving: Image, stride: int, settings: Refinement
+) -> Float[Tensor, ""]:
     """The loss of a registration, the mean over its two directions.
 
     Args:
-        fixed: intensities 0…1, background 0, on the grid of the registration.
+        fixed: intensities 0…1, background 0.
         moving: intensities of the shape, dtype and contrast of `fixed`.
+        stride: how many of their voxels one of the registration's grid spans along each axis.
     """
-    there = _loss_of(registration.forward_vox, fixed, moving, settings)
-    back = _loss_of(registration.inverse_vox, moving, fixed, settings)
+    there = _loss_of(registration.forward_vox, fixed, moving, stride, settings)
+    back = _loss_of(registration.inverse_vox, moving, fixed, stride, settings)
     return (there + back) / 2
 
 
-def _loss_of(disp_vox: DisplacementVox, fixed: Image, moving: Image, settings: Refinement) -> Float[Tensor, ""]:
-    loss = masked_ncc_loss(fixed, moving, disp_vox, settings.ncc_window_vox)
+def _loss_of(
+    disp_vox: ResizedDisplacementVox, fixed: Image, moving: Image, stride: int, settings: Refinement
+) -> Float[Tensor, ""]:
+    refined_vox = refine_displacement(disp_vox, stride, fixed.shape[2:])
+    loss = -local_ncc(*_where_both_show_brain(fixed, moving, refined_vox), settings.ncc_window_vox)
     loss = loss + settings.diffusion_weight * diffusion_loss(disp_vox)
     if settings.folding_weight > 0:
-        loss = loss + settings.folding_weight * ndv_loss(disp_vox) / fixed[0].numel()
+        loss = loss + settings.folding_weight * ndv_loss(disp_vox) / disp_vox[0, 0].numel()
     return loss
+
+
+def _where_both_show_brain(fixed: Image, moving: Image, disp_vox: DisplacementVox) -> tuple[Image, Image]:
+    """The fixed and the warped moving image, 0 where one of them is mostly background.
+
+    Only the moving brain's own voxels are averaged. So the outline is as bright as the brain, and a field that moves by
+    a little cuts no voxels off, as it does in training: descent compares losses that differ by little.
+    """
+    warped, share = sample(torch.cat([moving, (moving > 0).to(moving)], dim=1), disp_vox, "zeros").chunk(2, dim=1)
+    both = ((share >= _BRAIN) & (fixed > 0)).to(fixed)
+    return fixed * both, warped / share.clamp(min=_BRAIN) * both

@@ -55,17 +55,22 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
             `SMALLEST_GRID` voxels on the grid of a stage.
     """
     try_kernels(fixed.device, fixed.dtype)
+    shape, stages = fixed.shape[2:], settings.stages(None if network is None else network.config.resolution_vox)
     with torch.no_grad():
         updates, found = _start(network, fixed, moving)
-    shape, taken = fixed.shape[2:], []
-    for stage in settings.stages(None if network is None else network.config.resolution_vox):
-        attempt = _Attempt(stage, settings, updates, *_seen(network, fixed, moving, stage.grid_vox))
-        numbers, course = descend(attempt.loss, attempt.start(shape), settings.steps, settings.learning_rate)
+    from_network, taken = len(updates), []
+    for stage in stages:
+        seen = (_seen(image, stage.seen_vox) for image in (fixed, moving))
+        attempt = _Attempt(stage, settings, updates, shape, *seen)
+        numbers, course = descend(attempt.loss, attempt.start, settings.steps, settings.learning_rate)
         taken.append(Taken(stage, course))
         if course.has_improved:
             updates.append(attempt.update(numbers))
-            with torch.no_grad():
-                found = FullSizeRegistration(attempt.registration(numbers), stage.grid_vox, shape)
+    if len(updates) > from_network:
+        finest_vox = stages[-1].grid_vox
+        with torch.no_grad():
+            registration = applied_in_turn(updates, finest_vox, shape).registration()
+        found = FullSizeRegistration(registration, finest_vox, shape)
     return Refined(found, tuple(taken))
 
 
@@ -85,31 +90,37 @@ def _start(network: SITRegEnsemble | None, fixed: Image, moving: Image) -> tuple
     return updates, FullSizeRegistration(halves.registration(), config.resolution_vox, shape)
 
 
-@torch.no_grad()
-def _seen(
-    network: SITRegEnsemble | None, fixed: Image, moving: Image, grid_vox: int
-) -> tuple[ResizedVolume5d, ResizedVolume5d]:
-    """Both images on a stage's grid, 0…1, in the contrast that the network gives them, if it does."""
-    first, second = (coarsen_image(image, grid_vox, brain_means=True) for image in (fixed, moving))
-    if network is not None:
-        first, second = harmonised(network, first, second)
-    return first / INTENSITY_MAX, second / INTENSITY_MAX
+def _seen(image: Image, seen_vox: int) -> ResizedVolume5d:
+    """An image as a stage compares it, 0…1, on a grid whose voxel spans so many of the image's."""
+    return coarsen_image(image, seen_vox, brain_means=True) / INTENSITY_MAX
 
 
 class _Attempt:
     """One stage: an update more on top of those that are there."""
 
     def __init__(
-        self, stage: Stage, settings: Refinement, updates: Sequence[Update], fixed: Image, moving: Image
+        self,
+        stage: Stage,
+        settings: Refinement,
+        updates: Sequence[Update],
+        shape: Sequence[int],
+        fixed: Image,
+        moving: Image,
     ) -> None:
-        self._stage, self._settings, self._fixed, self._moving = stage, settings, fixed, moving
-        with torch.no_grad():
-            self._before = applied_in_turn(updates, stage.grid_vox, fixed.shape[2:])
-        self._bound = invertibility_bound(stage.spacing_vox // stage.grid_vox)
+        """Make what all steps share.
 
-    def start(self, shape: Sequence[int]) -> Tensor:
-        """The numbers of an update that moves nothing, for images of a shape."""
-        return self._fixed.new_zeros((len(self._fixed), 3, *coarse_shape(shape, self._stage.spacing_vox)))
+        Args:
+            shape: (X, Y, Z) of the images in full size.
+            fixed: the fixed image as the stage compares it.
+            moving: the moving image as the stage compares it.
+        """
+        self._stage, self._settings, self._fixed, self._moving = stage, settings, fixed, moving
+        self._shape = coarse_shape(shape, stage.grid_vox)
+        with torch.no_grad():
+            self._before = applied_in_turn(updates, stage.grid_vox, shape)
+        self._bound = invertibility_bound(stage.spacing_vox // stage.grid_vox)
+        self.start = fixed.new_zeros((len(fixed), 3, *coarse_shape(shape, stage.spacing_vox)))
+        """The numbers of an update that moves nothing."""
 
     def update(self, numbers: Tensor) -> OppositeUpdate:
         """The update of some numbers, whatever they are within the bound."""
@@ -117,9 +128,9 @@ class _Attempt:
 
     def registration(self, numbers: Tensor) -> Registration:
         """The registration with the update of some numbers."""
-        grid_vox, shape = self._stage.grid_vox, self._fixed.shape[2:]
-        return self.update(numbers).applied(self._before, grid_vox, shape).registration()
+        return self.update(numbers).applied(self._before, self._stage.grid_vox, self._shape).registration()
 
     def loss(self, numbers: Tensor) -> Tensor:
         """The loss of that registration."""
-        return pair_loss(self.registration(numbers), self._fixed, self._moving, self._settings)
+        stride = self._stage.grid_vox // self._stage.seen_vox
+        return pair_loss(self.registration(numbers), self._fixed, self._moving, stride, self._settings)

@@ -8,22 +8,31 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, Pos
 
 from lumirkit.base.errors import RequestError
 
-_COARSEST_VOX, _FINEST_VOX = 8, 2  # the grids where no network says what its own is
+_COARSEST_VOX = 8  # the first grid: errors of a network are not all small
+_FINEST_VOX = 2  # the last one where no network says what its own is
 _LEAST_SPACING_VOX = 2
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One update more: the grid that the loss is computed on, and the control points."""
+    """One update more: the grid of its fields."""
 
     grid_vox: int
     """How many image voxels a voxel of the grid spans along each axis."""
-    spacing_vox: int
-    """How many image voxels lie between control points, a multiple of `grid_vox`."""
+
+    @property
+    def spacing_vox(self) -> int:
+        """How many image voxels lie between control points, a multiple of `grid_vox`."""
+        return max(self.grid_vox, _LEAST_SPACING_VOX)
+
+    @property
+    def seen_vox(self) -> int:
+        """How many voxels of the images one spans that the loss compares; fields need a finer grid less than images."""
+        return max(1, self.grid_vox // 2)
 
 
 class Refinement(BaseModel):
-    """The settings of a refinement; it goes from the network's grid to finer ones, each of half the voxels."""
+    """The settings of a refinement; it goes from a coarse grid to the network's, or beyond, each of half the voxels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +44,7 @@ class Refinement(BaseModel):
     learning_rate: PositiveFloat = 0.2
     """The root mean square of a step, in units of atanh(control point / its bound)."""
     ncc_window_vox: PositiveInt = 7
-    """The edge of the local NCC window, an odd number of voxels of the grid."""
+    """The edge of the local NCC window, an odd number of voxels of the images that a stage compares."""
     diffusion_weight: NonNegativeFloat = 0.5
     folding_weight: NonNegativeFloat = 70.0
     """Weight of the share of the volume that folds."""
@@ -56,14 +65,18 @@ class Refinement(BaseModel):
         Raises:
             RequestError: the finest grid is none of those that halving leads to.
         """
-        grids = _halved(resolution_vox or _COARSEST_VOX)
-        finest = self.finest_vox or resolution_vox or _FINEST_VOX
-        if finest not in grids:
+        networks = resolution_vox or _FINEST_VOX
+        finest = self.finest_vox or networks
+        possible = _halved(networks)
+        if finest not in possible:
             raise RequestError(
-                f"--refine-grid (finest_vox): found {finest}; expected one of {', '.join(map(str, grids))}: the voxels "
-                "of the network's grid, or those halved."
+                f"--refine-grid (finest_vox): found {finest}; expected one of {', '.join(map(str, possible))}: the "
+                "voxels of the network's grid, or those halved."
             )
-        return tuple(Stage(grid, max(grid, _LEAST_SPACING_VOX)) for grid in grids[: grids.index(finest) + 1])
+        grids = [finest]
+        while 2 * grids[0] <= max(networks, _COARSEST_VOX):
+            grids.insert(0, 2 * grids[0])
+        return tuple(Stage(grid) for grid in grids)
 
 
 def chosen_refinement(steps: int, finest_vox: int | None) -> Refinement | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,12 +13,17 @@ from torch import Tensor
 from lumirkit.registration.bspline import spline_displacement
 from lumirkit.registration.halves import Halves
 from lumirkit.registration.network import BothHalves
+from lumirkit.registration.resolution import coarse_shape
 
 Shape = Sequence[int]
 
 
 class Update(Protocol):
     """One symmetric update of the mappings between the half-way space and the images."""
+
+    @property
+    def spacing_vox(self) -> int:
+        """The image voxels between control points."""
 
     def applied(self, halves: Halves, grid_vox: int, shape: Shape) -> Halves:
         """Update mappings that live on a grid.
@@ -58,9 +63,16 @@ class OppositeUpdate:
         return halves.parted(torch.cat([phi_vox, -phi_vox]))
 
 
-def applied_in_turn(updates: Iterable[Update], grid_vox: int, shape: Shape) -> Halves:
-    """Make the mappings of all updates on a grid, one after the other."""
+def applied_in_turn(updates: Sequence[Update], grid_vox: int, shape: Shape) -> Halves:
+    """Make the mappings of all updates on a grid, one after the other.
+
+    Args:
+        grid_vox: how many image voxels a voxel of the grid spans. Where that is more than lie between some control
+            points, the mappings are made on a finer grid, and read from that.
+        shape: (X, Y, Z) of the images.
+    """
+    made_vox = min([grid_vox, *(update.spacing_vox for update in updates)])
     halves = Halves()
     for update in updates:
-        halves = update.applied(halves, grid_vox, shape)
-    return halves
+        halves = update.applied(halves, made_vox, coarse_shape(shape, made_vox))
+    return halves if made_vox == grid_vox else halves.coarsened(grid_vox // made_vox)

@@ -4,16 +4,18 @@ import pytest
 from pydantic import ValidationError
 
 from lumirkit.base.errors import RequestError
-from lumirkit.registration.refinement.settings import Refinement, Stage, chosen_refinement
+from lumirkit.registration.refinement.settings import Refinement, chosen_refinement
 
 
 @pytest.mark.parametrize(
     ("resolution_vox", "finest_vox", "grids"),
     [
-        (2, None, [2]),
-        (2, 1, [2, 1]),
-        (1, None, [1]),
-        (4, 1, [4, 2, 1]),
+        (2, None, [8, 4, 2]),
+        (2, 1, [8, 4, 2, 1]),
+        (1, None, [8, 4, 2, 1]),
+        (4, 2, [8, 4, 2]),
+        (3, None, [6, 3]),
+        (16, None, [16]),
         (None, None, [8, 4, 2]),
         (None, 1, [8, 4, 2, 1]),
     ],
@@ -45,4 +47,10 @@ def test_what_the_options_ask_for():
 
 
 def test_a_stage_counts_in_image_voxels():
-    assert Refinement(steps=1).stages(2) == (Stage(grid_vox=2, spacing_vox=2),)
+    stages = Refinement(steps=1, finest_vox=1).stages(None)
+    assert [(stage.grid_vox, stage.spacing_vox, stage.seen_vox) for stage in stages] == [
+        (8, 8, 4),
+        (4, 4, 2),
+        (2, 2, 1),
+        (1, 2, 1),
+    ]

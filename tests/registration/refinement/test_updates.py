@@ -65,7 +65,7 @@ def test_control_points_at_the_bound_do_not_fold(spacing):
 
 def test_a_finer_grid_sees_the_same_mapping():
     points = control_points(1, 1, 4)
-    coarse = applied_in_turn([OppositeUpdate(points, 4)], 2, [size // 2 for size in SHAPE]).registration()
+    coarse = applied_in_turn([OppositeUpdate(points, 4)], 2, SHAPE).registration()
     fine = applied_in_turn([OppositeUpdate(points, 4)], 1, SHAPE).registration()
     at_blocks = torch.nn.functional.avg_pool3d(fine.forward_vox, 2)
     inside = (..., *[slice(3, -3)] * 3)
