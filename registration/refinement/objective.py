@@ -14,17 +14,24 @@ from lumirkit.registration.resolution import refine_displacement
 from lumirkit.registration.tensors import DisplacementVox, ResizedDisplacementVox
 from lumirkit.registration.warp import sample
 
+ImageAndMask = Float[Tensor, "batch 2 x y z"]
+
 _BRAIN = 0.5  # share of a warped voxel that has to be brain
 
 
+def with_mask(image: Image) -> ImageAndMask:
+    """An image, intensities 0…1 and background 0, and the mask of its brain as a second channel."""
+    return torch.cat([image, (image > 0).to(image)], dim=1)
+
+
 def pair_loss(
-    registration: Registration, fixed: Image, moving: Image, stride: int, settings: Refinement
+    registration: Registration, fixed: ImageAndMask, moving: ImageAndMask, stride: int, settings: Refinement
 ) -> Float[Tensor, ""]:
     """The loss of a registration, the mean over its two directions.
 
     Args:
-        fixed: intensities 0…1, background 0.
-        moving: intensities of the shape, dtype and contrast of `fixed`.
+        fixed: what `with_mask` makes of the fixed image.
+        moving: the same of the moving image, of the shape and dtype of `fixed`.
         stride: how many of their voxels one of the registration's grid spans along each axis.
     """
     there = _loss_of(registration.forward_vox, fixed, moving, stride, settings)
@@ -33,7 +40,7 @@ def pair_loss(
 
 
 def _loss_of(
-    disp_vox: ResizedDisplacementVox, fixed: Image, moving: Image, stride: int, settings: Refinement
+    disp_vox: ResizedDisplacementVox, fixed: ImageAndMask, moving: ImageAndMask, stride: int, settings: Refinement
 ) -> Float[Tensor, ""]:
     refined_vox = refine_displacement(disp_vox, stride, fixed.shape[2:])
     loss = -local_ncc(*_where_both_show_brain(fixed, moving, refined_vox), settings.ncc_window_vox)
@@ -43,12 +50,13 @@ def _loss_of(
     return loss
 
 
-def _where_both_show_brain(fixed: Image, moving: Image, disp_vox: DisplacementVox) -> tuple[Image, Image]:
+def _where_both_show_brain(fixed: ImageAndMask, moving: ImageAndMask, disp_vox: DisplacementVox) -> tuple[Image, Image]:
     """The fixed and the warped moving image, 0 where one of them is mostly background.
 
     Only the moving brain's own voxels are averaged. So the outline is as bright as the brain, and a field that moves by
     a little cuts no voxels off, as it does in training: descent compares losses that differ by little.
     """
-    warped, share = sample(torch.cat([moving, (moving > 0).to(moving)], dim=1), disp_vox, "zeros").chunk(2, dim=1)
-    both = ((share >= _BRAIN) & (fixed > 0)).to(fixed)
-    return fixed * both, warped / share.clamp(min=_BRAIN) * both
+    image, mask = fixed.chunk(2, dim=1)
+    warped, share = sample(moving, disp_vox, "zeros").chunk(2, dim=1)
+    both = (share >= _BRAIN).to(mask) * mask
+    return image * both, warped * (both / share.clamp(min=_BRAIN))

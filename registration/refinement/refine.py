@@ -14,7 +14,7 @@ from lumirkit.registration.full_size import FullSizeRegistration
 from lumirkit.registration.halves import Halves
 from lumirkit.registration.network import INTENSITY_MAX, Image, Registration, harmonised
 from lumirkit.registration.refinement.descent import Course, descend
-from lumirkit.registration.refinement.objective import pair_loss
+from lumirkit.registration.refinement.objective import pair_loss, with_mask
 from lumirkit.registration.refinement.settings import Refinement, Stage
 from lumirkit.registration.refinement.updates import NetworkUpdate, OppositeUpdate, Update, applied_in_turn
 from lumirkit.registration.resolution import coarse_shape, coarsen_image
@@ -114,7 +114,8 @@ class _Attempt:
             fixed: the fixed image as the stage compares it.
             moving: the moving image as the stage compares it.
         """
-        self._stage, self._settings, self._fixed, self._moving = stage, settings, fixed, moving
+        self._stage, self._settings = stage, settings
+        self._fixed, self._moving = with_mask(fixed), with_mask(moving)
         self._shape = coarse_shape(shape, stage.grid_vox)
         with torch.no_grad():
             self._before = applied_in_turn(updates, stage.grid_vox, shape)
