@@ -16,6 +16,7 @@ import pytest
 
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.registration.device import choose_place
+from lumirkit.registration.refinement.settings import chosen_refinement
 from lumirkit.registration.volume import read_displacement
 from lumirkit.submission.container.build import build_image
 from lumirkit.submission.container.engine import Conditions, ContainerError, Mount, connect, find_image, run, started
@@ -140,14 +141,16 @@ def mounts(root, out):
     ]
 
 
-def test_fields_equal_those_outside(client, image, demo, phantom_root, tmp_path):
+@pytest.mark.parametrize("steps", [0, 2])
+def test_fields_equal_those_outside(client, image, demo, phantom_root, tmp_path, steps):
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     conditions = Conditions(user=f"{FOREIGN_USER}:{FOREIGN_USER}", read_only=True)
-    ended = run(client, image, (), mounts(phantom_root, inside), conditions)
+    ended = run(client, image, ("--refine", str(steps)), mounts(phantom_root, inside), conditions)
     assert ended.status == 0, ended.printed
     listed = find_dataset_json(phantom_root)
     place = choose_place("cpu", "auto", pytest.fail)  # what the container chooses
-    predict_dataset(listed, phantom_root, outside, [demo / "weights"], place)
+    refinement = chosen_refinement(steps, None)
+    predict_dataset(listed, phantom_root, outside, [demo / "weights"], place, refinement=refinement)
     for pair in read_dataset(listed).validation:
         fields = [read_displacement(folder / pair.field_name, (32, 40, 34)) for folder in (inside, outside)]
         np.testing.assert_array_equal(*fields)
@@ -181,14 +184,14 @@ def test_the_kernels_are_compiled_already(client, image):
     """Made at the build; a container that may write nothing would otherwise compile them for every run."""
     look = (
         "from pathlib import Path; from lumirkit.submission.warm_up import warm_up;"
-        "from lumirkit.registration.kernels import inverse;"
-        "warm_up(Path('/opt/lumirkit/weights')); stats = inverse.invert.stats;"
-        "print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))"
+        "from lumirkit.registration.kernels import diffusion, inverse;"
+        "warm_up(Path('/opt/lumirkit/weights')); stats = [k.stats for k in (inverse.invert, diffusion._differentiate)];"
+        "print(*(sum(s.cache_hits.values()) for s in stats), *(sum(s.cache_misses.values()) for s in stats))"
     )
     user = f"{FOREIGN_USER}:{FOREIGN_USER}"
     command = ("docker", "run", "--rm", "--network=none", "--read-only", "--user", user, "--entrypoint", "python")
     done = subprocess.run([*command, image, "-c", look], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["1", "0"], done.stderr
+    assert done.stdout.split() == ["1", "1", "0", "0"], done.stderr
 
 
 def test_it_holds_the_pinned_versions_and_says_what_it_is(client, image):
