@@ -16,7 +16,7 @@ from lumirkit.registration.network import INTENSITY_MAX, Image, Registration, ha
 from lumirkit.registration.refinement.descent import Course, descend
 from lumirkit.registration.refinement.objective import pair_loss, with_mask
 from lumirkit.registration.refinement.settings import Refinement, Stage
-from lumirkit.registration.refinement.updates import NetworkUpdate, OppositeUpdate, Update, applied_in_turn
+from lumirkit.registration.refinement.updates import Mappings, NetworkUpdate, OppositeUpdate
 from lumirkit.registration.resolution import coarse_shape, coarsen_image
 from lumirkit.registration.sitreg import by_levels
 from lumirkit.registration.tensors import ResizedVolume5d
@@ -57,37 +57,40 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
     try_kernels(fixed.device, fixed.dtype)
     shape, stages = fixed.shape[2:], settings.stages(None if network is None else network.config.resolution_vox)
     with torch.no_grad():
-        updates, found = _start(network, fixed, moving)
-    from_network, taken = len(updates), []
+        mappings, found = _start(network, fixed, moving, stages[-1].grid_vox)
+    taken = []
     for stage in stages:
-        seen = (_seen(image, stage.seen_vox) for image in (fixed, moving))
-        attempt = _Attempt(stage, settings, updates, shape, *seen)
+        with torch.no_grad():
+            seen = (_seen(image, stage.seen_vox) for image in (fixed, moving))
+            attempt = _Attempt(stage, settings, mappings.on(stage.grid_vox), shape, *seen)
         numbers, course = descend(attempt.loss, attempt.start, settings.steps, settings.learning_rate)
         taken.append(Taken(stage, course))
         if course.has_improved:
-            updates.append(attempt.update(numbers))
-    if len(updates) > from_network:
+            with torch.no_grad():
+                mappings.add(attempt.update(numbers))
+    if any(each.course.has_improved for each in taken):
         finest_vox = stages[-1].grid_vox
         with torch.no_grad():
-            registration = applied_in_turn(updates, finest_vox, shape).registration()
-        found = FullSizeRegistration(registration, finest_vox, shape)
+            found = FullSizeRegistration(mappings.on(finest_vox).registration(), finest_vox, shape)
     return Refined(found, tuple(taken))
 
 
-def _start(network: SITRegEnsemble | None, fixed: Image, moving: Image) -> tuple[list[Update], FullSizeRegistration]:
-    """The updates to begin with, and the registration that they make."""
+def _start(
+    network: SITRegEnsemble | None, fixed: Image, moving: Image, finest_vox: int
+) -> tuple[Mappings, FullSizeRegistration]:
+    """The mappings to begin with, and the registration that they make."""
     shape = fixed.shape[2:]
     if network is None:
         zero = fixed.new_zeros((len(fixed), 3, *shape))
-        return [], FullSizeRegistration(Registration(zero, zero), 1, shape)
+        return Mappings(shape, finest_vox), FullSizeRegistration(Registration(zero, zero), 1, shape)
     config = network.config
     images = harmonised(network, config.coarsened(fixed), config.coarsened(moving))
-    updates: list[Update] = []
-    halves = Halves()
+    updates, halves = [], Halves()
     for reached in by_levels(network, *images):
         updates.append(NetworkUpdate(reached.control_points, config.resolution_vox * 2**reached.level))
         halves = reached.halves
-    return updates, FullSizeRegistration(halves.registration(), config.resolution_vox, shape)
+    found = FullSizeRegistration(halves.registration(), config.resolution_vox, shape)
+    return Mappings(shape, config.resolution_vox, updates, halves), found
 
 
 def _seen(image: Image, seen_vox: int) -> ResizedVolume5d:
@@ -102,7 +105,7 @@ class _Attempt:
         self,
         stage: Stage,
         settings: Refinement,
-        updates: Sequence[Update],
+        before: Halves,
         shape: Sequence[int],
         fixed: Image,
         moving: Image,
@@ -110,15 +113,14 @@ class _Attempt:
         """Make what all steps share.
 
         Args:
+            before: the mappings so far, on the stage's grid.
             shape: (X, Y, Z) of the images in full size.
             fixed: the fixed image as the stage compares it.
             moving: the moving image as the stage compares it.
         """
-        self._stage, self._settings = stage, settings
+        self._stage, self._settings, self._before = stage, settings, before
         self._fixed, self._moving = with_mask(fixed), with_mask(moving)
         self._shape = coarse_shape(shape, stage.grid_vox)
-        with torch.no_grad():
-            self._before = applied_in_turn(updates, stage.grid_vox, shape)
         self._bound = invertibility_bound(stage.spacing_vox // stage.grid_vox)
         self.start = fixed.new_zeros((len(fixed), 3, *coarse_shape(shape, stage.spacing_vox)))
         """The numbers of an update that moves nothing."""

@@ -21,10 +21,6 @@ Shape = Sequence[int]
 class Update(Protocol):
     """One symmetric update of the mappings between the half-way space and the images."""
 
-    @property
-    def spacing_vox(self) -> int:
-        """The image voxels between control points."""
-
     def applied(self, halves: Halves, grid_vox: int, shape: Shape) -> Halves:
         """Update mappings that live on a grid.
 
@@ -63,16 +59,36 @@ class OppositeUpdate:
         return halves.parted(torch.cat([phi_vox, -phi_vox]))
 
 
-def applied_in_turn(updates: Sequence[Update], grid_vox: int, shape: Shape) -> Halves:
-    """Make the mappings of all updates on a grid, one after the other.
+class Mappings:
+    """All updates so far, and what they make on one grid, from which coarser ones read it."""
 
-    Args:
-        grid_vox: how many image voxels a voxel of the grid spans. Where that is more than lie between some control
-            points, the mappings are made on a finer grid, and read from that.
-        shape: (X, Y, Z) of the images.
-    """
-    made_vox = min([grid_vox, *(update.spacing_vox for update in updates)])
-    halves = Halves()
-    for update in updates:
-        halves = update.applied(halves, made_vox, coarse_shape(shape, made_vox))
-    return halves if made_vox == grid_vox else halves.coarsened(grid_vox // made_vox)
+    def __init__(
+        self, shape: Shape, grid_vox: int, updates: Sequence[Update] = (), halves: Halves | None = None
+    ) -> None:
+        """Begin with the identity, or with updates that were applied already.
+
+        Args:
+            shape: (X, Y, Z) of the images.
+            grid_vox: how many image voxels a voxel of the grid spans.
+            halves: what `updates` make on that grid; None where they are still to be applied.
+        """
+        self._shape, self._grid_vox, self._updates = shape, grid_vox, list(updates)
+        self._halves = self._made(grid_vox) if halves is None else halves
+
+    def add(self, update: Update) -> None:
+        """Add an update."""
+        self._updates.append(update)
+        self._halves = update.applied(self._halves, self._grid_vox, coarse_shape(self._shape, self._grid_vox))
+
+    def on(self, grid_vox: int) -> Halves:
+        """The mappings on a grid: made there anew if it is finer than the one so far, which it then replaces."""
+        if grid_vox < self._grid_vox:
+            self._grid_vox, self._halves = grid_vox, self._made(grid_vox)
+        stride = grid_vox // self._grid_vox
+        return self._halves if stride == 1 else self._halves.coarsened(stride)
+
+    def _made(self, grid_vox: int) -> Halves:
+        halves = Halves()
+        for update in self._updates:
+            halves = update.applied(halves, grid_vox, coarse_shape(self._shape, grid_vox))
+        return halves

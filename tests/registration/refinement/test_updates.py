@@ -6,7 +6,7 @@ import torch
 from lumirkit.registration.bspline import invertibility_bound, spline_displacement
 from lumirkit.registration.inverse import invert
 from lumirkit.registration.jacobian import non_diffeomorphic_volume
-from lumirkit.registration.refinement.updates import NetworkUpdate, OppositeUpdate, applied_in_turn
+from lumirkit.registration.refinement.updates import Mappings, NetworkUpdate, OppositeUpdate
 from lumirkit.registration.warp import compose
 
 SHAPE = (24, 20, 28)
@@ -18,9 +18,13 @@ def control_points(seed, batch, spacing, amplitude=0.3):
     return amplitude * (2 * torch.rand(batch, 3, *sizes, dtype=torch.float64) - 1)
 
 
+def mappings(updates, grid_vox):
+    return Mappings(SHAPE, grid_vox, updates).on(grid_vox)
+
+
 def test_an_opposite_update_alone_is_phi_after_the_inverse_of_psi():
     points = control_points(0, 1, 4)
-    found = applied_in_turn([OppositeUpdate(points, 4)], 1, SHAPE).registration()
+    found = mappings([OppositeUpdate(points, 4)], 1).registration()
     u = spline_displacement(points, 4, SHAPE)
     torch.testing.assert_close(found.forward_vox, compose(u, invert(-u)))
     torch.testing.assert_close(found.inverse_vox, compose(-u, invert(u)))
@@ -28,8 +32,8 @@ def test_an_opposite_update_alone_is_phi_after_the_inverse_of_psi():
 
 def test_it_counts_half_of_what_a_networks_update_of_the_same_control_points_does():
     points = 0.01 * control_points(0, 1, 4)
-    parted = applied_in_turn([OppositeUpdate(points, 4)], 1, SHAPE).registration().forward_vox
-    in_full = applied_in_turn([NetworkUpdate(torch.cat([points, -points]), 4)], 1, SHAPE).registration().forward_vox
+    parted = mappings([OppositeUpdate(points, 4)], 1).registration().forward_vox
+    in_full = mappings([NetworkUpdate(torch.cat([points, -points]), 4)], 1).registration().forward_vox
     torch.testing.assert_close(in_full, 2 * parted, atol=1e-3, rtol=0.05)
 
 
@@ -37,15 +41,15 @@ def test_opposite_control_points_exchange_the_directions():
     first = NetworkUpdate(control_points(0, 2, 8), 8)
     exchanged = NetworkUpdate(first.control_points.roll(1, dims=0), 8)
     points = control_points(1, 1, 4)
-    there = applied_in_turn([first, OppositeUpdate(points, 4)], 1, SHAPE).registration()
-    back = applied_in_turn([exchanged, OppositeUpdate(-points, 4)], 1, SHAPE).registration()
+    there = mappings([first, OppositeUpdate(points, 4)], 1).registration()
+    back = mappings([exchanged, OppositeUpdate(-points, 4)], 1).registration()
     assert torch.equal(there.forward_vox, back.inverse_vox)
     assert torch.equal(there.inverse_vox, back.forward_vox)
 
 
 def test_the_directions_are_inverses_of_each_other():
     updates = [NetworkUpdate(control_points(0, 2, 8), 8), OppositeUpdate(control_points(1, 1, 4), 4)]
-    found = applied_in_turn(updates, 1, SHAPE).registration()
+    found = mappings(updates, 1).registration()
     inside = (..., *[slice(6, -6)] * 3)
     left_over = compose(found.forward_vox, found.inverse_vox)[inside]
     assert float(left_over.abs().max()) < 0.3
@@ -65,8 +69,19 @@ def test_control_points_at_the_bound_do_not_fold(spacing):
 
 def test_a_finer_grid_sees_the_same_mapping():
     points = control_points(1, 1, 4)
-    coarse = applied_in_turn([OppositeUpdate(points, 4)], 2, SHAPE).registration()
-    fine = applied_in_turn([OppositeUpdate(points, 4)], 1, SHAPE).registration()
+    coarse = mappings([OppositeUpdate(points, 4)], 2).registration()
+    fine = mappings([OppositeUpdate(points, 4)], 1).registration()
     at_blocks = torch.nn.functional.avg_pool3d(fine.forward_vox, 2)
     inside = (..., *[slice(3, -3)] * 3)
     torch.testing.assert_close(2 * coarse.forward_vox[inside], at_blocks[inside], atol=0.12, rtol=0)
+
+
+def test_mappings_are_made_anew_on_a_finer_grid_and_read_on_a_coarser_one():
+    updates = [NetworkUpdate(control_points(0, 2, 8), 8), OppositeUpdate(control_points(1, 1, 4), 4)]
+    grown = Mappings(SHAPE, 2, updates[:1])
+    grown.add(updates[1])
+    assert torch.equal(grown.on(2).to_images, mappings(updates, 2).to_images)
+    coarse = grown.on(4)
+    assert coarse.to_images.shape[2:] == (6, 5, 7)
+    assert torch.equal(coarse.to_images, grown.on(2).at_block_centres(2))
+    assert torch.equal(grown.on(1).from_other, mappings(updates, 1).from_other)
