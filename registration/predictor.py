@@ -239,7 +239,9 @@ def _remarks(courses: Sequence[Course], members: int) -> list[str]:
     remarks = []
     if any(course.ended_by_nan for course in courses):
         remarks.append("the refinement met a loss of NaN or inf, and ended there with the best that it had found")
-    if not any(course.has_improved for course in courses):
+    if not courses:
+        remarks.append("the images differ in contrast, which the refinement cannot compare; the network's field stands")
+    elif not any(course.has_improved for course in courses):
         remarks.append(
             "the refinement gained nothing; " + ("the network's field stands" if members else "nothing moves")
         )

@@ -43,14 +43,14 @@ def _loss_of(
     disp_vox: ResizedDisplacementVox, fixed: ImageAndMask, moving: ImageAndMask, stride: int, settings: Refinement
 ) -> Float[Tensor, ""]:
     refined_vox = refine_displacement(disp_vox, stride, fixed.shape[2:])
-    loss = -local_ncc(*_where_both_show_brain(fixed, moving, refined_vox), settings.ncc_window_vox)
+    loss = -local_ncc(*where_both_show_brain(fixed, moving, refined_vox), settings.ncc_window_vox)
     loss = loss + settings.diffusion_weight * diffusion_loss(disp_vox)
     if settings.folding_weight > 0:
         loss = loss + settings.folding_weight * ndv_loss(disp_vox) / disp_vox[0, 0].numel()
     return loss
 
 
-def _where_both_show_brain(fixed: ImageAndMask, moving: ImageAndMask, disp_vox: DisplacementVox) -> tuple[Image, Image]:
+def where_both_show_brain(fixed: ImageAndMask, moving: ImageAndMask, disp_vox: DisplacementVox) -> tuple[Image, Image]:
     """The fixed and the warped moving image, 0 where one of them is mostly background.
 
     Only the moving brain's own voxels are averaged. So the outline is as bright as the brain, and a field that moves by

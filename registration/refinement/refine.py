@@ -13,6 +13,7 @@ from lumirkit.registration.ensemble import SITRegEnsemble
 from lumirkit.registration.full_size import FullSizeRegistration
 from lumirkit.registration.halves import Halves
 from lumirkit.registration.network import INTENSITY_MAX, Image, Registration, harmonised
+from lumirkit.registration.refinement.contrast import is_one_contrast
 from lumirkit.registration.refinement.descent import Course, descend
 from lumirkit.registration.refinement.objective import pair_loss, with_mask
 from lumirkit.registration.refinement.settings import Refinement, Stage
@@ -40,12 +41,14 @@ class Refined:
 
     registration: FullSizeRegistration
     taken: tuple[Taken, ...]
+    """Empty where the network has found that the images differ in contrast."""
 
 
 def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Image, settings: Refinement) -> Refined:
     """Register full-size images, intensities 0…255, and refine what the network says, stage by stage.
 
-    A stage that does not lower its loss leaves no trace; where none does, the registration is the network's own.
+    A stage that does not lower its loss leaves no trace; where none does, the registration is the network's own. So it
+    is where the images differ in contrast, in which local correlation would lead astray what the network knows.
 
     Args:
         network: whose registration to begin with; None begins with the identity.
@@ -58,6 +61,8 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
     shape, stages = fixed.shape[2:], settings.stages(None if network is None else network.config.resolution_vox)
     with torch.no_grad():
         mappings, found = _start(network, fixed, moving, stages[-1].grid_vox)
+        if network is not None and not is_one_contrast(found.on_network_grid, *_coarsened(network, fixed, moving)):
+            return Refined(found, ())
     taken = []
     for stage in stages:
         with torch.no_grad():
@@ -83,14 +88,18 @@ def _start(
     if network is None:
         zero = fixed.new_zeros((len(fixed), 3, *shape))
         return Mappings(shape, finest_vox), FullSizeRegistration(Registration(zero, zero), 1, shape)
-    config = network.config
-    images = harmonised(network, config.coarsened(fixed), config.coarsened(moving))
+    config, images = network.config, harmonised(network, *_coarsened(network, fixed, moving))
     updates, halves = [], Halves()
     for reached in by_levels(network, *images):
         updates.append(NetworkUpdate(reached.control_points, config.resolution_vox * 2**reached.level))
         halves = reached.halves
     found = FullSizeRegistration(halves.registration(), config.resolution_vox, shape)
     return Mappings(shape, config.resolution_vox, updates, halves), found
+
+
+def _coarsened(network: SITRegEnsemble, fixed: Image, moving: Image) -> tuple[ResizedVolume5d, ResizedVolume5d]:
+    """Both images on the network's grid."""
+    return network.config.coarsened(fixed), network.config.coarsened(moving)
 
 
 def _seen(image: Image, seen_vox: int) -> ResizedVolume5d:

@@ -33,7 +33,10 @@ def test_the_account_tells_of_every_stage(predict, status):
     assert predict("--refine", 3, "--refine-grid", 1).returncode == 0
     told = status()
     assert told["refinement"]["steps"] == 3
-    for pair in told["pairs"]:
+    *one_contrast, two_contrasts = told["pairs"]
+    assert two_contrasts["refinement"] == []
+    assert "differ in contrast" in two_contrasts["warnings"][0]
+    for pair in one_contrast:
         assert [stage["grid_vox"] for stage in pair["refinement"]] == [8, 4, 2, 1]
         assert all(stage["loss_after"] <= stage["loss_before"] for stage in pair["refinement"])
         assert pair["refinement"][-1]["loss_after"] < pair["refinement"][-1]["loss_before"]

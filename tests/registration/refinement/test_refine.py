@@ -96,3 +96,15 @@ def test_a_brain_on_itself_stays_without_a_network(images):
 def test_the_same_bytes_every_time(images, network):
     first, second = (refined_full_size(network, *images, SETTINGS).registration.forward_vox for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_images_of_two_contrasts_keep_the_networks_own_field(images, kit):
+    """Bright and dark exchanged, as between T1w and T2w."""
+    fixed, moving = images
+    inverted = (moving > 0) * (256 - moving)
+    assert refined_full_size(kit, fixed, moving, SETTINGS).taken
+    for pair in ((fixed, inverted), (inverted, fixed)):
+        refined = refined_full_size(kit, *pair, SETTINGS)
+        assert refined.taken == ()
+        with torch.no_grad():
+            assert torch.equal(refined.registration.forward_vox, register_full_size(kit, *pair).forward_vox)
