@@ -6,11 +6,6 @@ WEIGHTS ?= submission/weights
 BASE_IMAGE ?=
 IMAGE ?= lumirkit
 
-# uv takes a fifth of the time that pip does; pip serves where only its own configuration knows the package index.
-INSTALL = install() { \
-	$(RUN)/uv pip install --quiet --python $(RUN)/python --constraint constraints.txt --editable "$$1" \
-	|| $(RUN)/pip install --quiet --constraint constraints.txt --editable "$$1"; }; install
-
 .PHONY: demo test lint bench image clean
 
 demo: $(VENV)/installed
@@ -34,13 +29,12 @@ image: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/pip install --quiet uv
-	$(INSTALL) ".[dev]"
+	$(RUN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 # The reference methods are extras of half a gigabyte, which only their tests need.
 $(VENV)/baselines: $(VENV)/installed
-	$(INSTALL) ".[dev,baselines]"
+	$(RUN)/pip install --quiet --constraint constraints.txt --editable ".[dev,baselines]"
 	touch $@
 
 clean:

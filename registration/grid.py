@@ -16,7 +16,7 @@ from typing import Self
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Num
 from nibabel.affines import apply_affine, voxel_sizes
 from numpy import ndarray
 from scipy.ndimage import affine_transform
@@ -115,7 +115,7 @@ def _checked(affine: Float[ndarray, "4 4"] | Int[ndarray, "4 4"], name: Path | s
 
 
 def itk_geometry(
-    affine: Float64[ndarray, "4 4"],
+    affine: Num[ndarray, "4 4"],
 ) -> tuple[Float64[ndarray, " 3"], Float64[ndarray, " 3"], Float64[ndarray, "3 3"]]:
     """Take a NIfTI affine, voxels to RAS mm, apart as images of ITK and ANTs hold it.
 
