@@ -26,9 +26,14 @@ def masked_ncc_loss(fixed: Volume5d, moving: Volume5d, disp_vox: DisplacementVox
     return -local_ncc(*where_both_show_brain(fixed, moving, disp_vox), window)
 
 
+def with_mask(image: Float[Tensor, "batch 1 x y z"]) -> Float[Tensor, "batch 2 x y z"]:
+    """Join an image, background 0, and the mask of its brain as a second channel."""
+    return torch.cat([image, (image > 0).to(image)], dim=1)
+
+
 def where_both_show_brain(fixed: Volume5d, moving: Volume5d, disp_vox: DisplacementVox) -> tuple[Volume5d, Volume5d]:
     """The fixed and the warped moving image, 0 where one of them is background."""
-    warped, inside = sample(torch.cat([moving, (moving > 0).to(moving)], dim=1), disp_vox, "zeros").chunk(2, dim=1)
+    warped, inside = sample(with_mask(moving), disp_vox, "zeros").chunk(2, dim=1)
     both = ((inside >= _INSIDE) & (fixed > 0)).to(fixed)
     return fixed * both, warped * both
 

@@ -120,7 +120,7 @@ class RunStatus(BaseModel):
 
     @classmethod
     def made_before(cls, path: Path, method: Method) -> dict[str, PairStatus]:
-        """The pairs that an earlier run with these weights registered, by field; none where nothing tells of one."""
+        """The pairs that an earlier run by this method registered, by field; none where nothing tells of one."""
         try:
             account = cls.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
@@ -131,7 +131,7 @@ class RunStatus(BaseModel):
 
     @classmethod
     def made_beside(cls, path: Path, method: Method) -> dict[str, PairStatus]:
-        """The pairs that runs of other shards of a dataset registered with these weights, and how long each took."""
+        """The pairs that runs of other shards of a dataset registered by this method, and how long each took."""
         if not path.name.startswith(STATUS_NAME):
             return {}
         others = [other for other in sorted(path.parent.glob(f"{STATUS_NAME}*.json")) if other != path]

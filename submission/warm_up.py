@@ -37,8 +37,8 @@ def warm_up(weights: Path) -> None:
         field = register_pair(network, fixed, moving)
         if not np.isfinite(field).all():
             raise FloatingPointError(f"{weights}: the field of a pair of noise, with {precision}, is not finite")
-        if isinstance(network, SITRegEnsemble):  # its registration of noise would be left alone
-            Predictor([], Place(torch.device("cpu"), precision), Refinement(steps=1))(fixed, moving)
+    if isinstance(network, SITRegEnsemble):  # alone, because its registration of noise would be left as it is
+        Predictor([], Place(torch.device("cpu")), Refinement(steps=1))(fixed, moving)
 
 
 if __name__ == "__main__":

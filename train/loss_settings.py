@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import NonNegativeFloat, PositiveInt, field_validator
+from pydantic import NonNegativeFloat, PositiveInt
 
+from lumirkit.registration.odd_window import OddWindow
 from lumirkit.train.settings import Settings
 
 
@@ -11,7 +12,7 @@ class LossSettings(Settings):
     """The weights of the terms of a pair, both directions, and of the cycle of a triplet."""
 
     ncc_weight: NonNegativeFloat = 1.0
-    ncc_window_vox: PositiveInt = 11
+    ncc_window_vox: OddWindow = 11
     """The edge of the local NCC window, an odd number of voxels of the network's grid."""
     ssim_weight: NonNegativeFloat = 0.0
     """Weight of 1 - SSIM."""
@@ -33,13 +34,6 @@ class LossSettings(Settings):
     """Weight of the cycle loss (the reference's is 40); above 0 the stage draws triplets instead of pairs."""
     group_consistency_ramp_epochs: NonNegativeFloat = 0.0
     """The weight above grows from 0 over this many epochs."""
-
-    @field_validator("ncc_window_vox")
-    @classmethod
-    def _odd(cls, window: int) -> int:
-        if window % 2 == 0:
-            raise ValueError(f"found {window}; expected an odd window, which has a centre voxel")
-        return window
 
     @property
     def need_labels(self) -> bool:

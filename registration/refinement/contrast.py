@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from lumirkit.registration.losses import with_mask
 from lumirkit.registration.network import Image, Registration
-from lumirkit.registration.refinement.objective import where_both_show_brain, with_mask
+from lumirkit.registration.refinement.objective import where_mostly_brain
 
 _LEAST_CORRELATION = 0.5  # T1w with T1w of another scanner 0.85 to 0.93, with FLAIR 0.8, with T2w -0.5
 
@@ -19,8 +20,8 @@ def is_one_contrast(registration: Registration, fixed: Image, moving: Image) -> 
         moving: intensities of the shape and dtype of `fixed`.
     """
     first, second = with_mask(fixed), with_mask(moving)
-    there = _correlation(*where_both_show_brain(first, second, registration.forward_vox))
-    back = _correlation(*where_both_show_brain(second, first, registration.inverse_vox))
+    there = _correlation(*where_mostly_brain(first, second, registration.forward_vox))
+    back = _correlation(*where_mostly_brain(second, first, registration.inverse_vox))
     return (there + back) / 2 >= _LEAST_CORRELATION
 
 

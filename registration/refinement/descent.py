@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 
 import torch
@@ -47,21 +48,20 @@ def descend(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int, learnin
     Returns:
         Where the loss was lowest, without history, and the course. That is the start where it is lower nowhere.
     """
-    best, value, gradient = _differentiated(loss, start)
-    before, failures, taken = value, 0, 0
-    ended_by_nan = not _usable(value, gradient)
-    direction = _Direction()
+    best, direction = _Place(loss, start), _Direction()
+    before, failures, taken = best.value, 0, 0
+    ended_by_nan = not (isfinite(before) and best.has_finite_gradient())
     while taken < steps and failures < _MOST_FAILURES and not ended_by_nan:
         taken += 1
-        tried, tried_value, tried_gradient = _differentiated(loss, best - learning_rate * direction.after(gradient))
-        ended_by_nan = not _usable(tried_value, tried_gradient)
-        if ended_by_nan:
-            break
-        if tried_value < value:
-            best, value, gradient, failures = tried, tried_value, tried_gradient, 0
+        tried = _Place(loss, best.numbers - learning_rate * direction.after(best.gradient))
+        if isfinite(tried.value) and tried.value < best.value:
+            best, failures = tried, 0
+            ended_by_nan = taken < steps and not best.has_finite_gradient()
         else:
+            ended_by_nan = not isfinite(tried.value)
             learning_rate, failures, direction = learning_rate / 2, failures + 1, _Direction()
-    return best, Course(before, value, taken, ended_by_nan)
+        del tried  # a failed one keeps what its gradient would need
+    return best.numbers, Course(before, best.value, taken, ended_by_nan)
 
 
 class _Direction:
@@ -82,13 +82,21 @@ class _Direction:
         return self._momentum / correction / scale if scale > 0 else torch.zeros_like(gradient)
 
 
-def _differentiated(loss: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, float, Tensor]:
-    """The place, the loss there, and its gradient."""
-    leaf = at.detach().requires_grad_()
-    value = loss(leaf)
-    (gradient,) = torch.autograd.grad(value, leaf)
-    return leaf.detach(), value.item(), gradient
+class _Place:
+    """A place and the loss there; its gradient is computed when it is asked for, which a failed or last step is not."""
 
+    def __init__(self, loss: Callable[[Tensor], Tensor], numbers: Tensor) -> None:
+        self.numbers = numbers.detach()
+        self._leaf = numbers.detach().requires_grad_()
+        self._loss = loss(self._leaf)
+        self.value = self._loss.item()
 
-def _usable(value: float, gradient: Tensor) -> bool:
-    return isfinite(value) and bool(gradient.isfinite().all())
+    @cached_property
+    def gradient(self) -> Tensor:
+        """The gradient of the loss."""
+        (gradient,) = torch.autograd.grad(self._loss, self._leaf)
+        return gradient
+
+    def has_finite_gradient(self) -> bool:
+        """Whether no number of the gradient is NaN or inf."""
+        return bool(self.gradient.isfinite().all())

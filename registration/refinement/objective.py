@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,11 +16,6 @@ from lumirkit.registration.warp import sample
 ImageAndMask = Float[Tensor, "batch 2 x y z"]
 
 _BRAIN = 0.5  # share of a warped voxel that has to be brain
-
-
-def with_mask(image: Image) -> ImageAndMask:
-    """An image, intensities 0…1 and background 0, and the mask of its brain as a second channel."""
-    return torch.cat([image, (image > 0).to(image)], dim=1)
 
 
 def pair_loss(
@@ -43,14 +37,14 @@ def _loss_of(
     disp_vox: ResizedDisplacementVox, fixed: ImageAndMask, moving: ImageAndMask, stride: int, settings: Refinement
 ) -> Float[Tensor, ""]:
     refined_vox = refine_displacement(disp_vox, stride, fixed.shape[2:])
-    loss = -local_ncc(*where_both_show_brain(fixed, moving, refined_vox), settings.ncc_window_vox)
+    loss = -local_ncc(*where_mostly_brain(fixed, moving, refined_vox), settings.ncc_window_vox)
     loss = loss + settings.diffusion_weight * diffusion_loss(disp_vox)
     if settings.folding_weight > 0:
         loss = loss + settings.folding_weight * ndv_loss(disp_vox) / disp_vox[0, 0].numel()
     return loss
 
 
-def where_both_show_brain(fixed: ImageAndMask, moving: ImageAndMask, disp_vox: DisplacementVox) -> tuple[Image, Image]:
+def where_mostly_brain(fixed: ImageAndMask, moving: ImageAndMask, disp_vox: DisplacementVox) -> tuple[Image, Image]:
     """The fixed and the warped moving image, 0 where one of them is mostly background.
 
     Only the moving brain's own voxels are averaged. So the outline is as bright as the brain, and a field that moves by

@@ -12,10 +12,11 @@ from lumirkit.registration.bspline import invertibility_bound
 from lumirkit.registration.ensemble import SITRegEnsemble
 from lumirkit.registration.full_size import FullSizeRegistration
 from lumirkit.registration.halves import Halves
+from lumirkit.registration.losses import with_mask
 from lumirkit.registration.network import INTENSITY_MAX, Image, Registration, harmonised
 from lumirkit.registration.refinement.contrast import is_one_contrast
 from lumirkit.registration.refinement.descent import Course, descend
-from lumirkit.registration.refinement.objective import pair_loss, with_mask
+from lumirkit.registration.refinement.objective import pair_loss
 from lumirkit.registration.refinement.settings import Refinement, Stage
 from lumirkit.registration.refinement.updates import Mappings, NetworkUpdate, OppositeUpdate
 from lumirkit.registration.resolution import coarse_shape, coarsen_image
@@ -60,9 +61,13 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
     try_kernels(fixed.device, fixed.dtype)
     shape, stages = fixed.shape[2:], settings.stages(None if network is None else network.config.resolution_vox)
     with torch.no_grad():
-        mappings, found = _start(network, fixed, moving, stages[-1].grid_vox)
-        if network is not None and not is_one_contrast(found.on_network_grid, *_coarsened(network, fixed, moving)):
-            return Refined(found, ())
+        if network is None:
+            mappings, found = _unmoved(fixed, stages[-1].grid_vox)
+        else:
+            coarse = network.config.coarsened(fixed), network.config.coarsened(moving)
+            mappings, found = _registered(network, *coarse, shape)
+            if not is_one_contrast(found.on_network_grid, *coarse):
+                return Refined(found, ())
     taken = []
     for stage in stages:
         with torch.no_grad():
@@ -80,26 +85,23 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
     return Refined(found, tuple(taken))
 
 
-def _start(
-    network: SITRegEnsemble | None, fixed: Image, moving: Image, finest_vox: int
-) -> tuple[Mappings, FullSizeRegistration]:
-    """The mappings to begin with, and the registration that they make."""
+def _unmoved(fixed: Image, grid_vox: int) -> tuple[Mappings, FullSizeRegistration]:
+    """The identity: mappings on a grid, and the registration."""
     shape = fixed.shape[2:]
-    if network is None:
-        zero = fixed.new_zeros((len(fixed), 3, *shape))
-        return Mappings(shape, finest_vox), FullSizeRegistration(Registration(zero, zero), 1, shape)
-    config, images = network.config, harmonised(network, *_coarsened(network, fixed, moving))
-    updates, halves = [], Halves()
-    for reached in by_levels(network, *images):
-        updates.append(NetworkUpdate(reached.control_points, config.resolution_vox * 2**reached.level))
+    zero = fixed.new_zeros((len(fixed), 3, *shape))
+    return Mappings(shape, grid_vox), FullSizeRegistration(Registration(zero, zero), 1, shape)
+
+
+def _registered(
+    network: SITRegEnsemble, fixed: Image, moving: Image, shape: Sequence[int]
+) -> tuple[Mappings, FullSizeRegistration]:
+    """The network's mappings of images on its grid, of a shape in full size, and the registration that they make."""
+    grid_vox, updates, halves = network.config.resolution_vox, [], Halves()
+    for reached in by_levels(network, *harmonised(network, fixed, moving)):
+        updates.append(NetworkUpdate(reached.control_points, grid_vox * 2**reached.level))
         halves = reached.halves
-    found = FullSizeRegistration(halves.registration(), config.resolution_vox, shape)
-    return Mappings(shape, config.resolution_vox, updates, halves), found
-
-
-def _coarsened(network: SITRegEnsemble, fixed: Image, moving: Image) -> tuple[ResizedVolume5d, ResizedVolume5d]:
-    """Both images on the network's grid."""
-    return network.config.coarsened(fixed), network.config.coarsened(moving)
+    found = FullSizeRegistration(halves.registration(), grid_vox, shape)
+    return Mappings(shape, grid_vox, updates, halves), found
 
 
 def _seen(image: Image, seen_vox: int) -> ResizedVolume5d:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from lumirkit.base.errors import RequestError
+from lumirkit.registration.odd_window import OddWindow
 
 _COARSEST_VOX = 8  # the first grid: errors of a network are not all small
 _FINEST_VOX = 2  # the last one where no network says what its own is
@@ -43,18 +44,11 @@ class Refinement(BaseModel):
     where there is no network."""
     learning_rate: PositiveFloat = 0.2
     """The root mean square of a step, in units of atanh(control point / its bound)."""
-    ncc_window_vox: PositiveInt = 7
+    ncc_window_vox: OddWindow = 7
     """The edge of the local NCC window, an odd number of voxels of the images that a stage compares."""
     diffusion_weight: NonNegativeFloat = 0.5
     folding_weight: NonNegativeFloat = 70.0
     """Weight of the share of the volume that folds."""
-
-    @field_validator("ncc_window_vox")
-    @classmethod
-    def _odd(cls, window: int) -> int:
-        if window % 2 == 0:
-            raise ValueError(f"found {window}; expected an odd window, which has a centre voxel")
-        return window
 
     def stages(self, resolution_vox: int | None) -> tuple[Stage, ...]:
         """The stages from coarse to fine.
