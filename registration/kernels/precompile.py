@@ -127,8 +127,9 @@ class Precompilation:
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         """Start them."""
-        missing = [task for task in tasks if not all(is_kept(*kernel) for kernel in kernels_of(task))]
-        self._processes = [process for task in missing for process in _started(task)]
+        tasks = list(tasks)
+        missing = [index for index, kernel in enumerate(_kernels_of_all(tasks)) if not is_kept(*kernel)]
+        self._processes = _started(tasks, missing) if missing else []
         if missing:
             say_to_stderr("compiling for this processor, once; this takes some seconds")
 
@@ -139,23 +140,40 @@ class Precompilation:
         self._processes = []
 
 
-def compile_part(task: Task, part: int, parts: int) -> None:
-    """Compile one kernel of so many of a task, and keep the code."""
-    for kernel, signature in kernels_of(task)[part::parts]:
+def compile_share(tasks: Iterable[Task]) -> None:
+    """Compile kernels of some tasks, and keep the code, as long as standard input has bytes, each the index of one.
+
+    All processes read the same pipe, so that each takes the next kernel when it is done with one.
+    """
+    kernels = _kernels_of_all(tasks)
+    while index := os.read(sys.stdin.fileno(), 1):
+        kernel, signature = kernels[index[0]]
         kernel.compile(signature)
 
 
-def _started(task: Task) -> list[subprocess.Popen]:
-    parts = min(numba.config.NUMBA_NUM_THREADS, len(kernels_of(task)))  # type: ignore[attr-defined]
-    return [_process([task.value, str(part), str(parts)]) for part in range(parts)]
+def _kernels_of_all(tasks: Iterable[Task]) -> list[tuple[Any, Signature]]:
+    """The kernels of several tasks, those that they share once."""
+    return list(dict.fromkeys(kernel for task in tasks for kernel in kernels_of(task)))
 
 
-def _process(arguments: Sequence[str]) -> subprocess.Popen:
+def _started(tasks: Sequence[Task], indices: Sequence[int]) -> list[subprocess.Popen]:
+    reading, writing = os.pipe()
+    os.write(writing, bytes(indices))
+    os.close(writing)
+    count = min(numba.config.NUMBA_NUM_THREADS, len(indices))  # type: ignore[attr-defined]
+    processes = [_process([task.value for task in tasks], reading) for _ in range(count)]
+    os.close(reading)
+    return processes
+
+
+def _process(arguments: Sequence[str], indices: int) -> subprocess.Popen:
     root = str(Path(lumirkit.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-P", "-m", "lumirkit.registration.kernels.precompile", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, env=environment, stdin=indices, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 if __name__ == "__main__":
-    compile_part(Task(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    compile_share(Task(name) for name in sys.argv[1:])
