@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from lumirkit.base.compiled import compiled_point
+from lumirkit.base.compiled import compiled
 
 Real = Any
 Array = np.ndarray[Any, Any]
@@ -36,7 +36,7 @@ def _floored(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return lambda value: np.floor(value)
 
 
-@compiled_point
+@compiled
 def clamped(position: Real, last: Real) -> Real:
     """Move `position` into 0…last; NaN becomes 0, so that no index is ever made from it."""
     zero = last - last
@@ -44,7 +44,7 @@ def clamped(position: Real, last: Real) -> Real:
     return position if position < last else last
 
 
-@compiled_point
+@compiled
 def axis_weights(position: Real, last: Real, one: Real, zeros: bool) -> tuple[Real, Real, Real]:
     """The cell (a whole real number) of a position and the weights of the cell's lower and upper voxel.
 
@@ -60,7 +60,7 @@ def axis_weights(position: Real, last: Real, one: Real, zeros: bool) -> tuple[Re
     return cell, lower, upper
 
 
-@compiled_point
+@compiled
 def axis_slopes(position: Real, last: Real, one: Real, zeros: bool) -> tuple[Real, Real]:
     """The derivatives of the weights of `axis_weights` with respect to the position: 0 where it is clamped."""
     zero = last - last

@@ -169,7 +169,7 @@ def _pull(grad_field: Field, x: int, y: int, z: int, step: Int64[ndarray, " 3"],
         grad_field[axis, x, y, z] -= change
 
 
-@compiled_point
+@compiled
 def _differentiate_voxel(
     field: Field, tetrahedra: Tetrahedra, x: int, y: int, z: int, weight: float, grad_field: Field
 ) -> None:
@@ -188,7 +188,7 @@ def _differentiate_voxel(
         _pull(grad_field, x, y, z, steps[2], -weight, _cross(a, b))
 
 
-@compiled_point
+@compiled
 def _differentiate_plane(
     field: Field,
     tetrahedra: Tetrahedra,

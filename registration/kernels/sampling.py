@@ -11,13 +11,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from lumirkit.base.compiled import compiled_loops, compiled_point
+from lumirkit.base.compiled import compiled, compiled_loops, compiled_point
 from lumirkit.registration.kernels.interpolation import axis_slopes, axis_weights, clamped
 
 Array = np.ndarray[Any, Any]
 
 
-@compiled_point
+@compiled
 def row_weights(
     disp: Array, x: int, y: int, shape: tuple[int, int, int], ticks: Array, zeros: bool, index: Array, weights: Array
 ) -> None:
@@ -75,7 +75,7 @@ def sample(volume: Array, disp: Array, ticks: Array, zeros: bool, add_disp: bool
                         row[z] += disp[b, c, x, y, z]
 
 
-@compiled_point
+@compiled
 def row_slopes(
     disp: Array, x: int, y: int, shape: tuple[int, int, int], ticks: Array, zeros: bool, slopes: Array
 ) -> None:

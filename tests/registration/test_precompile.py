@@ -88,3 +88,25 @@ def test_what_is_compiled_is_kept_for_the_next_process(tmp_path):
 def test_nothing_is_compiled_ahead_where_it_cannot_be_kept(monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert Precompilation(list(Task))._processes == []
+
+
+SAMPLED = """
+import hashlib, torch
+from lumirkit.registration.warp import sample
+random = torch.Generator().manual_seed(0)
+features = torch.rand(1, 4, 12, 12, 12, generator=random).contiguous(memory_format=torch.channels_last_3d)
+disp_vox = (6 * torch.rand(1, 3, 12, 12, 12, generator=random) - 3).requires_grad_()
+sampled = sample(features, disp_vox)
+sampled.square().sum().backward()
+print(*(hashlib.sha256(tensor.detach().numpy().tobytes()).hexdigest() for tensor in (sampled, disp_vox.grad)))
+"""
+
+
+def test_code_that_was_compiled_now_computes_what_kept_code_does(tmp_path):
+    """To the last bit, for which no kernel may call a function that another one has compiled in another way."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", SAMPLED]
+    first, second = (subprocess.run(command, env=environment, capture_output=True, text=True) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert list(tmp_path.rglob("*.nbc"))
+    assert second.stdout == first.stdout
