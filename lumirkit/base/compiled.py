@@ -26,9 +26,9 @@ from numba.core.caching import (
 Kernel = TypeVar("Kernel", bound=Callable)
 
 # What a compiler may change so that loops become vector instructions: fuse a * b + c, ignore the sign of zero. NaN and
-# inf keep their meaning. Sums keep their order: Numba optimises the body of a parallel loop once alone and once as a part
-# of its kernel, calls the one in the process that compiles it and the other where the code is kept, and the two would
-# reorder, and so round, in different ways.
+# inf keep their meaning. Sums keep their order: Numba optimises the body of a parallel loop once alone and once as a
+# part of its kernel, calls the one in the process that compiles it and the other where the code is kept, and the two
+# would reorder, and so round, in different ways.
 FIELD_MATHS = {"contract", "nsz", "arcp"}
 
 
@@ -57,9 +57,9 @@ def compiled_loops(kernel: Kernel) -> Kernel:
 def compiled_point(kernel: Kernel) -> Kernel:
     """Compile what a kernel does at one voxel, in `FIELD_MATHS`; kernels of CPU and GPU call it.
 
-    It becomes a part of each kernel. As a function of its own it would be in the machine code of several kernels, fused in
-    another way in each, and all of them would call the one that was loaded first: rounding would depend on which kernels
-    a process had called before. What is better left a function, because it has loops of its own, is `compiled`.
+    It becomes a part of each kernel. As a function of its own it would be in the machine code of several kernels, fused
+    in another way in each, and all would call the one that was loaded first: rounding would depend on which kernels a
+    process had called before. What is better left a function, because it has loops of its own, is `compiled`.
     """
     return compiled(kernel, fastmath=FIELD_MATHS, forceinline=True)
 
