@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -64,8 +65,8 @@ class Refinement(BaseModel):
         possible = _halved(networks)
         if finest not in possible:
             raise RequestError(
-                f"--refine-grid (finest_vox): found {finest}; expected one of {', '.join(map(str, possible))}: the "
-                "voxels of the network's grid, or those halved."
+                f"--refine-grid: found {finest}; expected one of {', '.join(map(str, possible))} "
+                "image voxels: those of the network's grid (2 where there is none), or those halved."
             )
         grids = [finest]
         while 2 * grids[0] <= max(networks, _COARSEST_VOX):
@@ -77,13 +78,15 @@ def chosen_refinement(steps: int, finest_vox: int | None) -> Refinement | None:
     """The refinement that the options `--refine` and `--refine-grid` ask for; None where they ask for none.
 
     Raises:
-        RequestError: a grid is named, and no steps.
+        RequestError: a number is no whole number or too small, or a grid is named, and no steps.
     """
-    if steps > 0:
-        return Refinement(steps=steps, finest_vox=finest_vox)
-    if steps < 0 or finest_vox is not None:
-        raise RequestError(f"--refine: found {steps} steps; expected 1 or more, or 0 and no --refine-grid.")
-    return None
+    if steps == 0 and finest_vox is None:
+        return None
+    if not (isinstance(steps, Integral) and steps > 0):
+        raise RequestError(f"--refine: found {steps!r} steps; expected 1 or more, or 0 and no --refine-grid.")
+    if not (finest_vox is None or (isinstance(finest_vox, Integral) and finest_vox > 0)):
+        raise RequestError(f"--refine-grid: found {finest_vox!r} voxels; expected a whole number from 1 on.")
+    return Refinement(steps=steps, finest_vox=finest_vox)
 
 
 def _halved(number: int) -> list[int]:

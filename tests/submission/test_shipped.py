@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from lumirkit.base.errors import RequestError
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.registration.device import Place
 from lumirkit.registration.pair_files import read_pair
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.warp import sample
 from lumirkit.registration.weights import find_weights, load_ensemble
-from lumirkit.submission.shipped_weights import SHIPPED_WEIGHTS, chosen_weights
+from lumirkit.submission.shipped_weights import NO_WEIGHTS, SHIPPED_WEIGHTS, chosen_weights
 
 MOST_MEGABYTES = 40
 
@@ -52,3 +53,6 @@ def test_they_bring_two_heads_closer(phantom_root):
 def test_named_weights_come_before_those_of_the_kit(tmp_path):
     assert chosen_weights([tmp_path]) == [tmp_path]
     assert chosen_weights(None) == chosen_weights([]) == [SHIPPED_WEIGHTS]
+    assert chosen_weights([NO_WEIGHTS]) == []
+    with pytest.raises(RequestError, match="beside other weights"):
+        chosen_weights([NO_WEIGHTS, tmp_path])

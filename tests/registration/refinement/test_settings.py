@@ -41,7 +41,7 @@ def test_impossible_settings_are_refused(wrong):
 def test_what_the_options_ask_for():
     assert chosen_refinement(0, None) is None
     assert chosen_refinement(5, 1) == Refinement(steps=5, finest_vox=1)
-    for steps, finest in ((-1, None), (0, 1)):
+    for steps, finest in ((-1, None), (0, 1), (2.5, None), ("5", None), (5, 0), (5, 1.0)):
         with pytest.raises(RequestError, match="--refine"):
             chosen_refinement(steps, finest)
 
