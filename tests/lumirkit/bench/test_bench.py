@@ -276,7 +276,8 @@ def test_a_package_that_the_reference_lacks_is_named(tmp_path):
 @pytest.mark.skipif(CHECKOUT is None, reason="LUMIRKIT_SITREG names no checkout of the public SITReg code")
 @pytest.mark.parametrize("work", ["forward", "step"])
 def test_the_public_code_beside_ours(work, run, tmp_path):
-    assert run(work, "--size", "32x40x36", "--network", "lumir25", "--reference", CHECKOUT).returncode == 0
+    size = "64x80x72"  # smaller volumes go through oneDNN in pairs, which count twice
+    assert run(work, "--size", size, "--network", "lumir25", "--reference", CHECKOUT).returncode == 0
     ours, *_, theirs = rows_of(tmp_path / "out")
     check_numbers(theirs)
     assert ours["reference_s"] == theirs["measurement"]["seconds"]["median"]
