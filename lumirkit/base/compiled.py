@@ -36,9 +36,9 @@ def compiled(kernel: Kernel, **options: Any) -> Kernel:
     """Compile a function on its first call; plain IEEE arithmetic unless `options` say otherwise.
 
     The machine code is kept in `__pycache__`, or else in the user's cache folder (NUMBA_CACHE_DIR moves it), until a
-    file with compiled functions beside it changes. Where nothing can be written, code that is there is used, and what
-    is missing is compiled for this process, which takes some seconds, instead of failing. Where Numba's compiler is
-    switched off (NUMBA_DISABLE_JIT), the function stays as it is.
+    file with compiled functions beside it changes, or this one. Where nothing can be written, code that is there is
+    used, and what is missing is compiled for this process, which takes some seconds, instead of failing. Where Numba's
+    compiler is switched off (NUMBA_DISABLE_JIT), the function stays as it is.
     """
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return kernel
@@ -79,9 +79,10 @@ def is_kept(kernel: Any, signature: tuple[Any, ...]) -> bool:
 
 @cache
 def _content(folder: Path) -> str:
-    """Hash the files of a folder that hold compiled functions."""
+    """Hash the files of a folder that hold compiled functions, and this one, which says how they are compiled."""
     sources = (path.read_bytes() for path in sorted(folder.glob("*.py")))
-    return hashlib.sha256(b"".join(source for source in sources if b"import compiled" in source)).hexdigest()
+    compiled_ones = (source for source in sources if b"import compiled" in source)
+    return hashlib.sha256(b"".join([Path(__file__).read_bytes(), *compiled_ones])).hexdigest()
 
 
 class _Place(InTreeCacheLocator):
