@@ -20,10 +20,10 @@ def chosen_weights(named: Sequence[Path] | None) -> list[Path]:
     Raises:
         RequestError: other weights are named beside it.
     """
-    if named and NO_WEIGHTS in named and len(named) > 1:
-        raise RequestError(
-            f"--weights {NO_WEIGHTS}: found beside other weights; expected it alone, or only the others."
-        )
-    if named and [*named] == [NO_WEIGHTS]:
+    if named and NO_WEIGHTS in named:
+        if len(named) > 1:
+            raise RequestError(
+                f"--weights {NO_WEIGHTS}: found beside other weights; expected it alone, or only the others."
+            )
         return []
     return [*named] if named else [SHIPPED_WEIGHTS]
