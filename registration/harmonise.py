@@ -7,13 +7,14 @@ without regard to the other one, so a registration keeps its symmetry and invers
 an image's intensities leave the result as it is. The curve is a conditional mean as in the correlation ratio of Roche
 et al., MICCAI 1998; to use it as a network's input is new here.
 
-The brain's rim, its outermost layer of voxels, is harmonised apart from the rest. Skull-stripping leaves parts of dura
-and sinuses there, which are as dark in T2w images as white matter and would be taken for it.
+The brain's rim, as thick as a voxel of the network's grid, is harmonised apart from the rest. Skull-stripping leaves
+parts of dura and sinuses there, which are as dark in T2w images as white matter and would be taken for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -43,8 +44,10 @@ class Harmonisation(nn.Module):
     moments: Float[Tensor, "2 2"]
     """The mean and the standard deviation of the reference brains' intensities 0…1: of the rim, then of the rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, rim_vox: int = 1) -> None:
+        """Make an empty reference; `rim_vox` is the thickness of the brain's rim in voxels of the images."""
         super().__init__()
+        self._rim_vox = rim_vox
         self.register_buffer("anatomy", torch.zeros(_EDGE, _EDGE, _EDGE))
         self.register_buffer("moments", torch.zeros(2, 2))
 
@@ -63,7 +66,7 @@ class Harmonisation(nn.Module):
         moments, count = torch.zeros_like(self.moments), 0
         for brain in brains:
             image = brain[0, 0]
-            parts = _rim_and_rest(image > 0)
+            parts = _rim_and_rest(image > 0, self._rim_vox)
             if not all(part.any() for part in parts):
                 raise ValueError("a training image shows no brain, or single layers; expected a brain on background 0")
             boxed = _at(_places(image > 0), image)
@@ -94,18 +97,19 @@ class Harmonisation(nn.Module):
             return image
         places = _places(inside)
         boxed, harmonised = _at(places, image), torch.zeros_like(image)
-        for part, moments in zip(_rim_and_rest(inside), self.moments, strict=True):
+        for part, moments in zip(_rim_and_rest(inside, self._rim_vox), self.moments, strict=True):
             if part.any():
                 known = _at(places, part) & (self.anatomy > 0)
                 harmonised[part] = _carried(image[part], boxed[known], self.anatomy[known], moments)
         return harmonised
 
 
-def _rim_and_rest(inside: Mask) -> tuple[Mask, Mask]:
-    """Split a brain's voxels into the outermost layer and all others."""
-    outside = F.pad((~inside)[None, None].float(), (1,) * 6, value=1)
-    beside_outside = F.max_pool3d(outside, 3, stride=1)[0, 0] > 0
-    return inside & beside_outside, inside & ~beside_outside
+def _rim_and_rest(inside: Mask, rim_vox: int) -> tuple[Mask, Mask]:
+    """Split a brain's voxels into the outermost layers and all others."""
+    rest = F.pad(inside, (rim_vox,) * 6)
+    for axis in range(3):  # a cube of voxels is inside if it is so along each axis
+        rest = reduce(torch.logical_and, rest.unfold(axis, 2 * rim_vox + 1, 1).unbind(-1))
+    return inside & ~rest, rest
 
 
 def _places(inside: Mask) -> list[Int64[Tensor, " place"]]:
@@ -140,9 +144,11 @@ def _carried(
         reference: the reference's intensities at these points.
         moments: the mean and the standard deviation that the result gets.
     """
-    ordered = values.sort().values
-    curve = _conditional_mean(_ranks(known, ordered), reference)
-    meant = read_curve(curve, _ranks(values, ordered) * _BINS - 0.5)
+    distinct, where, counts = values.unique(return_inverse=True, return_counts=True)
+    # The share, 0…1, of the values that is smaller; equal ones count half.
+    ranks = (2 * counts.cumsum(0) - counts) / (2 * len(values))
+    curve = _conditional_mean(ranks[torch.searchsorted(distinct, known)], reference)
+    meant = read_curve(curve, ranks * _BINS - 0.5)[where]
     (mean, spread), (wanted_mean, wanted_spread) = _moments(meant), moments
     gain = wanted_spread / spread.clamp(min=torch.finfo(spread.dtype).tiny)
     return (wanted_mean + gain * (meant - mean)).clamp(_DARKEST, 1)
@@ -150,12 +156,6 @@ def _carried(
 
 def _moments(values: Float[Tensor, " voxel"]) -> Float[Tensor, " 2"]:
     return torch.stack([values.mean(), values.std(correction=0)])
-
-
-def _ranks(values: Float[Tensor, " voxel"], ordered: Float[Tensor, " other"]) -> Float[Tensor, " voxel"]:
-    """The share, 0…1, of the ordered values that is smaller than each value; equal ones count half."""
-    smaller, not_larger = (torch.searchsorted(ordered, values.contiguous(), right=right) for right in (False, True))
-    return (smaller + not_larger) / (2 * len(ordered))
 
 
 def _conditional_mean(ranks: Float[Tensor, " point"], reference: Float[Tensor, " point"]) -> Float[Tensor, " bin"]:

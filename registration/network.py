@@ -41,9 +41,22 @@ class CommonConfig(BaseModel):
     resolution_vox: PositiveInt = 1
     """How many image voxels a voxel of the network's grid spans along each axis (2: a 1 mm image is seen at 2 mm)."""
 
+    @property
+    def input_vox(self) -> int:
+        """How many image voxels a voxel of what the network sees spans; a divisor of `resolution_vox`."""
+        return self.resolution_vox
+
+    @property
+    def input_stride(self) -> int:
+        """How many voxels of what the network sees one of the network's grid spans along each axis."""
+        return self.resolution_vox // self.input_vox
+
     def coarsened(self, image: Image) -> Float[torch.Tensor, "batch 1 _x _y _z"]:
-        """Take a full-size image to the network's grid; for harmonised input only the brain's voxels are averaged."""
-        return coarsen_image(image, self.resolution_vox, brain_means=self.input_transform == "harmonised")
+        """Take a full-size image to the grid on which the network sees it.
+
+        For harmonised input only the brain's voxels are averaged.
+        """
+        return coarsen_image(image, self.input_vox, brain_means=self.input_transform == "harmonised")
 
     @property
     def input_channels(self) -> int:
@@ -76,7 +89,7 @@ class Registering(nn.Module, ABC):
         """Register harmonised images in the architecture's own way; `register` calls this.
 
         Args:
-            fixed: intensities 0…255 on the network's grid.
+            fixed: intensities 0…255, as `CommonConfig.coarsened` makes them.
             moving: intensities of the shape, dtype and device of `fixed`.
             every_level: whether to also return the registration reached after each coarser level.
         """
@@ -88,7 +101,7 @@ class Network(Registering):
     def __init__(self, config: CommonConfig) -> None:
         super().__init__()
         self.config = config
-        self.harmonisation = Harmonisation() if config.input_transform == "harmonised" else None
+        self.harmonisation = Harmonisation(config.input_stride) if config.input_transform == "harmonised" else None
         self.precision = Precision.FLOAT32
         """The number format of the convolutions."""
         self.recompute = False
@@ -98,7 +111,7 @@ class Network(Registering):
         """Fit the harmonisation to images, unless the network does without one or it is fitted already.
 
         Args:
-            images: images of the contrast to train on, on the network's grid, intensities 0…255.
+            images: images of the contrast to train on, as `coarsened` makes them, intensities 0…255.
 
         Raises:
             ValueError: an image shows nothing, or they share no place that is brain.
@@ -118,7 +131,7 @@ def register(network: Registering, fixed: Image, moving: Image, every_level: boo
 
     Args:
         network: one model or an ensemble.
-        fixed: intensities 0…255 on the network's grid.
+        fixed: intensities 0…255, as `CommonConfig.coarsened` makes them.
         moving: intensities of the shape, dtype and device of `fixed`.
         every_level: whether to also return the registration reached after each coarser level, where the architecture
             has levels.

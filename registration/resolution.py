@@ -85,4 +85,4 @@ def _block_means(volume: Volume5d, stride: int) -> ResizedVolume5d:
 def fill_blocks(volume: Volume5d, stride: int) -> ResizedVolume5d:
     """Fill up the last block of `stride` voxels along each axis with background 0."""
     x, y, z = (coarse_size(size, stride) * stride - size for size in volume.shape[2:])
-    return F.pad(volume, [0, z, 0, y, 0, x])
+    return F.pad(volume, [0, z, 0, y, 0, x]) if x or y or z else volume

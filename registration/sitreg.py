@@ -16,7 +16,6 @@ from math import gcd
 from typing import Any, Literal, Protocol, Self, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -26,7 +25,8 @@ from lumirkit.registration.convolution import Conv3d, convolve
 from lumirkit.registration.group_norm import group_norm_relu
 from lumirkit.registration.halves import Halves
 from lumirkit.registration.network import BothHalves, CommonConfig, Image, Network, Registration, recomputed
-from lumirkit.registration.tensors import Features5d, ResizedVolume5d, Volume5d
+from lumirkit.registration.resolution import coarse_shape, fill_blocks
+from lumirkit.registration.tensors import Features5d, Volume5d
 from lumirkit.registration.warp import sample
 
 _INITIAL_UPDATE = 1e-2  # standard deviation of the last layer's weights at the start: nearly the identity, not stuck
@@ -42,6 +42,9 @@ class SITRegConfig(CommonConfig):
     """The extractor's channels, one entry a level, finest level first; each level halves the resolution."""
     update_channels: tuple[PositiveInt, ...] = Field((12, 64, 128, 256, 256, 256), min_length=1)
     """The channels of each level's update network, finest level first."""
+    seen_vox: PositiveInt | None = None
+    """How many image voxels a voxel of what the network sees spans; None: as one of its grid (`resolution_vox`). With 1
+    a network of 2 mm sees all voxels of 1 mm, eight in each of its own, and its loss compares images of 1 mm."""
 
     @model_validator(mode="after")
     def _one_entry_a_level(self) -> Self:
@@ -51,6 +54,19 @@ class SITRegConfig(CommonConfig):
                 f"{len(self.update_channels)}; expected one entry a level in both"
             )
         return self
+
+    @model_validator(mode="after")
+    def _whole_parts(self) -> Self:
+        if self.seen_vox is not None and self.resolution_vox % self.seen_vox:
+            raise ValueError(
+                f"seen_vox: found {self.seen_vox}; expected a divisor of resolution_vox={self.resolution_vox}"
+            )
+        return self
+
+    @property
+    def input_vox(self) -> int:
+        """How many image voxels a voxel of what the network sees spans."""
+        return self.seen_vox or self.resolution_vox
 
     @property
     def levels(self) -> int:
@@ -102,11 +118,6 @@ def _conv_block(in_channels: int, channels: int) -> nn.Sequential:
     )
 
 
-def _pad_to_even(volume: Volume5d) -> ResizedVolume5d:
-    x, y, z = (size % 2 for size in volume.shape[2:])
-    return F.pad(volume, [0, z, 0, y, 0, x]) if x or y or z else volume
-
-
 class Downsampling(nn.Module):
     """The step to the next coarser level: a strided convolution of the features plus a skip path of averages."""
 
@@ -117,27 +128,29 @@ class Downsampling(nn.Module):
 
     def forward(self, features: Features5d, averages: Volume5d) -> Volume5d:
         """Merge both paths at half the resolution; odd sizes are filled up with zeros on the right."""
-        merged: Tensor = self.features(_pad_to_even(features)) + averages
+        merged: Tensor = self.features(fill_blocks(features, 2)) + averages
         return merged
 
     def averages(self, skip: Volume5d) -> Features5d:
         """Compute the skip path: means of 2x2x2 voxels and a 1x1x1 convolution are together one strided convolution."""
         weight = self.skip.weight.expand(-1, -1, 2, 2, 2) / 8
-        return convolve(_pad_to_even(skip), weight, self.skip.bias, stride=2)
+        return convolve(fill_blocks(skip, 2), weight, self.skip.bias, stride=2)
 
 
 class Extractor(nn.Module):
     """The features of one image at every level; both images go through the same weights."""
 
-    def __init__(self, in_channels: int, channels: Sequence[int]) -> None:
+    def __init__(self, in_channels: int, channels: Sequence[int], stride: int) -> None:
+        """Make the layers; `stride` is how many voxels of the inputs one of the finest level spans along each axis."""
         super().__init__()
-        self.stem = Conv3d(in_channels, channels[0], kernel_size=1)
+        self._stride = stride
+        self.stem = Conv3d(in_channels, channels[0], kernel_size=stride, stride=stride)
         self.blocks = nn.ModuleList(_conv_block(n, n) for n in channels)
         self.downsamplings = nn.ModuleList(Downsampling(n, n, following) for n, following in pairwise(channels))
 
     def forward(self, inputs: Volume5d, recompute: bool) -> list[Features5d]:
         """Extract the features of every level, finest first; `recompute` as in `Network`."""
-        volume = self.stem(inputs)
+        volume = self.stem(fill_blocks(inputs, self._stride))
         features = []
         for block, downsampling in zip(self.blocks, [*self.downsamplings, None], strict=True):
             averages = downsampling.averages(volume) if downsampling else None
@@ -153,7 +166,7 @@ class Extractor(nn.Module):
 
     def finest(self, inputs: Volume5d) -> Features5d:
         """Extract the finest features alone, the first that `forward` gives."""
-        volume: Tensor = self.stem(inputs)
+        volume: Tensor = self.stem(fill_blocks(inputs, self._stride))
         for layer in cast(nn.Sequential, self.blocks[0]):
             volume = layer(volume)
         return volume
@@ -217,7 +230,7 @@ class SITReg(Network):
 
     def __init__(self, config: SITRegConfig) -> None:
         super().__init__(config)
-        self.extractor = Extractor(config.input_channels, config.feature_channels)
+        self.extractor = Extractor(config.input_channels, config.feature_channels, config.input_stride)
         self.updates = nn.ModuleList(
             UpdateNetwork(features, channels, invertibility_bound(2**level))
             for level, (features, channels) in enumerate(
@@ -271,10 +284,10 @@ def by_levels(network: ControlPointNetwork, fixed: Image, moving: Image) -> Iter
     """Yield what is reached after each level, from the coarsest to the finest.
 
     Args:
-        fixed: harmonised intensities 0…255 on the network's grid.
+        fixed: harmonised intensities 0…255, as `CommonConfig.coarsened` makes them.
         moving: intensities of the shape, dtype and device of `fixed`.
     """
-    shape = fixed.shape[2:]
+    shape = coarse_shape(fixed.shape[2:], network.config.input_stride)
     features = network.extract(torch.cat([moving, fixed]))
     halves = Halves()
     for level in reversed(range(network.config.levels)):

@@ -35,7 +35,7 @@ class Augmentation(Ranges):
     noise_std: Range = (0.0, 0.0)
     """Standard deviation of Gaussian noise, of the intensity range 0…1."""
     blur_sigma_vox: Range = (0.0, 0.0)
-    """Standard deviation of a Gaussian blur, in voxels of the network's grid."""
+    """Standard deviation of a Gaussian blur, in voxels of the images as the network sees them."""
     gamma: Range = (1.0, 1.0)
     """Exponent of the intensities 0…1."""
     inversion_probability: NonNegativeFloat = 0.0

@@ -66,12 +66,13 @@ class Batches:
 
         Args:
             places: the places of this process's samples in each batch.
-            network: the network that is trained; its grid, its device and its number format are those of the batches.
+            network: the network that is trained; its device, its number format and the grid on which it sees
+                images are those of the batches.
         """
         self._stage, self._sampler, self._places = stage, sampler, places
         parameter = next(network.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
-        self._config, self._stride = network.config, network.config.resolution_vox
+        self._config, self._stride = network.config, network.config.input_vox
 
     def load(self, step: int) -> Batch:
         """Read the images of a step, in memory from which a GPU can fetch them."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from lumirkit.registration.network import Network, Registration, register
+from lumirkit.registration.resolution import coarsen_image
+from lumirkit.registration.tensors import Volume5d
 from lumirkit.train.group_consistency import CYCLE, cycle_gradients, pull
 from lumirkit.train.guidance import Guidance
 from lumirkit.train.objective import Objective, Terms, pairwise_loss
@@ -32,7 +34,7 @@ def triplet_step(network: Network, triplet: Sequence[View], objective: Objective
     pairs = [(triplet[fixed], triplet[moving]) for fixed, moving in CYCLE]
     with torch.no_grad():
         fields = [register(network, fixed.seen, moving.seen)[-1] for fixed, moving in pairs]
-    cycle = cycle_gradients(fields, triplet[0].clean)
+    cycle = cycle_gradients(fields, _first_brain(network, triplet))
     terms = []
     for (fixed, moving), gradients in zip(pairs, cycle.fields_grad, strict=True):
         total, pair_terms, registration = pairwise_loss(network, fixed, moving, objective)
@@ -60,9 +62,14 @@ def shared_triplet_step(
     total, terms, registration = pairwise_loss(network, fixed, moving, objective)
     both = torch.cat([registration.forward_vox, registration.inverse_vox], dim=1).detach()
     fields = [Registration(*each.split(3, dim=1)) for each in from_all(both)]
-    cycle = cycle_gradients(fields, triplet[0].clean)
+    cycle = cycle_gradients(fields, _first_brain(network, triplet))
     (total + len(CYCLE) * cycle_weight * pull(registration, cycle.fields_grad[pair])).backward()
     return _with_cycle([terms], cycle.loss.item(), cycle_weight)
+
+
+def _first_brain(network: Network, triplet: Sequence[View]) -> Volume5d:
+    """The image where the cycle begins, on the grid of the fields."""
+    return coarsen_image(triplet[0].clean, network.config.input_stride)
 
 
 def _with_cycle(terms: Sequence[Terms], cycle: float, weight: float) -> Terms:

@@ -13,7 +13,7 @@ class LossSettings(Settings):
 
     ncc_weight: NonNegativeFloat = 1.0
     ncc_window_vox: OddWindow = 11
-    """The edge of the local NCC window, an odd number of voxels of the network's grid."""
+    """The edge of the local NCC window, an odd number of voxels of the images as the network sees them."""
     ssim_weight: NonNegativeFloat = 0.0
     """Weight of 1 - SSIM."""
     diffusion_weight: NonNegativeFloat = 1.0

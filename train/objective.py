@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lumirkit.registration.losses import diffusion_loss, masked_ncc_loss, ndv_loss
 from lumirkit.registration.network import INTENSITY_MAX, Network, Registration, register
+from lumirkit.registration.resolution import refine_displacement
 from lumirkit.registration.tensors import Volume5d
 from lumirkit.train.guidance import Guidance
 from lumirkit.train.hausdorff_loss import hausdorff_loss
@@ -49,9 +50,10 @@ def pairwise_loss(
     intermediate_weight = objective.losses.intermediate_weight
     registrations = register(network, fixed.seen, moving.seen, every_level=intermediate_weight > 0)
     images = fixed.clean / INTENSITY_MAX, moving.clean / INTENSITY_MAX
-    total, terms = _loss_of(registrations[-1], *images, objective, guidance)
+    stride = network.config.input_stride
+    total, terms = _loss_of(registrations[-1], *images, stride, objective, guidance)
     for registration in registrations[:-1]:
-        level_total, _ = _loss_of(registration, *images, objective, guidance)
+        level_total, _ = _loss_of(registration, *images, stride, objective, guidance)
         total = total + intermediate_weight * level_total
     log = {"loss": total.item()} | {name: _shown(name, term) for name, term in terms.items()}
     if objective.learned is not None:
@@ -60,11 +62,20 @@ def pairwise_loss(
 
 
 def _loss_of(
-    registration: Registration, fixed: Volume5d, moving: Volume5d, objective: Objective, guidance: Guidance | None
+    registration: Registration,
+    fixed: Volume5d,
+    moving: Volume5d,
+    stride: int,
+    objective: Objective,
+    guidance: Guidance | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of one registration, and its terms, each the mean over the two directions."""
+    """The loss of one registration, and its terms, each the mean over the two directions.
+
+    What guides is compared on the grid of the images, whose voxels are finer than those of the fields by `stride`.
+    """
     losses, fields = objective.losses, (registration.forward_vox, registration.inverse_vox)
-    terms = dict(_guiding(registration, fixed, moving, losses, guidance))
+    on_images = Registration(*(refine_displacement(field, stride, fixed.shape[2:]) for field in fields))
+    terms = dict(_guiding(on_images, fixed, moving, losses, guidance))
     weighted = [objective.weighted(name, term) for name, term in terms.items()]
     terms["diffusion"] = _mean(diffusion_loss, *((field,) for field in fields))
     weighted.append(losses.diffusion_weight * terms["diffusion"])

@@ -35,7 +35,7 @@ CONTROL_POINTS = 8  # along each axis of the thin-plate spline
 class OneImage(Ranges):
     """What is done to the copy, each drawn uniformly (gamma: uniformly in its logarithm).
 
-    Lengths are in voxels of the network's grid; the defaults are the paper's at 1 mm, so halve them for a grid of 2 mm.
+    Lengths are in voxels of the network's input; the defaults are the paper's at 1 mm, so halve them for 2 mm.
     """
 
     gamma: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)

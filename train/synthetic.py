@@ -46,7 +46,7 @@ class Shapes(StrEnum):
 class Synthetic(Ranges):
     """The factors of a generated pair: each is a range that a number is drawn from uniformly, and is off at [0, 0].
 
-    Lengths are in voxels of the network's grid, intensities in the range 0…1.
+    Lengths are in voxels of the network's input, intensities in the range 0…1.
     """
 
     shapes: Shapes = Shapes.NOISE
@@ -96,7 +96,7 @@ def generate_pair(
     """Make the pair that belongs to some numbers, such as (seed, stage, sample); the same ones give the same pair.
 
     Args:
-        shape: (X, Y, Z) of the network's grid.
+        shape: (X, Y, Z) of the network's input.
     """
     draw = Draw(seed, shape, torch.device(device))
     labels = _label_map(factors, draw)

@@ -1,4 +1,4 @@
-"""What a training step sees of images: on the network's grid, and changed in appearance for the network alone."""
+"""What a training step sees of images: on the grid of the network's input, changed in looks for the network alone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lumirkit.train.augment import Appearance, apply_appearance, change_contrast
 
 @dataclass(frozen=True)
 class View:
-    """A batch of images on the network's grid, intensities 0…255: as they are, and as the network sees them."""
+    """A batch of images on the grid of the network's input, intensities 0…255: as they are, and as they look to it."""
 
     clean: Volume5d
     seen: Volume5d
 
 
 def make_view(images: Volume5d, config: CommonConfig, appearances: Sequence[Appearance] | None = None) -> View:
-    """Bring full-size images to the network's grid, and change how each looks to the network."""
+    """Bring full-size images to the grid of the network's input, and change how each looks to the network."""
     clean = config.coarsened(images)
     if appearances is None:
         return View(clean, clean)

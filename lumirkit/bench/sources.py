@@ -40,7 +40,7 @@ def source_call(work: Work) -> Callable[[], None]:
 
 def _generated(work: Work, device: torch.device) -> Callable[[int], SyntheticPair]:
     factors = Synthetic(shapes=_SHAPES[work.kind])
-    shape = coarse_shape(work.shape, work.network.resolution_vox)
+    shape = coarse_shape(work.shape, work.network.input_vox)
     return lambda number: generate_pair(factors, [number], shape, device)
 
 

@@ -66,7 +66,8 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
         else:
             coarse = network.config.coarsened(fixed), network.config.coarsened(moving)
             mappings, found = _registered(network, *coarse, shape)
-            if not is_one_contrast(found.on_network_grid, *coarse):
+            on_grid = (coarsen_image(image, network.config.input_stride, brain_means=True) for image in coarse)
+            if not is_one_contrast(found.on_network_grid, *on_grid):
                 return Refined(found, ())
     taken = []
     for stage in stages:

@@ -91,6 +91,16 @@ def test_a_rim_as_dark_as_another_contrast_s_bright_tissue_is_not_taken_for_it(h
     assert harmonisation(fringed)[rim].max() < harmonisation(falling)[solid].mean()
 
 
+def test_the_rim_is_as_thick_as_it_is_made():
+    solid = torch.zeros(1, 1, 30, 30, 30)
+    solid[..., 5:25, 5:25, 5:25] = torch.linspace(0.2, 0.8, 20)
+    for rim_vox in (1, 2):
+        fitted = Harmonisation(rim_vox)
+        fitted.fit([solid])
+        core = solid[..., 5 + rim_vox : 25 - rim_vox, 5 + rim_vox : 25 - rim_vox, 5 + rim_vox : 25 - rim_vox]
+        assert fitted.moments[1].tolist() == pytest.approx([core.mean().item(), core.std(correction=0).item()])
+
+
 def test_where_the_brain_lies_in_the_grid_is_not_seen(harmonisation):
     image = brain(7)
     moved = torch.roll(image, (3, -2, 1), dims=(2, 3, 4))

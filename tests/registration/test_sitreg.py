@@ -4,11 +4,12 @@ from pydantic import ValidationError
 
 from lumirkit.bench.memory import SavedBytes
 from lumirkit.registration.ensemble import SITRegEnsemble
+from lumirkit.registration.full_size import register_full_size
 from lumirkit.registration.jacobian import jacobian_determinants
 from lumirkit.registration.kernels.dispatch import plain_torch
 from lumirkit.registration.network import register
 from lumirkit.registration.precision import Precision
-from lumirkit.registration.resolution import coarse_shape
+from lumirkit.registration.resolution import coarse_shape, coarsen_image
 from lumirkit.registration.sitreg import SITReg, SITRegConfig
 from lumirkit.registration.warp import compose
 
@@ -202,3 +203,46 @@ def test_configuration_is_checked():
         SITRegConfig(feature_channels=(4, 4), update_channels=(4,))
     with pytest.raises(ValidationError, match="extra"):
         SITRegConfig(depth=3)
+
+
+def test_a_network_that_sees_the_parts_of_a_voxel_can_do_what_one_that_sees_their_mean_does():
+    """A first layer that gives every part an eighth of the weight sees the mean again."""
+    of_means = lively(SITRegConfig(input_transform="intensity", resolution_vox=2, **SMALL))
+    of_parts = SITReg(SITRegConfig(input_transform="intensity", resolution_vox=2, seen_vox=1, **SMALL))
+    state = of_means.state_dict()
+    state["extractor.stem.weight"] = state["extractor.stem.weight"].expand(-1, -1, 2, 2, 2) / 8
+    of_parts.load_state_dict(state)
+    fixed, moving = images((20, 26, 24))
+    with torch.no_grad():
+        by_means, by_parts = (register_full_size(network, fixed, moving) for network in (of_means, of_parts))
+    assert by_means.forward_vox.abs().max() > 0.5
+    torch.testing.assert_close(by_parts.forward_vox, by_means.forward_vox, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("transform", ["mind", "intensity"])
+@pytest.mark.parametrize("shape", [(16, 24, 20), (17, 22, 19)])
+def test_fields_of_a_network_that_sees_parts_live_on_its_own_grid(transform, shape):
+    network = lively(SITRegConfig(input_transform=transform, resolution_vox=2, seen_vox=1, **SMALL))
+    fixed, moving = images(shape)
+    with torch.no_grad():
+        there, back = register(network, fixed, moving)[-1], register(network, moving, fixed)[-1]
+        full = register_full_size(network, fixed, moving)
+    assert there.forward_vox.shape[2:] == coarse_shape(shape, 2)
+    assert there.forward_vox.abs().max() > 0.1
+    torch.testing.assert_close(there.forward_vox, back.inverse_vox, atol=1e-5, rtol=0)
+    assert full.forward_vox.shape[2:] == shape
+
+
+def test_a_network_that_sees_parts_sees_what_their_mean_hides():
+    network = lively(SITRegConfig(input_transform="intensity", resolution_vox=2, seen_vox=1, **SMALL))
+    fixed, moving = images((16, 16, 16))
+    other = moving.view(1, 1, 8, 2, 16, 16).flip(3).view(moving.shape)  # the two parts of each voxel exchanged
+    torch.testing.assert_close(coarsen_image(other, 2), coarsen_image(moving, 2))
+    with torch.no_grad():
+        fields = [register(network, fixed, image)[-1].forward_vox for image in (moving, other)]
+    assert not torch.allclose(*fields, atol=1e-2)
+
+
+def test_parts_of_a_voxel_are_whole():
+    with pytest.raises(ValidationError, match="seen_vox: found 2; expected a divisor of resolution_vox=3"):
+        SITRegConfig(resolution_vox=3, seen_vox=2)
