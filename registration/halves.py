@@ -7,13 +7,14 @@ Source: Honkamaa & Marttinen, MELBA 2024:026.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from lumirkit.registration.inverse import invert
 from lumirkit.registration.network import BothHalves, Registration
-from lumirkit.registration.resolution import displacement_at_block_centres
+from lumirkit.registration.resolution import displacement_at_block_centres, refine_displacement
 from lumirkit.registration.warp import compose
 
 
@@ -38,6 +39,17 @@ class Halves:
         if self.to_images is None or self.from_other is None:
             return self
         return Halves(*(displacement_at_block_centres(both, stride) for both in (self.to_images, self.from_other)))
+
+    def refined(self, stride: int, shape: Sequence[int]) -> Halves:
+        """Carry the mappings to a finer grid of a shape (X, Y, Z), in its voxels, where they are inverses again.
+
+        `to_images` is read between its voxels, and what is read is inverted there: inverses that are read between
+        voxels, as well, differ from it by what linear interpolation costs where mappings bend.
+        """
+        if stride == 1 or self.to_images is None:
+            return self
+        to_images = refine_displacement(self.to_images, stride, shape)
+        return Halves(to_images, _swap(invert(to_images)))
 
     def updated(self, phi_psi: BothHalves) -> Halves:
         """Compose with delta = phi o psi^-1 on the moving side and with delta^-1 = psi o phi^-1 on the fixed side.

@@ -50,6 +50,7 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
 
     A stage that does not lower its loss leaves no trace; where none does, the registration is the network's own. So it
     is where the images differ in contrast, in which local correlation would lead astray what the network knows.
+    Refined fields bend more than a network's, so they are composed in full size, where they are inverses at the voxels.
 
     Args:
         network: whose registration to begin with; None begins with the identity.
@@ -82,7 +83,8 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
     if any(each.course.has_improved for each in taken):
         finest_vox = stages[-1].grid_vox
         with torch.no_grad():
-            found = FullSizeRegistration(mappings.on(finest_vox).registration(), finest_vox, shape)
+            halves = mappings.on(finest_vox).refined(finest_vox, shape)
+            found = FullSizeRegistration(halves.registration(), 1, shape)
     return Refined(found, tuple(taken))
 
 

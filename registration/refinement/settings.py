@@ -45,9 +45,9 @@ class Refinement(BaseModel):
     where there is no network."""
     learning_rate: PositiveFloat = 0.2
     """The root mean square of a step, in units of atanh(control point / its bound)."""
-    ncc_window_vox: OddWindow = 7
+    ncc_window_vox: OddWindow = 11
     """The edge of the local NCC window, an odd number of voxels of the images that a stage compares."""
-    diffusion_weight: NonNegativeFloat = 0.5
+    diffusion_weight: NonNegativeFloat = 1.0
     folding_weight: NonNegativeFloat = 70.0
     """Weight of the share of the volume that folds."""
 

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from lumirkit.registration.bspline import invertibility_bound, spline_displacement
+from lumirkit.registration.halves import Halves
 from lumirkit.registration.inverse import invert
 from lumirkit.registration.jacobian import non_diffeomorphic_volume
+from lumirkit.registration.network import Registration
 from lumirkit.registration.refinement.updates import Mappings, NetworkUpdate, OppositeUpdate
+from lumirkit.registration.resolution import refine_displacement
 from lumirkit.registration.warp import compose
 
 SHAPE = (24, 20, 28)
@@ -85,3 +88,25 @@ def test_mappings_are_made_anew_on_a_finer_grid_and_read_on_a_coarser_one():
     assert coarse.to_images.shape[2:] == (6, 5, 7)
     assert torch.equal(coarse.to_images, grown.on(2).at_block_centres(2))
     assert torch.equal(grown.on(1).from_other, mappings(updates, 1).from_other)
+
+
+@pytest.mark.parametrize("shape", [(48, 40, 56), (47, 39, 55)])
+def test_refined_mappings_are_inverses_at_the_fine_voxels(shape):
+    """Fields that are read between their voxels, both of them, are not."""
+    updates = [NetworkUpdate(control_points(0, 2, 8), 8), OppositeUpdate(control_points(1, 1, 4), 4)]
+    halves = mappings(updates, 1)
+    read = halves.registration()
+    read = Registration(*(refine_displacement(field, 2, shape) for field in (read.forward_vox, read.inverse_vox)))
+    refined = halves.refined(2, shape).registration()
+    inside = (..., *[slice(12, -12)] * 3)
+    error_read, error = (
+        compose(found.forward_vox, found.inverse_vox)[inside].norm(dim=1).mean() for found in (read, refined)
+    )
+    assert float(error) < 0.4 * float(error_read)
+    torch.testing.assert_close(refined.forward_vox[inside], read.forward_vox[inside], atol=0.5, rtol=0)
+
+
+def test_mappings_of_full_size_and_the_identity_stay_as_they_are():
+    halves = mappings([OppositeUpdate(control_points(1, 1, 4), 4)], 1)
+    assert halves.refined(1, SHAPE) is halves
+    assert Halves().refined(2, SHAPE) == Halves()
