@@ -6,7 +6,7 @@ WEIGHTS ?= submission/weights
 BASE_IMAGE ?=
 IMAGE ?= lumirkit
 
-.PHONY: demo test lint bench image clean
+.PHONY: demo test lint docs bench image clean
 
 demo: $(VENV)/installed
 	$(RUN)/lumirkit demo --out runs/demo
@@ -18,6 +18,9 @@ lint: $(VENV)/installed
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build
 
 bench: $(VENV)/installed
 	$(RUN)/lumirkit bench scoring --out runs/bench/scoring

@@ -118,15 +118,16 @@ def register(
     The affine of an array says where its voxels lie. Of one brain on two grids, of which the second starts two voxels
     further left, the field says so:
 
-    >>> import lumirkit
-    >>> import numpy as np
-    >>> from lumirkit.phantoms.brains import PhantomSpec, Subject, make_subject
-    >>> brain, _ = make_subject(PhantomSpec(shape=(32, 40, 32)), Subject(1))
-    >>> padded, affine = np.pad(brain, [(2, 0), (0, 0), (0, 0)]), np.eye(4)
-    >>> affine[0, 3] = -2
-    >>> found = lumirkit.register(brain, padded, moving_affine=affine)
-    >>> round(float(found.disp_vox[..., 0].mean()), 1)
-    2.0
+    Examples:
+        >>> import lumirkit
+        >>> import numpy as np
+        >>> from lumirkit.phantoms.brains import PhantomSpec, Subject, make_subject
+        >>> brain, _ = make_subject(PhantomSpec(shape=(32, 40, 32)), Subject(1))
+        >>> padded, affine = np.pad(brain, [(2, 0), (0, 0), (0, 0)]), np.eye(4)
+        >>> affine[0, 3] = -2
+        >>> found = lumirkit.register(brain, padded, moving_affine=affine)
+        >>> round(float(found.disp_vox[..., 0].mean()), 1)
+        2.0
     """
     require_start(affine_start, as_is)
     choice = _choice(header, orientation)
@@ -163,10 +164,11 @@ def load_weights(
     Raises:
         KitError: a file cannot be used, or there is no such device or number format.
 
-    >>> import lumirkit
-    >>> weights = lumirkit.load_weights(device="cpu")
-    >>> weights.members
-    5
+    Examples:
+        >>> import lumirkit
+        >>> weights = lumirkit.load_weights(device="cpu")
+        >>> weights.members
+        5
     """
     named = [paths] if isinstance(paths, Path | str) else paths
     chosen = chosen_weights(None if named is None else [Path(path) for path in named])
@@ -194,16 +196,17 @@ def read_field(
     Raises:
         KitError: the file cannot be used, or does not belong to the images.
 
-    >>> import tempfile, lumirkit
-    >>> import numpy as np
-    >>> from lumirkit.registration.deformation import Deformation
-    >>> from lumirkit.registration.grid import Grid
-    >>> grid = Grid((8, 8, 8), np.eye(4))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Deformation(np.full((8, 8, 8, 3), 0.5), grid, grid).save(f"{folder}/field.nii.gz", format="itk")
-    ...     field = lumirkit.read_field(f"{folder}/field.nii.gz")
-    >>> field.warp_points([[1, 2, 3]]).tolist()
-    [[1.5, 2.5, 3.5]]
+    Examples:
+        >>> import tempfile, lumirkit
+        >>> import numpy as np
+        >>> from lumirkit.registration.deformation import Deformation
+        >>> from lumirkit.registration.grid import Grid
+        >>> grid = Grid((8, 8, 8), np.eye(4))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Deformation(np.full((8, 8, 8, 3), 0.5), grid, grid).save(f"{folder}/field.nii.gz", format="itk")
+        ...     field = lumirkit.read_field(f"{folder}/field.nii.gz")
+        >>> field.warp_points([[1, 2, 3]]).tolist()
+        [[1.5, 2.5, 3.5]]
     """
     images = FixedAndMoving(fixed, moving, _choice(header, orientation))
     images.say_of_headers(_LOG.warning)
@@ -233,15 +236,16 @@ def evaluate(
     Raises:
         KitError: the request is wrong or files are missing, which is found before the first pair is scored.
 
-    >>> import tempfile, lumirkit
-    >>> from pathlib import Path
-    >>> from lumirkit.phantoms.brains import PhantomSpec
-    >>> from lumirkit.phantoms.dataset import make_dataset
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     make_dataset(Path(folder), PhantomSpec(shape=(32, 40, 32), n_train=1, pairs_per_split=1))
-    ...     unregistered = lumirkit.evaluate(folder, fields=None)
-    >>> 0 < unregistered.aggregates["ID_dice"]["mean"] < 1
-    True
+    Examples:
+        >>> import tempfile, lumirkit
+        >>> from pathlib import Path
+        >>> from lumirkit.phantoms.brains import PhantomSpec
+        >>> from lumirkit.phantoms.dataset import make_dataset
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     make_dataset(Path(folder), PhantomSpec(shape=(32, 40, 32), n_train=1, pairs_per_split=1))
+        ...     unregistered = lumirkit.evaluate(folder, fields=None)
+        >>> 0 < unregistered.aggregates["ID_dice"]["mean"] < 1
+        True
     """
     if mask_rule not in list(MaskRule):
         raise RequestError(f"mask_rule: found {mask_rule!r}; expected one of {', '.join(MaskRule)}.")
@@ -283,23 +287,24 @@ def train_recipe(
 
     Two steps of a small network:
 
-    >>> import tempfile, lumirkit
-    >>> from pathlib import Path
-    >>> from lumirkit.phantoms.brains import PhantomSpec
-    >>> from lumirkit.phantoms.dataset import make_dataset
-    >>> recipe = '''
-    ... name: small
-    ... network: {resolution_vox: 2, feature_channels: [4, 8], update_channels: [4, 8]}
-    ... stages:
-    ...   - {epochs: 1, items_per_epoch: 2, batch_size: 1, learning_rate: 1.0e-3, losses: {ncc_window_vox: 7}}
-    ... '''
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     make_dataset(Path(folder), PhantomSpec(shape=(32, 40, 32), n_train=3, pairs_per_split=1))
-    ...     recipe_file = Path(folder, "small.yaml")
-    ...     _ = recipe_file.write_text(recipe)
-    ...     (path,) = lumirkit.train_recipe(recipe_file, folder, f"{folder}/run", device="cpu")
-    ...     lumirkit.load_weights(path, device="cpu").members
-    1
+    Examples:
+        >>> import tempfile, lumirkit
+        >>> from pathlib import Path
+        >>> from lumirkit.phantoms.brains import PhantomSpec
+        >>> from lumirkit.phantoms.dataset import make_dataset
+        >>> recipe = '''
+        ... name: small
+        ... network: {resolution_vox: 2, feature_channels: [4, 8], update_channels: [4, 8]}
+        ... stages:
+        ...   - {epochs: 1, items_per_epoch: 2, batch_size: 1, learning_rate: 1.0e-3, losses: {ncc_window_vox: 7}}
+        ... '''
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     make_dataset(Path(folder), PhantomSpec(shape=(32, 40, 32), n_train=3, pairs_per_split=1))
+        ...     recipe_file = Path(folder, "small.yaml")
+        ...     _ = recipe_file.write_text(recipe)
+        ...     (path,) = lumirkit.train_recipe(recipe_file, folder, f"{folder}/run", device="cpu")
+        ...     lumirkit.load_weights(path, device="cpu").members
+        1
     """
     require_extra("lumirkit.train_recipe", "train", "omegaconf", "matplotlib")
     from lumirkit.train.deadline import Deadline

@@ -20,7 +20,6 @@ from lumirkit.registration.full_size import FullSizeRegistration, register_full_
 from lumirkit.registration.kernels.precompile import Precompilation, Task
 from lumirkit.registration.network import Registration
 from lumirkit.registration.precision import Precision
-from lumirkit.registration.refinement.descent import Course
 from lumirkit.registration.refinement.refine import SMALLEST_GRID, Refined, Taken, refined_full_size
 from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.registration.tensors import DisplacementVox
@@ -184,7 +183,7 @@ class Predictor:
 
         refined = self._where_memory_suffices(register)
         self.taken = refined.taken
-        self.warnings += _remarks([taken.course for taken in refined.taken], self.members)
+        self.warnings += _remarks(refined, self.members)
         return refined.registration
 
     @property
@@ -234,14 +233,17 @@ def require_method(network: Ensemble | None, refinement: Refinement | None) -> N
     refinement.stages(None if network is None else network.config.resolution_vox)
 
 
-def _remarks(courses: Sequence[Course], members: int) -> list[str]:
+def _remarks(refined: Refined, members: int) -> list[str]:
     """What the caller should know of a refinement that did not end as it should."""
-    remarks = []
+    remarks, courses = [], [taken.course for taken in refined.taken]
     if any(course.ended_by_nan for course in courses):
         remarks.append("the refinement met a loss of NaN or inf, and ended there with the best that it had found")
-    if not courses:
-        remarks.append("the images differ in contrast, which the refinement cannot compare; the network's field stands")
-    elif not any(course.has_improved for course in courses):
+    if not refined.one_contrast:
+        remarks.append(
+            "the images differ in contrast, which the refinement cannot compare; "
+            + ("the network's field stands" if members else "look at this field, or begin with a network")
+        )
+    if courses and not any(course.has_improved for course in courses):
         remarks.append(
             "the refinement gained nothing; " + ("the network's field stands" if members else "nothing moves")
         )

@@ -38,6 +38,7 @@ class SITRegConfig(CommonConfig):
     """The configuration of SITReg: the channels of the extractor and of the update networks, level by level."""
 
     architecture: Literal["sitreg"] = "sitreg"
+    """The symmetric network of several levels."""
     feature_channels: tuple[PositiveInt, ...] = Field((12, 32, 64, 128, 128, 128), min_length=1)
     """The extractor's channels, one entry a level, finest level first; each level halves the resolution."""
     update_channels: tuple[PositiveInt, ...] = Field((12, 64, 128, 256, 256, 256), min_length=1)

@@ -33,6 +33,7 @@ class VoxelMorphConfig(CommonConfig):
     """The configuration of VoxelMorph: the levels of the U-Net and the meaning of its output."""
 
     architecture: Literal["voxelmorph"] = "voxelmorph"
+    """A U-Net."""
     encoder_channels: tuple[PositiveInt, ...] = Field((16, 32, 32, 32), min_length=1)
     """The channels on the way down, finest level first; after each level the resolution is halved."""
     decoder_channels: tuple[PositiveInt, ...] = Field((32, 32, 32, 32), min_length=1)

@@ -12,11 +12,13 @@ class LossSettings(Settings):
     """The weights of the terms of a pair, both directions, and of the cycle of a triplet."""
 
     ncc_weight: NonNegativeFloat = 1.0
+    """Weight of 1 - local NCC of the images."""
     ncc_window_vox: OddWindow = 11
     """The edge of the local NCC window, an odd number of voxels of the images as the network sees them."""
     ssim_weight: NonNegativeFloat = 0.0
     """Weight of 1 - SSIM."""
     diffusion_weight: NonNegativeFloat = 1.0
+    """Weight of the mean squared difference of neighbouring displacements, in voxels squared."""
     ndv_weight: NonNegativeFloat = 0.0
     """Weight of the sum over voxels of the non-diffeomorphic volume (NDV); the reference fine-tunes with 1e-5."""
     intermediate_weight: NonNegativeFloat = 0.01

@@ -42,14 +42,17 @@ class Stage(Settings):
     """One part of the schedule, with its own length, learning rate and losses."""
 
     epochs: PositiveInt
+    """How often the pairs of an epoch are drawn anew; a checkpoint is written after each."""
     items_per_epoch: PositiveInt
     """The number of pairs, or of triplets where `losses` weight group consistency."""
     batch_size: PositiveInt = 1
+    """How many pairs, or triplets, a step takes the mean gradient of, over all processes."""
     samples_at_once: PositiveInt | None = None
     """How many samples of a process's share are in memory together; gradients add up over the others. None for all."""
     n_images: int | None = Field(default=None, ge=2)
     """Train on so many of the images only; fewer are among more. None for all."""
     learning_rate: PositiveFloat
+    """The learning rate of Adam, at the start where a schedule lowers it."""
     schedule: Literal["constant", "cosine", "plateau"] = "constant"
     """With cosine the learning rate falls to 0 over the stage, with plateau to a tenth once the loss falls no more."""
     plateau_patience_epochs: PositiveInt = 10
@@ -61,6 +64,7 @@ class Stage(Settings):
     deformation: DeformationRanges = DeformationRanges()
     """The warps of the real images of pairs and triplets."""
     augmentation: Augmentation = Augmentation()
+    """How the looks of each image are changed for the network; the losses see it as it is."""
     losses: LossSettings = LossSettings()
     """The losses of pairs or triplets of real images."""
     synthetic: SyntheticSource | None = None
@@ -142,6 +146,7 @@ class ValidationPlan(Settings):
     """How often a run is scored on the validation pairs of its data, and on how many."""
 
     every_epochs: PositiveInt = 1
+    """After how many epochs the network is scored; always after the last."""
     pairs_per_split: PositiveInt = 4
     """How many pairs, the first of each split, are scored; each costs about a second on a CPU."""
 
@@ -150,8 +155,11 @@ class Recipe(Settings):
     """Everything that determines a training run but the data and the machine."""
 
     name: str
+    """The name of the run, for tables and cards."""
     seed: int = 0
+    """It decides the first weights and all that is drawn; members of an ensemble differ in it alone."""
     network: NetworkConfig
+    """What is trained."""
     convolutions: Precision = Precision.FLOAT32
     """The convolutions' number format: bfloat16 is faster; weights, statistics, fields and losses stay in float32."""
     recompute: bool = False
@@ -163,11 +171,13 @@ class Recipe(Settings):
     initial_parts: Literal["all", "matching"] = "all"
     """With all, the weights are of the same network; with matching, those whose name and shape fit are taken."""
     stages: tuple[Stage, ...] = Field(min_length=1)
+    """The parts of the schedule, one after the other."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Weights and validation use a running mean of the parameters, which keeps this share of itself each step."""
     validation: ValidationPlan | None = None
     """None means no validation; the weights with the best score are then not kept apart."""
     kept_checkpoints: PositiveInt = 2
+    """How many of the last checkpoints stay on disk."""
     refinement: Refinement | None = Field(default=None, exclude=True)
     """How an ablation refines the registrations of this row; training knows nothing of it, so that rows with and
     without it share their models."""

@@ -37,6 +37,7 @@ class SyntheticSource(_Source):
     """Generated pairs instead of real ones, with losses of their own."""
 
     factors: Synthetic = Synthetic()
+    """What the generated pairs vary in."""
     losses: LossSettings = LossSettings(ncc_weight=0.0, dice_weight=1.0)
     """Two images of different contrast have no NCC, so it is the label maps that guide."""
 
@@ -45,7 +46,9 @@ class OneImageSource(_Source):
     """Pairs of one real image and a changed copy of it, whose true field is known."""
 
     factors: OneImage = OneImage()
+    """What is done to the copy."""
     losses: LossSettings = LossSettings()
+    """The losses of these pairs."""
 
 
 Source = SyntheticSource | OneImageSource

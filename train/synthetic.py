@@ -50,6 +50,7 @@ class Synthetic(Ranges):
     """
 
     shapes: Shapes = Shapes.NOISE
+    """What the label maps show."""
     labels: int = Field(default=26, ge=2)
     """The number of label ids of a map, 0 among them."""
     shape_scale_vox: tuple[PositiveFloat, PositiveFloat] = (8.0, 24.0)
@@ -67,15 +68,19 @@ class Synthetic(Ranges):
     dynamic_contrast: bool = True
     """Whether each image draws its own mean and spread for every label; else both share one draw."""
     label_mean: Range = (0.1, 1.0)
+    """Mean intensity of the voxels of one label."""
     label_spread: Range = (0.0, 0.1)
     """Standard deviation of the voxels of one label."""
     blur_sigma_vox: Range = (0.0, 1.0)
+    """Standard deviation of a Gaussian blur."""
     bias_log_std: Range = (0.0, 0.3)
     """Standard deviation of the logarithm of a smooth multiplicative field."""
     bias_scale_vox: tuple[PositiveFloat, PositiveFloat] = (32.0, 64.0)
+    """Distance between the control points of that field."""
     gamma_log_std: Range = (0.0, 0.25)
     """Standard deviation of the logarithm of the exponent of the intensities."""
     noise_std: Range = (0.0, 0.05)
+    """Standard deviation of Gaussian noise."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -55,6 +57,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, package and score deformable brain-MRI registration for the Learn2Reg LUMIR challenge.",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lumirkit {version('lumirkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version, and end.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(manifest.app, name="manifest")

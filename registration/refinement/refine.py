@@ -42,7 +42,9 @@ class Refined:
 
     registration: FullSizeRegistration
     taken: tuple[Taken, ...]
-    """Empty where the network has found that the images differ in contrast."""
+    """Empty where a network has registered images that differ in contrast."""
+    one_contrast: bool
+    """Whether the registered images are alike in what is bright and dark."""
 
 
 def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Image, settings: Refinement) -> Refined:
@@ -67,9 +69,8 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
         else:
             coarse = network.config.coarsened(fixed), network.config.coarsened(moving)
             mappings, found = _registered(network, *coarse, shape)
-            on_grid = (coarsen_image(image, network.config.input_stride, brain_means=True) for image in coarse)
-            if not is_one_contrast(found.on_network_grid, *on_grid):
-                return Refined(found, ())
+            if not _one_contrast(found.on_network_grid, fixed, moving, network.config.resolution_vox):
+                return Refined(found, (), one_contrast=False)
     taken = []
     for stage in stages:
         with torch.no_grad():
@@ -80,12 +81,21 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
         if course.has_improved:
             with torch.no_grad():
                 mappings.add(attempt.update(numbers))
+    one_contrast = True
     if any(each.course.has_improved for each in taken):
         finest_vox = stages[-1].grid_vox
         with torch.no_grad():
-            halves = mappings.on(finest_vox).refined(finest_vox, shape)
-            found = FullSizeRegistration(halves.registration(), 1, shape)
-    return Refined(found, tuple(taken))
+            halves = mappings.on(finest_vox)
+            found = FullSizeRegistration(halves.refined(finest_vox, shape).registration(), 1, shape)
+            one_contrast = network is not None or _one_contrast(halves.registration(), fixed, moving, finest_vox)
+    return Refined(found, tuple(taken), one_contrast)
+
+
+def _one_contrast(registration: Registration, fixed: Image, moving: Image, grid_vox: int) -> bool:
+    """See `is_one_contrast`, for images in full size and a registration on a grid."""
+    return is_one_contrast(
+        registration, *(coarsen_image(image, grid_vox, brain_means=True) for image in (fixed, moving))
+    )
 
 
 def _unmoved(fixed: Image, grid_vox: int) -> tuple[Mappings, FullSizeRegistration]:

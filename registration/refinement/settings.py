@@ -48,6 +48,7 @@ class Refinement(BaseModel):
     ncc_window_vox: OddWindow = 11
     """The edge of the local NCC window, an odd number of voxels of the images that a stage compares."""
     diffusion_weight: NonNegativeFloat = 1.0
+    """Weight of the mean squared difference of neighbouring displacements, in voxels of a stage squared."""
     folding_weight: NonNegativeFloat = 70.0
     """Weight of the share of the volume that folds."""
 

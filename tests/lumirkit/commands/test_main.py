@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
@@ -122,3 +122,9 @@ def test_a_measurement_takes_nothing_from_the_folder_it_is_called_in(tmp_path, m
     monkeypatch.chdir(tmp_path)
     work = Work(kind=Kind.READ_NII, shape=(16, 16, 16), network=SITRegConfig(), repeats=1)
     assert measure_in_child(work, threads=1).seconds.median > 0
+
+
+def test_it_says_its_version(lumirkit):
+    ended = lumirkit("--version")
+    assert ended.returncode == 0
+    assert ended.stdout == f"lumirkit {version('lumirkit')}\n"

@@ -106,5 +106,13 @@ def test_images_of_two_contrasts_keep_the_networks_own_field(images, kit):
     for pair in ((fixed, inverted), (inverted, fixed)):
         refined = refined_full_size(kit, *pair, SETTINGS)
         assert refined.taken == ()
+        assert not refined.one_contrast
         with torch.no_grad():
             assert torch.equal(refined.registration.forward_vox, register_full_size(kit, *pair).forward_vox)
+
+
+def test_without_a_network_images_of_two_contrasts_are_told_apart_from_those_of_one(images):
+    fixed, moving = images
+    inverted = (moving > 0) * (256 - moving)
+    assert refined_full_size(None, fixed, moving, SETTINGS).one_contrast
+    assert not refined_full_size(None, fixed, inverted, SETTINGS).one_contrast

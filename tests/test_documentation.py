@@ -1,4 +1,4 @@
-"""Every command of the README is run, on the demo's data; long ones with a budget of seconds."""
+"""Every command of the README and of the pages is run, on the demo's data; long ones with a budget of seconds."""
 
 import os
 import re
@@ -9,21 +9,33 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+INSTALLATION = "pip install ."  # tests/test_wheel.py installs the kit
 SECONDS = 3  # of a training; a step more than that is finished
 
 
-def readme_commands() -> list[str]:
-    """The lines of the README's shell blocks, without comments, continued lines joined."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+_FIRST = [REPOSITORY / "README.md", REPOSITORY / "docs" / "tutorial.md"]  # what they make, the other pages use
+PAGES = [*_FIRST, *sorted({*(REPOSITORY / "docs").rglob("*.md")} - {*_FIRST})]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+
+
+def commands_of_all_pages() -> list[str]:
+    """The lines of all shell blocks, each once, without comments, continued lines joined."""
+    text = "\n".join(TEXTS.values()).replace("\\\n", " ")
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = [" ".join(line.split("  #")[0].split()) for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
+    return list(dict.fromkeys(line for line in lines if line))
 
 
-COMMANDS = readme_commands()
+def example(language: str) -> str:
+    """The one block of a language in all pages."""
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```", "\n".join(TEXTS.values()), re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+COMMANDS = commands_of_all_pages()
 OF_DOCKER = [line for line in COMMANDS if line.startswith(("docker ", "lumirkit container "))]
 OF_MAKE = [line for line in COMMANDS if line.startswith("make ")]
-OTHERS = [line for line in COMMANDS if line not in (*OF_DOCKER, *OF_MAKE)]
+OTHERS = [line for line in COMMANDS if line not in (*OF_DOCKER, *OF_MAKE) and line != INSTALLATION]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +56,13 @@ def clone(demo, tmp_path_factory) -> Path:
     (root / "runs").mkdir()
     (root / "runs" / "demo").symlink_to(demo)
     (root / "LUMIR").symlink_to(demo / "data")
+    names = {
+        "fixed": "imagesVal/LUMIRMRI_3455",
+        "moving": "imagesVal/LUMIRMRI_3454",
+        "labels": "labelsVal/LUMIRMRI_3454",
+    }
+    for name, source in names.items():
+        (root / f"{name}.nii.gz").symlink_to(demo / "data" / f"{source}_0000.nii.gz")
     return root
 
 
@@ -62,14 +81,12 @@ def run_in(folder: Path, line: str) -> str:
 
 
 @pytest.mark.parametrize("line", OTHERS)
-def test_a_command_of_the_readme(line, clone):
+def test_a_command_of_a_page(line, clone):
     run_in(clone, within_seconds(line))
 
 
-def test_the_python_of_the_readme(clone):
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    (clone / "example.py").write_text(example)
+def test_the_python_example(clone):
+    (clone / "example.py").write_text(example("python"))
     run_in(clone, "python example.py")
     assert (clone / "runs" / "for_ants_from_python.nii.gz").is_file()
 
@@ -80,7 +97,7 @@ def test_what_make_does_is_run_by_ci():
     assert all(line in ci for line in OF_MAKE)
 
 
-def test_the_readme_shows_every_command_of_the_program(clone):
+def test_the_pages_show_every_command_of_the_program(clone):
     listed = re.findall(r"^│ (\w+) ", run_in(clone, "COLUMNS=120 lumirkit --help"), re.MULTILINE)
     shown = {word for line in COMMANDS for word in re.findall(r"lumirkit(?:\.command)? (\w+)", line)}
     assert shown >= {*listed} - {"demo"}  # which `make demo` calls
@@ -89,16 +106,26 @@ def test_the_readme_shows_every_command_of_the_program(clone):
 def test_the_row_of_an_idea_can_be_planned(tmp_path):
     from lumirkit.ablation.plan import load_ablation
 
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    (tmp_path / "wider.yaml").write_text(example)
+    (tmp_path / "wider.yaml").write_text(example("yaml"))
     ablation = load_ablation(tmp_path / "wider.yaml", REPOSITORY / "train" / "recipes" / "lite.yaml")
     lite, wider = (row.runs[0].recipe for row in ablation.rows)
     assert (lite.network.feature_channels[0], wider.network.feature_channels[0]) == (8, 12)
 
 
+def test_the_readme_is_short():
+    assert len(TEXTS[REPOSITORY / "README.md"].splitlines()) <= 130
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_what_a_page_links_to_is_there(page):
+    made = {"reference/commands.md"}  # when the pages are built
+    for target in re.findall(r"\]\(([^)#]+)", TEXTS[page]):
+        if not target.startswith("https://") and not any(target.endswith(name) for name in made):
+            assert (page.parent / target).exists(), target
+
+
 @pytest.mark.docker
-def test_the_container_commands_of_the_readme(demo, tmp_path):
+def test_the_container_commands_of_the_pages(demo, tmp_path):
     """In their order, with the base image of this machine; from the clone, which is what an image is built of."""
     base = os.environ.get("LUMIRKIT_BASE_IMAGE")
     if not base:
