@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -47,8 +48,8 @@ _PARTS: dict[str, type[BaseModel]] = {
 }
 _HEAD = """# Keys of a recipe
 
-A recipe is a YAML file of these keys. `lumirkit train` refuses a key that is not here, and a value out of its range. The
-recipes of the kit are in `train/recipes/`; [Train](../guides/train.md) says what they are for.
+A recipe is a YAML file of these keys. `lumirkit train` refuses a key that is not here, and a value out of its range.
+The recipes of the kit are in `train/recipes/`; [Train](../guides/train.md) says what they are for.
 """
 
 
@@ -99,7 +100,7 @@ def _package() -> Any:
 def _declared(settings: type[BaseModel], name: str) -> Any:
     """The attribute of the class, or of the one it inherits it from, as it stands in the code."""
     for owner in settings.__mro__:
-        if name in owner.__dict__.get("__annotations__", {}):
+        if name in inspect.get_annotations(owner):
             return _in_code(owner)[name]
     raise KeyError(name)
 
