@@ -85,15 +85,19 @@ def text_tables(means: pd.DataFrame, pairs: int) -> list[TextTable]:
 
     def dice(row: pd.Series) -> str:
         change = "" if row["disturbance"] == UNDISTURBED else f" ({row['dice_change']:+.1f})"
-        fewer = f" of {row['pairs']} pairs" if row["pairs"] < pairs else ""
+        fewer = f" of {_pairs(row['pairs'])}" if row["pairs"] < pairs else ""
         return one_decimal(row["dice_percent"]) + change + fewer
 
-    over = "1 pair" if pairs == 1 else f"{pairs} pairs"
+    over = _pairs(pairs)
     return [
         _table(means, f"Mean Dice % of {over} (change against the undisturbed pairs)", dice),
         _table(means, f"Mean NDV % of {over}", lambda row: two_digits(row["ndv_percent"])),
         _table(means, f"Mean seconds a pair, of {over}", lambda row: one_decimal(row["seconds"])),
     ]
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"
 
 
 def _table(means: pd.DataFrame, title: str, cell: Callable[[pd.Series], str]) -> TextTable:

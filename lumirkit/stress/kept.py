@@ -45,7 +45,7 @@ class KeptOutcomes:
         for scan in (pair.fixed, fixed, moving):
             for array in (scan.image.data, scan.image.affine, scan.labels):
                 digest.update(f"{array.dtype} {array.shape}".encode())
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).data)
         return self.folder / f"{digest.hexdigest()}.json"
 
     @staticmethod
