@@ -25,7 +25,7 @@ _MARKERS = "osD^vP*X"
 
 @dataclass
 class StressPictures:
-    """One coronal plane of a moving image under each disturbance, where its weakest strength changes most."""
+    """One coronal plane of a moving image under each disturbance, where its weakest strength changes much brain."""
 
     by_disturbance: dict[str, dict[str, str]] = field(default_factory=dict)
     """Pictures (data URIs) by the strength as text, by the name of the disturbance."""
@@ -40,8 +40,8 @@ class StressPictures:
     ) -> None:
         """Draw the image at a strength; where it is the disturbance's first, the undisturbed image before it."""
         if disturbance.name not in self._planes:
-            change = np.abs(after - before).sum(axis=(0, 2))
-            self._planes[disturbance.name] = int(change.argmax())
+            change, brain = (volume.sum(axis=(0, 2)) for volume in (np.abs(after - before), before > 0))
+            self._planes[disturbance.name] = int((change * brain).argmax())
             self.by_disturbance[disturbance.name] = {"undisturbed": self._picture(disturbance, before)}
         self.by_disturbance[disturbance.name][f"{strength:g} {disturbance.unit}"] = self._picture(disturbance, after)
 
@@ -94,7 +94,7 @@ def _chart(
     """Mean Dice over the strength, a line a method; all charts of a page share the range of Dice."""
     said = []
     with style():
-        figure = Figure(figsize=(3.2, 2.3), layout="constrained")
+        figure = Figure(figsize=(3.2, 2.5), layout="constrained")
         axes = figure.subplots()
         axes.axvline(disturbance.neutral, color=SERIES_COLORS[-1], linewidth=0.8, linestyle=":")
         for number, (method, color) in enumerate(colors.items()):

@@ -23,7 +23,7 @@ _ALL = (
     Disturbance(
         "gamma",
         "a power of the intensities 0…1",
-        "exponent",
+        "as exponent",
         intensities.gamma,
         (0.5, 0.7, 1.4, 2),
         neutral=1,
@@ -32,7 +32,7 @@ _ALL = (
     Disturbance(
         "curve",
         "intensities through a random rising curve, mixed with those before",
-        "share of the curve",
+        "of the way",
         intensities.curve,
         (0.5, 1),
         bounds=(0, 1),
@@ -40,7 +40,7 @@ _ALL = (
     Disturbance(
         "inversion",
         "bright and dark exchanged, mixed with the intensities before; at 0.5 all is one grey",
-        "share of the inverse",
+        "of the way",
         intensities.inversion,
         (0.25, 0.75, 1),
         bounds=(0, 1),
@@ -79,7 +79,7 @@ _ALL = (
     ),
     Disturbance(
         "voxels",
-        "both images at cubic voxels of another size, and back",
+        "cubic voxels of another size, and back",
         "mm",
         resolution.voxels,
         (0.7, 1.5, 2),
@@ -89,7 +89,7 @@ _ALL = (
     ),
     Disturbance(
         "slices",
-        "both images in thick axial slices, and back",
+        "thick axial slices, and back",
         "mm",
         resolution.slices,
         (2, 4, 6),
@@ -100,7 +100,7 @@ _ALL = (
     Disturbance(
         "dark-lesions",
         "blobs as dark as fluid in the cerebral white matter",
-        "% of it",
+        "% of white matter",
         lesions.dark_lesions,
         (2, 5, 10),
         bounds=(0, 50),
@@ -108,7 +108,7 @@ _ALL = (
     Disturbance(
         "bright-lesions",
         "blobs brighter than white matter in it",
-        "% of it",
+        "% of white matter",
         lesions.bright_lesions,
         (2, 5, 10),
         bounds=(0, 50),
