@@ -26,7 +26,7 @@ def bias(scan: Scan, percent: float, generator: np.random.Generator) -> Scan:
     spacing_vox = max(1, round(_BIAS_MM / float(np.mean(scan.voxel_mm))))
     source = torch.Generator().manual_seed(int(generator.integers(2**31)))
     field = spline_noise(1, 1, spacing_vox, scan.image.shape, source)[0, 0].numpy()
-    low, high = np.quantile(field[scan.brain], (0, 1))
+    low, high = (float(edge(field[scan.brain])) for edge in (np.min, np.max))
     return scan.showing(scan.image.data * (1 + percent / 100 * ((field - low) / max(high - low, 1e-6) - 0.5)))
 
 

@@ -84,7 +84,8 @@ def text_tables(means: pd.DataFrame, pairs: int) -> list[TextTable]:
     """
 
     def dice(row: pd.Series) -> str:
-        change = "" if row["disturbance"] == UNDISTURBED else f" ({row['dice_change']:+.1f})"
+        known = row["disturbance"] != UNDISTURBED and np.isfinite(row["dice_change"])
+        change = f" ({row['dice_change']:+.1f})" if known else ""
         fewer = f" of {_pairs(row['pairs'])}" if row["pairs"] < pairs else ""
         return one_decimal(row["dice_percent"]) + change + fewer
 

@@ -24,6 +24,22 @@ class Outcome(BaseModel):
     seconds: FiniteFloat
 
 
+def hash_of(pair: LabelledPair, fixed: Scan, moving: Scan) -> str:
+    """The hash of all that is registered and scored.
+
+    Args:
+        pair: the pair as its files have it.
+        fixed: its fixed scan as it is registered.
+        moving: its moving scan as it is registered.
+    """
+    digest = hashlib.sha256(pair.metrics.encode())
+    for scan in (pair.fixed, fixed, moving):
+        for array in (scan.image.data, scan.image.affine, scan.labels):
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class KeptOutcomes:
     """A folder of outcomes, each in a file whose name is the hash of method, images, labels and scoring.
@@ -33,19 +49,13 @@ class KeptOutcomes:
 
     folder: Path
 
-    def path(self, method: StressedMethod, pair: LabelledPair, fixed: Scan, moving: Scan) -> Path:
+    def path(self, method: StressedMethod, content: str) -> Path:
         """The file of an outcome.
 
         Args:
-            pair: the pair as its files have it.
-            fixed: its fixed scan as it is registered.
-            moving: its moving scan as it is registered.
+            content: see `hash_of`.
         """
-        digest = hashlib.sha256(f"{SCORING_VERSION} {method.made_of} {pair.metrics}".encode())
-        for scan in (pair.fixed, fixed, moving):
-            for array in (scan.image.data, scan.image.affine, scan.labels):
-                digest.update(f"{array.dtype} {array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+        digest = hashlib.sha256(f"{SCORING_VERSION} {method.made_of} {content}".encode())
         return self.folder / f"{digest.hexdigest()}.json"
 
     @staticmethod

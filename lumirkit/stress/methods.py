@@ -71,7 +71,7 @@ def _named(weights: Sequence[str]) -> list[tuple[str, Path | None]]:
     for text in weights:
         name, separator, rest = text.partition("=")
         path = Path(rest if separator else text)
-        named.append((as_text(name if separator else path.stem), path))
+        named.append((as_text(name if separator else path.name.removesuffix(".safetensors")), path))
     return named or [(KIT, SHIPPED_WEIGHTS)]
 
 

@@ -19,7 +19,7 @@ from lumirkit.eval.stress.chosen import Tried
 from lumirkit.eval.stress.disturbance import Disturbance
 from lumirkit.eval.stress.scan import Scan
 from lumirkit.eval.stress.table import UNDISTURBED, Measured, TextTable, mean_rows, pair_rows, text_tables
-from lumirkit.stress.kept import KeptOutcomes, Outcome
+from lumirkit.stress.kept import KeptOutcomes, Outcome, hash_of
 from lumirkit.stress.methods import StressedMethod
 from lumirkit.stress.pairs import LabelledPair
 
@@ -72,6 +72,7 @@ def run_stress(
         RequestError: the outputs cannot be written, or would replace inputs; nothing was started.
     """
     require_writable(out)
+    require_apart([out], [cases[0].root])
     require_apart([out / name for name in _FILES], files_of(cases[0].root))
     remove_partial_files(out / _KEPT)
     settings = [_Setting(None, 0), *(_Setting(each.disturbance, value) for each in tried for value in each.strengths)]
@@ -90,6 +91,22 @@ def run_stress(
         disturbances = [each.disturbance for each in tried]
         write_stress_report(out / "stress.html", means, tables, disturbances, cases, seed, work.pictures, work.failures)
     return StressResult(tables, work.failures)
+
+
+@dataclass(frozen=True)
+class _DisturbedPair:
+    """A pair, and its scans as they are registered."""
+
+    pair: LabelledPair
+    fixed: Scan
+    moving: Scan
+    content: str
+    """See `hash_of`."""
+
+    @classmethod
+    def of(cls, pair: LabelledPair, fixed: Scan, moving: Scan) -> _DisturbedPair:
+        """Hash the scans once for all methods."""
+        return cls(pair, fixed, moving, hash_of(pair, fixed, moving))
 
 
 @dataclass
@@ -115,8 +132,8 @@ class _Work:
         for setting in self.settings:
             disturbed = None if pair is None else self._disturbed(pair, setting)
             for method in self.methods:
-                if pair is not None and disturbed is not None:
-                    self._register(pair, setting, method, *disturbed)
+                if disturbed is not None:
+                    self._register(disturbed, setting, method)
                 progress.advance(f"{case.name}, {setting}, {method.name}")
 
     def in_order(self) -> list[Measured]:
@@ -129,11 +146,11 @@ class _Work:
             if (outcome := self.found.get((setting, method.name, case))) is not None
         ]
 
-    def _disturbed(self, pair: LabelledPair, setting: _Setting) -> tuple[Scan, Scan] | None:
-        """The fixed and the moving scan as they are registered; None where that is impossible."""
+    def _disturbed(self, pair: LabelledPair, setting: _Setting) -> _DisturbedPair | None:
+        """The pair as it is registered; None where that is impossible."""
         disturbance = setting.disturbance
         if disturbance is None:
-            return pair.fixed, pair.moving
+            return _DisturbedPair.of(pair, pair.fixed, pair.moving)
         try:
             fixed, moving = (
                 disturbance(scan, setting.strength, [self.seed, zlib.crc32(pair.case.name.encode()), role])
@@ -147,23 +164,22 @@ class _Work:
             return None
         if pair.case == self.cases[0]:
             self.pictures.add(disturbance, setting.strength, pair.moving.image.data, moving.image.data)
-        return fixed, moving
+        return _DisturbedPair.of(pair, fixed, moving)
 
-    def _register(
-        self, pair: LabelledPair, setting: _Setting, method: StressedMethod, fixed: Scan, moving: Scan
-    ) -> None:
+    def _register(self, disturbed: _DisturbedPair, setting: _Setting, method: StressedMethod) -> None:
         """Take the outcome that is kept, or register, score and keep it."""
+        case = disturbed.pair.case
         try:
-            path = self.kept.path(method, pair, fixed, moving)
+            path = self.kept.path(method, disturbed.content)
             outcome = self.kept.find(path)
             if outcome is None:
                 start = time.perf_counter()
-                disp_vox = method.register(fixed.image, moving.image)
+                disp_vox = method.register(disturbed.fixed.image, disturbed.moving.image)
                 seconds = time.perf_counter() - start
-                dice_percent, ndv_percent = pair.score(disp_vox, moving)
+                dice_percent, ndv_percent = disturbed.pair.score(disp_vox, disturbed.moving)
                 outcome = Outcome(dice_percent=dice_percent, ndv_percent=ndv_percent, seconds=seconds)
                 self.kept.keep(path, outcome)
-            self.found[setting, method.name, pair.case] = outcome
+            self.found[setting, method.name, case] = outcome
         except Exception as error:
-            name = f"{pair.case.name}, {setting}, {method.name}"
+            name = f"{case.name}, {setting}, {method.name}"
             self.failures[name] = reason_of(error, name)
