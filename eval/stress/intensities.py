@@ -14,6 +14,7 @@ from lumirkit.registration.network import INTENSITY_MAX
 from lumirkit.registration.spline_noise import spline_noise
 
 _BIAS_MM = 60.0  # between the control points of a bias field
+_FEWEST_POINTS = 3  # along an axis; one point alone would make no field
 _FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 _KNOTS = 6  # points of a random mapping, as of the random contrasts of training
 
@@ -23,11 +24,12 @@ def bias(scan: Scan, percent: float, generator: np.random.Generator) -> Scan:
 
     As in BrainWeb, 40 % are factors from 0.8 to 1.2.
     """
-    spacing_vox = max(1, round(_BIAS_MM / float(np.mean(scan.voxel_mm))))
+    shape = scan.image.shape
+    spacing_vox = max(1, min(round(_BIAS_MM / float(np.mean(scan.voxel_mm))), min(shape) // _FEWEST_POINTS))
     source = torch.Generator().manual_seed(int(generator.integers(2**31)))
-    field = spline_noise(1, 1, spacing_vox, scan.image.shape, source)[0, 0].numpy()
+    field = spline_noise(1, 1, spacing_vox, shape, source)[0, 0].numpy()
     low, high = (float(edge(field[scan.brain])) for edge in (np.min, np.max))
-    return scan.showing(scan.image.data * (1 + percent / 100 * ((field - low) / max(high - low, 1e-6) - 0.5)))
+    return scan.showing(scan.image.data * (1 + percent / 100 * ((field - low) / (high - low) - 0.5)))
 
 
 def noise(scan: Scan, percent: float, generator: np.random.Generator) -> Scan:

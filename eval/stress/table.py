@@ -58,7 +58,7 @@ def mean_rows(pairs: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table as text: headings, and rows of cells under them."""
+    """A table as text: headings, and rows of cells under them; disturbance and strength, then a number a method."""
 
     title: str
     headings: tuple[str, ...]
@@ -66,7 +66,7 @@ class TextTable:
 
     def to_markdown(self) -> str:
         """The table with its title above it."""
-        ruler = ["---", *["--:"] * (len(self.headings) - 1)]
+        ruler = ["---", "---", *["--:"] * (len(self.headings) - 2)]
         lines = [self.headings, ruler, *self.rows]
         return "\n".join([self.title, "", *(f"| {' | '.join(cells)} |" for cells in map(_escaped, lines))]) + "\n"
 

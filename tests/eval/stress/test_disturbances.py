@@ -107,7 +107,7 @@ def test_a_bias_of_40_percent_are_factors_from_0_8_to_1_2():
     after = intensities.bias(flat, 40, rng()).image.data
     assert after.min() == pytest.approx(80, abs=1e-3)
     assert after.max() == pytest.approx(120, abs=1e-3)
-    assert max(np.abs(np.diff(after, axis=axis)).max() for axis in range(3)) < 4  # smooth
+    assert max(np.abs(np.diff(after, axis=axis)).max() for axis in range(3)) < 6  # smooth
 
 
 def test_noise_has_the_moments_of_rice():
@@ -203,7 +203,8 @@ def test_a_quarter_turn_is_exact():
 
 def test_labels_move_with_the_image_in_mm(brain):
     """A shift of 5 mm is one of 2.5 voxels of 2 mm, for the image and for every structure."""
-    coarse = replace(brain, image=replace(brain.image, affine=np.diag([2.0, 2, 2, 1])))
+    data, labels = (np.pad(array, 5) for array in (brain.image.data, brain.labels))
+    coarse = scan_of(data, labels, mm=(2.0, 2.0, 2.0))
     after = misalignment.shifted(coarse, 5, rng())
     for mask in (lambda scan: scan.brain, lambda scan: scan.labels == 44, lambda scan: scan.labels == 35):
         before_at, after_at = (np.argwhere(mask(scan)).mean(axis=0) for scan in (coarse, after))
