@@ -28,7 +28,7 @@ def bias(scan: Scan, percent: float, generator: np.random.Generator) -> Scan:
     spacing_vox = max(1, min(round(_BIAS_MM / float(np.mean(scan.voxel_mm))), min(shape) // _FEWEST_POINTS))
     source = torch.Generator().manual_seed(int(generator.integers(2**31)))
     field = spline_noise(1, 1, spacing_vox, shape, source)[0, 0].numpy()
-    low, high = (float(edge(field[scan.brain])) for edge in (np.min, np.max))
+    low, high = field[scan.brain].min(), field[scan.brain].max()
     return scan.showing(scan.image.data * (1 + percent / 100 * ((field - low) / (high - low) - 0.5)))
 
 

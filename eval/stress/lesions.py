@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
@@ -45,9 +45,13 @@ bright_lesions = partial(_lesions, _BRIGHT_PERCENTILE)
 
 
 def _blobs(
-    white: ndarray, wanted: float, voxel_mm: ndarray, generator: np.random.Generator
+    white: Bool[ndarray, "x y z"], wanted: float, voxel_mm: Float64[ndarray, " 3"], generator: np.random.Generator
 ) -> Float32[ndarray, "x y z"]:
-    """How much of every voxel is lesion: balls with soft edges around places in the white matter, and within it."""
+    """How much of every voxel is lesion: balls with soft edges around places in the white matter, and within it.
+
+    Args:
+        wanted: the share of the white matter that is to become lesion.
+    """
     places = np.argwhere(white)
     share = np.zeros(white.shape, np.float32)
     while np.count_nonzero(share > _HALF) < wanted * len(places):

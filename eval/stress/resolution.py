@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
@@ -64,5 +64,6 @@ def _there_and_back(size: int, stride: float) -> Float32[ndarray, "size size"]:
     return (_rows_of_one(back) @ _rows_of_one(there)).astype(np.float32)
 
 
-def _rows_of_one(weights: ndarray) -> ndarray:
+def _rows_of_one(weights: Float64[ndarray, "rows columns"]) -> Float64[ndarray, "rows columns"]:
+    """Divide the weights of each output by their sum."""
     return weights / weights.sum(axis=1, keepdims=True)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
+from numpy import ndarray
 
 from lumirkit.eval.stress.disturbances import DISTURBANCES
 from lumirkit.eval.tables.digits import one_decimal, two_digits
@@ -111,7 +113,9 @@ def _table(means: pd.DataFrame, title: str, cell: Callable[[pd.Series], str]) ->
     return TextTable(title, ("disturbance", "strength", *methods), tuple(rows))
 
 
-def curve_of(means: pd.DataFrame, method: str, disturbance: str) -> tuple[np.ndarray, np.ndarray]:
+def curve_of(
+    means: pd.DataFrame, method: str, disturbance: str
+) -> tuple[Float64[ndarray, " strengths"], Float64[ndarray, " strengths"]]:
     """Strengths and mean Dice of a method under a disturbance, the undisturbed pairs at its neutral strength."""
     of_method = means[means["method"] == method]
     own = of_method[of_method["disturbance"].isin([UNDISTURBED, disturbance])]
