@@ -64,7 +64,7 @@ _ALL = (
     ),
     Disturbance(
         "translation",
-        "a shift in a random direction; labels move along",
+        "a shift in a random direction, by whole voxels; labels move along",
         "mm",
         misalignment.shifted,
         (3, 6, 12),

@@ -22,8 +22,12 @@ def rotated(scan: Scan, degrees: float, generator: np.random.Generator) -> Scan:
 
 
 def shifted(scan: Scan, mm: float, generator: np.random.Generator) -> Scan:
-    """Shift the brain in a random direction."""
-    return moved(scan, np.eye(3), mm * _direction(generator))
+    """Shift the brain in a random direction, to the next whole voxel along each axis.
+
+    Between voxels the nearest label could lie half a voxel beside the truth, everywhere to one side.
+    """
+    steps = np.rint(mm * _direction(generator) / scan.voxel_mm)
+    return moved(scan, np.eye(3), steps * scan.voxel_mm)
 
 
 def scaled(scan: Scan, percent: float, generator: np.random.Generator) -> Scan:
