@@ -77,6 +77,7 @@ def _named(weights: Sequence[str]) -> list[tuple[str, Path | None]]:
 
 def _network(name: str, path: Path | None, refinement: Refinement | None, place: Place) -> StressedMethod:
     predictor = Predictor([] if path is None else [path], place, refinement)
+    predictor.wait_for_kernels()  # the first pair's seconds are of its registration alone
     method = asdict(predictor.method)
     if refinement is not None:
         method["refinement"] = refinement.model_dump()
