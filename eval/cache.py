@@ -14,14 +14,14 @@ from lumirkit.eval.inputs import Inputs
 from lumirkit.eval.scoring import CaseResult
 
 # Belongs to the numbers in a kept result: change it whenever the same files give other ones.
-_SCORING_VERSION = "2"
+SCORING_VERSION = "2"
 
 
 def result_key(inputs: Inputs) -> str:
     """SHA-256 of everything a case's result depends on: the content of all its files, the config, options, version."""
     case = inputs.case
     depends_on = {
-        "version": _SCORING_VERSION,
+        "version": SCORING_VERSION,
         "methods": [metric.model_dump(by_alias=True) for metric in case.metrics],
         "shape": case.shape,
         "mask rule": case.mask_rule,

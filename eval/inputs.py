@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -24,11 +25,13 @@ _SAMPLES = 65536  # values that the precision of a field is judged by
 class Inputs:
     """Reads the files of a case; their bytes are dropped as soon as they are unpacked.
 
-    `disp_vox` is a field (X, Y, Z, 3) in voxels to score instead of the case's file.
+    `disp_vox` is a field (X, Y, Z, 3) in voxels to score instead of the case's file, and `moving_maps` holds label maps
+    of the moving image, by their folder, to score instead of theirs.
     """
 
     case: Case
     disp_vox: Float[ndarray, "x y z 3"] | None = None
+    moving_maps: Mapping[str, Int32[ndarray, "x y z"]] = field(default_factory=dict)
     _contents: dict[Path, bytes] = field(default_factory=dict, repr=False)
     _images: dict[Path, Float32[ndarray, "x y z"]] = field(default_factory=dict, repr=False)
 
@@ -62,8 +65,12 @@ class Inputs:
 
     def maps(self, folder: str) -> tuple[Int32[ndarray, "x y z"], Int32[ndarray, "x y z"]]:
         """Label maps or landmarks of the fixed and the moving image."""
-        fixed, moving = (self._on_grid(path, read_labels(path, self._take(path))) for path in self.case.maps(folder))
-        return fixed, moving
+        fixed, moving = self.case.maps(folder)
+        held = self.moving_maps.get(folder)
+        return self._labels(fixed), self._labels(moving) if held is None else self._on_grid(moving, held)
+
+    def _labels(self, path: Path) -> Int32[ndarray, "x y z"]:
+        return self._on_grid(path, read_labels(path, self._take(path)))
 
     def _image(self, path: Path) -> Float32[ndarray, "x y z"]:
         if path not in self._images:

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from lumirkit.eval.baselines.method import Baseline
+
+
+def method_record(name: str, method: Baseline) -> dict[str, Any]:
+    """What a field depends on beside its images: the method, its package and version, and all settings.
+
+    Raises:
+        RequestError: the package is not installed.
+    """
+    return {
+        "method": name,
+        "package": method.package,
+        "version": method.package_version(),
+        "settings": asdict(method),
+    }
 
 
 def record_path(field: Path) -> Path:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import write_text_atomically
 from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 from lumirkit.eval.baselines.methods import BASELINES
-from lumirkit.eval.baselines.record import is_made, record_path
+from lumirkit.eval.baselines.record import is_made, method_record, record_path
 from lumirkit.registration.pair_files import Failure, for_each_pair, register_files
 
 
@@ -38,12 +36,7 @@ def run_baseline(name: str, dataset_json: Path, images: Path, out: Path, shard: 
     if name not in BASELINES:
         raise RequestError(f"baseline {name}: expected one of {', '.join(BASELINES)}")
     method = BASELINES[name]()
-    record: dict[str, Any] = {
-        "method": name,
-        "package": method.package,
-        "version": method.package_version(),
-        "settings": asdict(method),
-    }
+    record = method_record(name, method)
 
     def run_pair(pair: PairFiles) -> None:
         made_of = {"case": pair.case_name, **record, "images_sha256": [_sha256(image) for image in pair.inputs]}

@@ -25,6 +25,7 @@ from lumirkit.commands.predict import predict
 from lumirkit.commands.register import register
 from lumirkit.commands.report import report
 from lumirkit.commands.statistics import statistics
+from lumirkit.commands.stress import stress
 from lumirkit.commands.synthetic import synthetic
 from lumirkit.commands.table import table
 from lumirkit.commands.train import train
@@ -47,6 +48,7 @@ _COMMANDS = (
     table,
     statistics,
     report,
+    stress,
     synthetic,
     demo,
 )
