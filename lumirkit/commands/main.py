@@ -25,6 +25,7 @@ from lumirkit.commands.report import report
 from lumirkit.commands.statistics import statistics
 from lumirkit.commands.synthetic import synthetic
 from lumirkit.commands.table import table
+from lumirkit.commands.template import template
 from lumirkit.commands.train import train
 from lumirkit.commands.warp import warp
 from lumirkit.commands.weights import weights
@@ -46,6 +47,7 @@ _COMMANDS = (
     statistics,
     report,
     synthetic,
+    template,
     demo,
 )
 
