@@ -20,6 +20,7 @@ from lumirkit.commands.export import export
 from lumirkit.commands.invert import invert
 from lumirkit.commands.jacobian import jacobian
 from lumirkit.commands.predict import predict
+from lumirkit.commands.prepare import prepare
 from lumirkit.commands.register import register
 from lumirkit.commands.report import report
 from lumirkit.commands.statistics import statistics
@@ -47,6 +48,7 @@ _COMMANDS = (
     statistics,
     report,
     synthetic,
+    prepare,
     template,
     demo,
 )
