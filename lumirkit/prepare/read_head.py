@@ -35,10 +35,9 @@ def opened(path: Path) -> PlacedImage:
     if path.suffix not in (".mgh", ".mgz"):
         return path
     try:
-        image = nib.load(path)
+        return nib.MGHImage.from_filename(path)
     except DAMAGE as error:
         raise VolumeError(f"{path}: not a readable MGH image ({in_one_line(error)}). Copy it again.") from error
-    return image
 
 
 def read_head(path: Path) -> Volume:
