@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -120,7 +120,7 @@ def as_png(pixels: UInt8[ndarray, "height width 3"]) -> bytes:
     return content.getvalue()
 
 
-def plane(volume: Num[ndarray, "x y z"], axis: int, index: int) -> Num[ndarray, "rows columns"]:
+def plane(volume: Shaped[ndarray, "x y z"], axis: int, index: int) -> Shaped[ndarray, "rows columns"]:
     """One plane of a volume, turned so that the later of its two axes points upwards when drawn from below."""
     return np.take(volume, index, axis=axis).T
 

@@ -1,4 +1,4 @@
-"""Arrays as ANTs images; ANTs (antspyx, Apache-2.0) comes with the extra `baselines`."""
+"""Arrays as ANTs images; ANTs (antspyx, Apache-2.0) comes with the extras `baselines` and `prepare`."""
 
 from __future__ import annotations
 

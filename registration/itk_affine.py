@@ -1,4 +1,4 @@
-"""Affine transforms as ITK and ANTs write them, read without ITK."""
+"""Affine transforms as ITK and ANTs write them, read and written without ITK."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scipy.io.matlab import MatReadError
 from scipy.spatial.transform import Rotation
 
 from lumirkit.base.errors import RequestError
+from lumirkit.base.files import write_text_atomically
 from lumirkit.registration.grid import LPS_FROM_RAS
 
 SUFFIXES = (".mat", ".txt", ".tfm", ".lta", ".xfm")
@@ -51,6 +52,24 @@ def read_itk_affine(path: Path) -> Float64[ndarray, "4 4"]:
         return ras_matrix(path, transform)
     except DAMAGE as error:
         raise unreadable(path, error) from error
+
+
+def write_itk_affine(path: Path, matrix: Float64[ndarray, "4 4"]) -> None:
+    """Write an affine in ITK's text format, which ITK and ANTs read: from fixed to moving positions, both in RAS mm.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    lps = LPS_FROM_RAS @ matrix @ LPS_FROM_RAS
+    numbers = " ".join(repr(float(number)) for number in (*lps[:3, :3].ravel(), *lps[:3, 3]))
+    lines = (
+        "#Insight Transform File V1.0",
+        "#Transform 0",
+        "Transform: AffineTransform_double_3_3",
+        f"Parameters: {numbers}",
+        "FixedParameters: 0 0 0",
+    )
+    write_text_atomically(path, "\n".join(lines) + "\n")
 
 
 def require_file(path: Path) -> None:

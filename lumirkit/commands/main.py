@@ -22,12 +22,14 @@ from lumirkit.commands.export import export
 from lumirkit.commands.invert import invert
 from lumirkit.commands.jacobian import jacobian
 from lumirkit.commands.predict import predict
+from lumirkit.commands.prepare import prepare
 from lumirkit.commands.register import register
 from lumirkit.commands.report import report
 from lumirkit.commands.statistics import statistics
 from lumirkit.commands.stress import stress
 from lumirkit.commands.synthetic import synthetic
 from lumirkit.commands.table import table
+from lumirkit.commands.template import template
 from lumirkit.commands.train import train
 from lumirkit.commands.warp import warp
 from lumirkit.commands.weights import weights
@@ -50,6 +52,8 @@ _COMMANDS = (
     report,
     stress,
     synthetic,
+    prepare,
+    template,
     demo,
 )
 

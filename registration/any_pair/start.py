@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
@@ -14,7 +15,8 @@ from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.extras import require_extra
 from lumirkit.registration.ants_image import to_ants
 from lumirkit.registration.any_pair.frame import brain_box_mm, brain_centre_mm
-from lumirkit.registration.grid import LPS_FROM_RAS, Grid
+from lumirkit.registration.grid import Grid
+from lumirkit.registration.itk_affine import read_itk_affine
 from lumirkit.registration.volume import Volume
 
 Affine = Float64[ndarray, "4 4"]
@@ -92,8 +94,12 @@ def _dice(fixed: Volume, moving: Volume, shift_mm: Float64[ndarray, " 3"]) -> fl
     return float(2 * share * n_fixed / (n_fixed + n_moving * voxel_ratio))
 
 
-def affine_start(fixed: Volume, moving: Volume, say: Callable[[str], None]) -> Affine:
+def affine_start(fixed: Volume, moving: Volume, say: Callable[[str], None], rigid: bool = False) -> Affine:
     """The affine that ANTs finds by mutual information, started with centre of mass on centre of mass.
+
+    Args:
+        say: is told how much it scales volumes.
+        rigid: allow turns and shifts alone.
 
     Raises:
         VolumeError: ANTs gave up, or found what cannot be between two heads.
@@ -105,19 +111,16 @@ def affine_start(fixed: Volume, moving: Volume, say: Callable[[str], None]) -> A
         try:
             result = ants.registration(
                 *(to_ants(image.data, image.affine) for image in (fixed, moving)),
-                type_of_transform="Affine",
+                type_of_transform="Rigid" if rigid else "Affine",
                 outprefix=f"{folder}/affine_",
                 random_seed=1,
             )
             (file,) = result["fwdtransforms"]
-            transform = ants.read_transform(file)
-        except RuntimeError as error:
+            start = read_itk_affine(Path(file))
+        except (RuntimeError, RequestError) as error:
             raise VolumeError(f"{images}: ANTs found no affine ({error}). Look at both images.") from error
-    numbers, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
-    linear = numbers[:9].reshape(3, 3)
-    in_lps = from_matvec(linear, numbers[9:] + centre - linear @ centre)
-    change = float(np.linalg.det(linear))
+    change = float(np.linalg.det(start[:3, :3]))
     if not 1 / _GREATEST_CHANGE <= change <= _GREATEST_CHANGE:
         raise VolumeError(f"{images}: ANTs found an affine that scales volumes by {change:.3g}. Look at both images.")
     say(f"affine start by ANTs: volumes scaled by {change:.2f}")
-    return LPS_FROM_RAS @ in_lps @ LPS_FROM_RAS
+    return start

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.field import read_field, write_field
 from lumirkit.registration.grid import LPS_FROM_RAS, Grid, to_voxels, voxels_of
-from lumirkit.registration.itk_affine import read_itk_affine
+from lumirkit.registration.itk_affine import read_itk_affine, write_itk_affine
 from lumirkit.registration.volume import write_volume
 
 TURN = Rotation.from_euler("xyz", [6, -4, 9], degrees=True).as_matrix()
@@ -265,3 +265,10 @@ def test_a_field_and_its_inverse_compose_to_nothing(tmp_path, command, conventio
     assert (read_field(inverse).convention, left.convention) == (convention, convention)
     assert np.abs(left.disp_ras_mm(FIXED)[INNER]).max() < 0.05  # fields are linear between voxels
     assert np.abs(read_field(inverse).disp_ras_mm(FIXED)).max() > 1
+
+
+def test_a_written_affine_is_read_as_it_was(tmp_path):
+    matrix = np.eye(4)
+    matrix[:3] = np.random.default_rng(5).normal(size=(3, 4))
+    write_itk_affine(tmp_path / "affine.txt", matrix)
+    np.testing.assert_allclose(read_itk_affine(tmp_path / "affine.txt"), matrix, rtol=0, atol=1e-15)

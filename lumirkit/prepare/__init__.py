@@ -1,0 +1,1 @@
+"""Datasets in the challenge's layout from anybody's scans of heads."""

@@ -1,0 +1,122 @@
+"""Head to brain: by the user's mask, by a network with weights of its own, or not at all where it is done already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
+
+from lumirkit.base.errors import VolumeError
+from lumirkit.prepare.read_head import read_mask
+from lumirkit.prepare.sources import Contrast, Scan
+from lumirkit.registration.volume import Volume
+
+_LEAST_LITRES, _MOST_LITRES = 0.4, 2.5  # of a brain with its fluid; a whole head has 3.5 and more
+_LEAST_SHARE, _MOST_SHARE = 0.2, 1.6  # of the template's volume, which frames of datasets have larger than brains are
+_EMPTY_FACES = 0.99  # share of 0 among the outermost voxels; the neck of a head touches one face
+
+
+class Stripping(StrEnum):
+    """What strips skulls where a user gives no mask."""
+
+    AUTO = "auto"
+    """Nothing where the background is 0 around a brain already, else deepbet."""
+    DEEPBET = "deepbet"
+    NONE = "none"
+    """The images are brains."""
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """Which voxels of an image are brain, and who says so."""
+
+    inside: Bool[ndarray, "x y z"]
+    how: str
+    is_stripped: bool = False
+    """Whether the image shows nothing else."""
+
+
+def own_brain(image: Volume, scan: Scan, stripping: Stripping) -> Brain | None:
+    """The brain as the user gives it, by a mask or because the image shows nothing else; None where it does not.
+
+    Raises:
+        VolumeError: the mask cannot be used.
+    """
+    if scan.mask is not None:
+        return Brain(read_mask(scan.mask, image), f"mask of the user: {scan.mask.name}")
+    if stripping is Stripping.NONE or (stripping is Stripping.AUTO and _is_stripped(image)):
+        return Brain(image.data > 0, "none: the image was a brain already", True)
+    return None
+
+
+def found_brain(image: Volume, scan: Scan) -> Brain:
+    """The brain as a network finds it.
+
+    Raises:
+        VolumeError: nothing is installed that can, or it found no brain.
+    """
+    if scan.contrast is not Contrast.T1W:
+        raise VolumeError(
+            f"{scan.image}: found a {scan.contrast} of a whole head without T1w and without mask; expected one of "
+            "them, as deepbet knows T1w alone. Give a brain mask."
+        )
+    if find_spec("deepbet") is None:
+        raise VolumeError(
+            f"{scan.image}: found a whole head without brain mask; expected a mask, or deepbet to make one. Install "
+            "the extra: pip install 'lumirkit[prepare]'."
+        )
+    try:
+        _, mask, _ = _deepbet().run(nib.Nifti1Image(image.data, image.affine))
+        inside = np.asarray(mask.dataobj) > 0
+    except (AssertionError, ValueError, IndexError, RuntimeError) as error:  # what it ends with where it finds nothing
+        raise VolumeError(
+            f"{scan.image}: deepbet found no brain ({error}). Look at the image, or give a brain mask."
+        ) from error
+    return Brain(inside, f"deepbet {version('deepbet')}")
+
+
+def require_brain_volume(brain: Brain, image: Volume, template: Volume) -> None:
+    """Check that what was stripped has a volume that brains have, beside the template.
+
+    Raises:
+        VolumeError: it has not.
+    """
+    litres, usual = _litres(brain.inside, image), _litres(template.data > 0, template)
+    if not _LEAST_SHARE * usual <= litres <= _MOST_SHARE * usual:
+        raise VolumeError(
+            f"{image.name}: {litres:.3g} litres are brain ({brain.how}); expected {_LEAST_SHARE * usual:.3g} to "
+            f"{_MOST_SHARE * usual:.3g}, as the template has {usual:.3g}. Look at the image, and at its mask if it has "
+            "one; it may be half a head, or one whose skull was not stripped."
+        )
+
+
+def version_of_stripping() -> str:
+    """What a new run of `found_brain` would use, for the key of kept results."""
+    return version("deepbet") if find_spec("deepbet") else "none"
+
+
+@cache
+def _deepbet() -> Any:
+    """deepbet's networks, loaded once a process; they are TorchScript, which runs no Python of the file."""
+    from deepbet import BrainExtraction
+
+    return BrainExtraction(no_gpu=True)
+
+
+def _is_stripped(image: Volume) -> bool:
+    """Whether the background is exactly 0 around what has the volume of a brain."""
+    faces = [np.take(image.data, end, axis) for axis in range(3) for end in (0, -1)]
+    empty = np.mean(np.concatenate([face.ravel() for face in faces]) == 0)
+    return bool(empty >= _EMPTY_FACES and _LEAST_LITRES <= _litres(image.data > 0, image) <= _MOST_LITRES)
+
+
+def _litres(inside: Bool[ndarray, "x y z"], image: Volume) -> float:
+    return float(np.count_nonzero(inside) * abs(np.linalg.det(image.affine[:3, :3])) / 1e6)

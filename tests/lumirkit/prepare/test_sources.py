@@ -1,0 +1,90 @@
+"""Which subjects a folder, a BIDS tree or a table holds."""
+
+import pytest
+
+from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.data_manifests.split import Part
+from lumirkit.prepare.sources import Contrast, find_subjects
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def told(found):
+    return {each.name: [(scan.contrast, scan.image.name) for scan in each.scans] for each in found.subjects}
+
+
+def test_names_of_a_folder_tell_subject_and_contrast(tmp_path):
+    touch(tmp_path, "anna_T1w.nii.gz", "anna_FLAIR.nii.gz", "IXI206-HH_T1.nii.gz", "plain.mgz", "notes.txt", ".x.nii")
+    assert told(find_subjects(tmp_path)) == {
+        "IXI206-HH": [(Contrast.T1W, "IXI206-HH_T1.nii.gz")],
+        "anna": [(Contrast.FLAIR, "anna_FLAIR.nii.gz"), (Contrast.T1W, "anna_T1w.nii.gz")],
+        "plain": [(Contrast.T1W, "plain.mgz")],
+    }
+
+
+def test_what_belongs_to_an_image_is_named_after_it(tmp_path):
+    touch(tmp_path, *(f"a_T1w{ending}" for ending in (".nii.gz", "_mask.nii.gz", "_dseg.nii", "_landmarks.csv")))
+    touch(tmp_path, "a_T1w_probability.nii.gz")
+    found = find_subjects(tmp_path)
+    ((scan,),) = (each.scans for each in found.subjects)
+    assert (scan.mask.name, scan.labels.name) == ("a_T1w_mask.nii.gz", "a_T1w_dseg.nii")
+    assert scan.landmarks.name == "a_T1w_landmarks.csv"
+    (sentence,) = found.left_out
+    assert "a_T1w_probability.nii.gz: found beside a_T1w.nii.gz" in sentence
+
+
+def test_a_bids_tree_has_sessions_and_acquisitions(tmp_path):
+    touch(tmp_path, "sub-1/anat/sub-1_acq-mprage_T1w.nii.gz", "sub-1/func/sub-1_task-rest_bold.nii.gz")
+    touch(tmp_path, *(f"sub-2/ses-{n}/anat/sub-2_ses-{n}_run-1_T2w.nii.gz" for n in "ab"), "derivatives/x_T1w.nii.gz")
+    assert told(find_subjects(tmp_path)) == {
+        "sub-1": [(Contrast.T1W, "sub-1_acq-mprage_T1w.nii.gz")],
+        "sub-2_ses-a": [(Contrast.T2W, "sub-2_ses-a_run-1_T2w.nii.gz")],
+        "sub-2_ses-b": [(Contrast.T2W, "sub-2_ses-b_run-1_T2w.nii.gz")],
+    }
+
+
+def test_two_runs_of_a_subject_are_one_too_many(tmp_path):
+    touch(tmp_path, *(f"sub-1/anat/sub-1_run-{n}_T1w.nii.gz" for n in (1, 2)))
+    ((subject),) = find_subjects(tmp_path).subjects
+    with pytest.raises(VolumeError, match=r"sub-1: found 2 T1w images \(.*run-1.*run-2"):
+        subject.require_one_of_each()
+
+
+def test_a_table_says_it_all(tmp_path):
+    table = tmp_path / "scans.csv"
+    table.write_text(
+        "subject,contrast,image,mask,part\nb,T1w,x/1.nii,,validation\na,T2w,2.nii,m.nii,\nb,FLAIR,3.mgz,,validation\n"
+    )
+    a, b = find_subjects(table).subjects
+    assert (a.name, a.part, a.scans[0].mask) == ("a", None, tmp_path / "m.nii")
+    assert (b.part, b.reference.image) == (Part.VALIDATION, tmp_path / "x" / "1.nii")
+    assert [scan.contrast for scan in b.scans] == ["T1w", "FLAIR"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name,image\n", "found the columns name, image; expected subject, contrast, image"),
+        ("subject,contrast,image\na,PD,1.nii\n", "line 2: found the contrast 'PD'"),
+        ("subject,contrast,image\na,T1w,\n", "line 2: found no subject or no image"),
+        ("subject,contrast,image\na,T1w,1.nii,2\n", "line 2: found more fields"),
+        ("subject,contrast,image,part\na,T1w,1.nii,test\n", "found the part 'test'"),
+        ("subject,contrast,image,part\na,T1w,1.nii,training\na,T2w,2.nii,\n", "line 3: found a in two parts"),
+        ("subject,contrast,image\n", "found no image"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_by_its_line(tmp_path, text, said):
+    (tmp_path / "scans.csv").write_text(text)
+    with pytest.raises(RequestError, match=said):
+        find_subjects(tmp_path / "scans.csv")
+
+
+def test_an_empty_folder_and_a_wrong_path_are_refused(tmp_path):
+    with pytest.raises(RequestError, match=r"found no image; .* `dcm2niix"):
+        find_subjects(tmp_path)
+    with pytest.raises(RequestError, match="no such file or folder"):
+        find_subjects(tmp_path / "nowhere")
