@@ -18,9 +18,9 @@ from lumirkit.submission.shipped_weights import NO_WEIGHTS, SHIPPED_WEIGHTS, cho
 MOST_MEGABYTES = 40
 
 
-@pytest.fixture(scope="module")
-def cards():
-    return load_ensemble([SHIPPED_WEIGHTS])[1]
+@pytest.fixture(scope="module", params=[SHIPPED_WEIGHTS, SHIPPED_WEIGHTS.with_name("weights_cc0")], ids=["kit", "cc0"])
+def folder(request):
+    return request.param
 
 
 def test_they_are_an_ensemble_of_five_in_half_precision():
@@ -29,20 +29,19 @@ def test_they_are_an_ensemble_of_five_in_half_precision():
     assert sum(file.stat().st_size for file in files) < MOST_MEGABYTES * 1e6
 
 
-def test_their_cards_say_what_they_are_made_of_and_the_readme_which_they_are(cards):
-    readme = (SHIPPED_WEIGHTS / "README.md").read_text(encoding="utf-8")
-    for card in cards:
+def test_their_cards_say_what_they_are_made_of_and_the_readme_which_they_are(folder):
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    for card in load_ensemble([folder])[1]:
         assert {"data", "licence", "validation"} <= set(card.provenance)
         assert not re.search(r"(?<![\w.])/\w+/", card.model_dump_json())  # a path of some machine
         assert card.sha256[:12] in readme
 
 
-def test_they_bring_two_heads_closer(phantom_root):
+def test_they_bring_two_heads_closer(phantom_root, folder):
     """Phantoms are no brains, and smaller; still, what lies on each other agrees better than before."""
     pair = read_dataset(find_dataset_json(phantom_root)).validation[0]
     fixed, moving = read_pair(phantom_root / pair.fixed, phantom_root / pair.moving)
-    predictor = Predictor(chosen_weights(None), Place(torch.device("cpu")))
-    assert predictor.members == 5
+    predictor = Predictor([folder], Place(torch.device("cpu")))
     disp_vox = torch.from_numpy(predictor(fixed, moving)).movedim(-1, 0)[None]
     warped = sample(torch.from_numpy(moving.data)[None, None], disp_vox)[0, 0].numpy()
     brain = fixed.data > 0
