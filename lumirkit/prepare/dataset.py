@@ -133,15 +133,15 @@ def _attempts(jobs: Sequence[Job], engine: Processes, say: Callable[[str], None]
 
 def _attempt(job: Job) -> _Attempt:
     """Prepare a subject; whatever goes wrong is its own affair."""
-    told = {"name": job.subject.name, "number": job.number}
+    status = SubjectStatus(name=job.subject.name, number=job.number, state=State.FAILED)
     try:
         record, is_kept = prepared(job)
     except Exception as error:
         work = ", ".join(str(scan.image) for scan in job.subject.scans)
         reason, trace = reason_of(error, work), traceback_of(error)
-        return _Attempt(SubjectStatus(**told, state=State.FAILED, reason=reason, traceback=trace))
+        return _Attempt(status.model_copy(update={"reason": reason, "traceback": trace}))
     state = State.KEPT if is_kept else State.DONE
-    return _Attempt(SubjectStatus(**told, state=state, seconds=record.seconds), record)
+    return _Attempt(status.model_copy(update={"state": state, "seconds": record.seconds}), record)
 
 
 def _numbered(root: Path, subjects: Sequence[Subject]) -> dict[str, int]:
@@ -175,7 +175,7 @@ def _write_numbers(root: Path, numbers: dict[str, int]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("subject", "number"))
-    writer.writerows(sorted(numbers.items(), key=lambda item: item[1]))
+    writer.writerows((name, numbers[name]) for name in sorted(numbers, key=lambda name: numbers[name]))
     write_text_atomically(root / TABLE_NAME, text.getvalue())
 
 

@@ -116,4 +116,5 @@ def _mirrored(brain: Bool[ndarray, "x y z"]) -> Bool[ndarray, "x y z"]:
 
 
 def _dice(one: Bool[ndarray, "x y z"], other: Bool[ndarray, "x y z"]) -> float:
-    return float(2 * np.count_nonzero(one & other) / max(1, np.count_nonzero(one) + np.count_nonzero(other)))
+    both, all_voxels = int(np.count_nonzero(one & other)), int(np.count_nonzero(one)) + int(np.count_nonzero(other))
+    return 2 * both / max(1, all_voxels)
