@@ -217,3 +217,42 @@ def test_bad_subjects_cost_no_other(root, scans, template, lumirkit, tmp_path, m
     assert not any(subject["traceback"] for subject in status)
     assert [record["name"] for record in records(out)] == ["good"]
     assert not check_dataset(out).errors
+
+
+def test_ants_aligns_and_corrects_where_it_is_installed(scans, template, lumirkit, tmp_path):
+    pytest.importorskip("ants")
+    rows = {"subject": "two", "contrast": "T1w", "image": scans / "two_T1w.mgz"}
+    out = tmp_path / "out"
+    ended = lumirkit("prepare", table(tmp_path / "scans.csv", rows), "--out", out, "--template", template)
+    assert ended.returncode == 0, ended.stderr
+    ((scan,),) = (record["scans"] for record in records(out))
+    assert scan["bias"].startswith("N4 of antspyx")
+    assert scan["alignment"].startswith("affine of antspyx")
+    assert scan["quality"]["overlap"] > 0.93  # what the kit's own affine reaches too
+
+
+def test_validation_subjects_become_scored_pairs(scans, template, lumirkit, tmp_path, monkeypatch):
+    without_extras(monkeypatch)
+    brains = tmp_path / "brains"
+    brains.mkdir()
+    for number in (3, 4):
+        head = make_head(number)
+        write_volume(brains / f"s{number}_T1w.nii.gz", head.image * head.mask, head.affine)
+        write_volume(brains / f"s{number}_T1w_labels.nii.gz", head.labels, head.affine)
+    out = tmp_path / "out"
+    command = ("prepare", brains, "--out", out, "--template", template, "--validation")
+    assert lumirkit(*command, 1).returncode == 2
+    assert not out.exists()
+    assert lumirkit(*command, 2).returncode == 0
+    assert not check_dataset(out).errors
+    pairs = read_dataset(find_dataset_json(out)).validation
+    assert [pair.case_name for pair in pairs] == ["0000_0000<--0001_0000", "0001_0000<--0000_0000"]
+    ended = lumirkit("baseline", "zero", "--dataset", out, "--out", tmp_path / "fields")
+    assert ended.returncode == 0, ended.stderr
+    metrics = tmp_path / "metrics.json"
+    assert (
+        lumirkit("evaluate", "--ground-truth", out, "--fields", tmp_path / "fields", "--out", metrics).returncode == 0
+    )
+    scored = json.loads(metrics.read_text())
+    assert "NaN" not in metrics.read_text()
+    assert scored["guarded"]
