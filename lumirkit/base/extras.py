@@ -7,6 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 from lumirkit.base.errors import RequestError
 
 
+def installed_version(package: str) -> str | None:
+    """The version of a distribution, such as antspyx; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def require_extra(asker: str, extra: str, *packages: str) -> None:
     """Check that packages of an extra are installed.
 
@@ -19,9 +27,5 @@ def require_extra(asker: str, extra: str, *packages: str) -> None:
         RequestError: one of them is not installed.
     """
     for package in packages:
-        try:
-            version(package)
-        except PackageNotFoundError as error:
-            raise RequestError(
-                f"{asker} needs {package}; install the extra: pip install 'lumirkit[{extra}]'"
-            ) from error
+        if installed_version(package) is None:
+            raise RequestError(f"{asker} needs {package}; install the extra: pip install 'lumirkit[{extra}]'")

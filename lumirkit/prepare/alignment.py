@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.base.extras import installed_version
 from lumirkit.prepare.affine_search import find_affine
 from lumirkit.registration.any_pair.start import affine_start, overlap
 from lumirkit.registration.volume import Volume
@@ -38,10 +37,11 @@ def aligned(fixed: Volume, moving: Volume, rigid: bool = False) -> Alignment:
         VolumeError: no possible transform was found.
     """
     kind = "rigid" if rigid else "affine"
-    if find_spec("ants") is None:
+    antspyx = installed_version("antspyx")
+    if antspyx is None:
         return Alignment(find_affine(fixed, moving, rigid), f"{kind} by mutual information at 4 mm")
     matrix = affine_start(fixed, moving, lambda _: None, rigid)
-    return Alignment(matrix, f"{kind} of antspyx {version('antspyx')}")
+    return Alignment(matrix, f"{kind} of antspyx {antspyx}")
 
 
 def aligned_brain(template: Volume, brain: Volume) -> Alignment:

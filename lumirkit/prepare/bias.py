@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.metadata import version
-from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.base.extras import installed_version
 from lumirkit.registration.ants_image import to_ants
 from lumirkit.registration.volume import Volume
 
@@ -24,7 +23,8 @@ def without_bias(image: Volume, inside: Bool[ndarray, "x y z"]) -> tuple[Volume,
     Raises:
         VolumeError: N4 gave up.
     """
-    if find_spec("ants") is None:
+    antspyx = installed_version("antspyx")
+    if antspyx is None:
         return image, "not corrected: ANTs is not installed (the extra `prepare` brings it)"
     import ants
 
@@ -35,4 +35,4 @@ def without_bias(image: Volume, inside: Bool[ndarray, "x y z"]) -> tuple[Volume,
         raise VolumeError(f"{image.name}: N4 of ANTs found no bias field ({error}). Look at the image.") from error
     if not np.isfinite(corrected).all():
         raise VolumeError(f"{image.name}: N4 of ANTs gave NaN or inf. Look at the image.")
-    return replace(image, data=np.maximum(corrected, 0).astype(np.float32)), f"N4 of antspyx {version('antspyx')}"
+    return replace(image, data=np.maximum(corrected, 0).astype(np.float32)), f"N4 of antspyx {antspyx}"

@@ -25,12 +25,13 @@ from lumirkit.base.progress import Progress
 from lumirkit.base.threads import share_of_threads
 from lumirkit.data_manifests.split import Part
 from lumirkit.data_manifests.writer import PairPaths, write_dataset_json, write_evaluation_config
+from lumirkit.prepare.find_subjects import find_subjects
 from lumirkit.prepare.frame import frame_of_template
 from lumirkit.prepare.quality_page import write_quality_page
 from lumirkit.prepare.record import ScanRecord, SubjectRecord
-from lumirkit.prepare.sources import Subject, find_subjects
+from lumirkit.prepare.sources import Subject
 from lumirkit.prepare.subject import Job, Settings, prepared
-from lumirkit.prepare.template_files import read_template
+from lumirkit.registration.volume import read_image
 
 STATUS_NAME, TABLE_NAME, PAGE_NAME = "prepare_status.json", "subjects.csv", "quality.html"
 _JSON_NAME = "prepared_dataset.json"
@@ -96,7 +97,7 @@ def prepare_dataset(
     engine = Processes(workers)
     if root.exists() and source.exists() and root.samefile(source):
         raise RequestError(f"{root}: found the scans in the place of the dataset; expected another folder for --out.")
-    frame = frame_of_template(read_template(settings.template))
+    frame = frame_of_template(read_image(settings.template))
     found = find_subjects(source)
     numbers = _numbered(root, found.subjects)
     parts = _parts(found.subjects, numbers, validation)

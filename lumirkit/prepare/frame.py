@@ -45,10 +45,8 @@ def inside_in_frame(inside: Bool[ndarray, "i j k"], image: Volume, frame: Grid) 
     return share.data >= 0.5
 
 
-def as_bytes(head: Volume, inside: Bool[ndarray, "x y z"]) -> UInt8[ndarray, "x y z"]:
-    """Intensities as the challenge has them: 0 to the 99.8th percentile of the brain become 0 to 255, all else 0.
-
-    Voxels of the brain have 1 at least.
+def brightest(head: Volume, inside: Bool[ndarray, "x y z"]) -> float:
+    """The intensity of the brain that becomes 255, as in the challenge: its 99.8th percentile.
 
     Raises:
         VolumeError: the brain is dark everywhere.
@@ -56,6 +54,17 @@ def as_bytes(head: Volume, inside: Bool[ndarray, "x y z"]) -> UInt8[ndarray, "x 
     bright = float(np.percentile(head.data[inside], _BRIGHT_PERCENTILE)) if inside.any() else 0.0
     if bright <= 0:
         raise VolumeError(f"{head.name}: is 0 where its brain should be. Look at the image and its mask.")
+    return bright
+
+
+def as_bytes(head: Volume, inside: Bool[ndarray, "x y z"], bright: float) -> UInt8[ndarray, "x y z"]:
+    """Intensities as the challenge has them: 0 to `bright` become 0 to 255, and all outside the brain is 0.
+
+    Voxels of the brain have 1 at least.
+
+    Args:
+        bright: see `brightest`.
+    """
     scaled = np.clip(np.rint(head.data * (BRIGHTEST / bright)), 1, BRIGHTEST)
     return np.where(inside, scaled, 0).astype(np.uint8)
 

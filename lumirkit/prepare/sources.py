@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.base.errors import VolumeError
 from lumirkit.data_manifests.split import Part
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
@@ -88,26 +88,3 @@ def grouped(scans: Iterable[tuple[str, Scan]], part_of: Callable[[str], Part | N
     for name, scan in scans:
         by_name.setdefault(name, []).append(scan)
     return [Subject(name, tuple(by_name[name]), part_of(name)) for name in sorted(by_name)]
-
-
-def find_subjects(source: Path) -> Found:
-    """Find the subjects of a folder of images, of a BIDS tree, or of a table (CSV).
-
-    Raises:
-        RequestError: there is no such thing, or it holds no image.
-    """
-    from lumirkit.prepare.source_folder import read_folder
-    from lumirkit.prepare.source_table import read_table
-
-    if source.is_dir():
-        found = read_folder(source)
-    elif source.is_file():
-        found = read_table(source)
-    else:
-        raise RequestError(f"{source}: no such file or folder; expected images, a BIDS tree or a CSV. Check the path.")
-    if not found.subjects:
-        raise RequestError(
-            f"{source}: found no image; expected files that end in {', '.join(IMAGE_SUFFIXES)}. Name another folder; "
-            "convert DICOM series first, as `dcm2niix -z y -o OUT IN` does."
-        )
-    return found

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import nibabel as nib
@@ -15,6 +13,7 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.base.extras import installed_version
 from lumirkit.prepare.read_head import read_mask
 from lumirkit.prepare.sources import Contrast, Scan
 from lumirkit.registration.volume import Volume
@@ -68,7 +67,8 @@ def found_brain(image: Volume, scan: Scan) -> Brain:
             f"{scan.image}: found a {scan.contrast} of a whole head without T1w and without mask; expected one of "
             "them, as deepbet knows T1w alone. Give a brain mask."
         )
-    if find_spec("deepbet") is None:
+    deepbet = installed_version("deepbet")
+    if deepbet is None:
         raise VolumeError(
             f"{scan.image}: found a whole head without brain mask; expected a mask, or deepbet to make one. Install "
             "the extra: pip install 'lumirkit[prepare]'."
@@ -80,7 +80,7 @@ def found_brain(image: Volume, scan: Scan) -> Brain:
         raise VolumeError(
             f"{scan.image}: deepbet found no brain ({error}). Look at the image, or give a brain mask."
         ) from error
-    return Brain(inside, f"deepbet {version('deepbet')}")
+    return Brain(inside, f"deepbet {deepbet}")
 
 
 def require_brain_volume(brain: Brain, image: Volume, template: Volume) -> None:
@@ -96,11 +96,6 @@ def require_brain_volume(brain: Brain, image: Volume, template: Volume) -> None:
             f"{_MOST_SHARE * usual:.3g}, as the template has {usual:.3g}. Look at the image, and at its mask if it has "
             "one; it may be half a head, or one whose skull was not stripped."
         )
-
-
-def version_of_stripping() -> str:
-    """What a new run of `found_brain` would use, for the key of kept results."""
-    return version("deepbet") if find_spec("deepbet") else "none"
 
 
 @cache

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, replace
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from numpy import ndarray
 from scipy.ndimage import affine_transform
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.base.extras import installed_version
 from lumirkit.base.files import write_bytes_atomically
 from lumirkit.data_manifests.split import Part
 from lumirkit.eval.pictures import as_webp
@@ -22,6 +21,7 @@ from lumirkit.prepare.alignment import Alignment, aligned, aligned_brain, in_pla
 from lumirkit.prepare.bias import without_bias
 from lumirkit.prepare.frame import (
     as_bytes,
+    brightest,
     frame_of_template,
     inside_in_frame,
     labels_in_frame,
@@ -31,19 +31,12 @@ from lumirkit.prepare.quality import measured, picture
 from lumirkit.prepare.read_head import read_head
 from lumirkit.prepare.record import ScanRecord, SubjectRecord, hash_of, read_record, remove_subject
 from lumirkit.prepare.sources import Scan, Subject
-from lumirkit.prepare.stripping import (
-    Brain,
-    Stripping,
-    found_brain,
-    own_brain,
-    require_brain_volume,
-    version_of_stripping,
-)
-from lumirkit.prepare.template_files import SHIPPED_TEMPLATE, read_template
-from lumirkit.registration.any_pair.frame import resampled
+from lumirkit.prepare.stripping import Brain, Stripping, found_brain, own_brain, require_brain_volume
+from lumirkit.prepare.template_files import SHIPPED_TEMPLATE
+from lumirkit.registration.any_pair.frame import BRIGHTEST, resampled
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.itk_affine import write_itk_affine
-from lumirkit.registration.volume import Volume, write_volume
+from lumirkit.registration.volume import Volume, read_image, write_volume
 
 # Belongs to the content of what is written: change it whenever the same scans give other files.
 _VERSION = "1"
@@ -140,17 +133,17 @@ def _key(job: Job) -> str:
         "number": job.number,
         "part": job.part,
         "template": hash_of(job.settings.template.read_bytes()),
-        "stripping": [job.settings.stripping, version_of_stripping()],
-        "ants": version("antspyx") if find_spec("ants") else "none",
+        "stripping": [job.settings.stripping, installed_version("deepbet") or "none"],
+        "ants": installed_version("antspyx") or "none",
     }
     return hash_of(json.dumps(depends_on).encode())
 
 
 def _written(job: Job) -> tuple[list[ScanRecord], list[str]]:
     """Do the work; returns what is told of every scan, and the files that were written."""
-    template = read_template(job.settings.template)
+    template = read_image(job.settings.template)
     frame = frame_of_template(template)
-    filled = resampled(replace(template, data=(template.data > 0).astype(np.float32)), frame).data >= 0.5
+    filled = inside_in_frame(template.data > 0, template, frame)
     reference = _reference(job, template)
     others = [scan for scan in job.subject.scans if scan is not reference.scan]
     placed = [reference, *(_onto_reference(scan, reference, job.settings.stripping) for scan in others)]
@@ -219,7 +212,8 @@ def _write_scan(
     there = in_place(placed.head, placed.alignment)
     inside = inside_in_frame(placed.brain.inside, there, frame)
     head = resampled(there, frame)
-    voxels = as_bytes(head, inside)
+    white = brightest(head, inside)
+    voxels = as_bytes(head, inside, white)
     scanned = np.count_nonzero(placed.brain.inside)
     record = ScanRecord(
         image=f"images{folder}/{stem}.nii.gz",
@@ -233,11 +227,10 @@ def _write_scan(
             voxels, template, *(scanned * abs(np.linalg.det(image.affine[:3, :3])) for image in (placed.head, there))
         ),
     )
-    white = float(np.percentile(head.data[inside], 99.8))
     files += [record.image, record.transform, record.picture]
     write_volume(root / record.image, voxels, frame.affine)
     write_itk_affine(root / record.transform, placed.alignment.matrix)
-    pixels = picture(head.data * np.float32(255 / white), inside, template)
+    pixels = picture(head.data * np.float32(BRIGHTEST / white), inside, template)
     write_bytes_atomically(root / record.picture, as_webp(pixels))
     for kind, owner, carry, ids in (
         ("labels", placed if placed.scan.labels else reference, labels_in_frame, record.label_ids),

@@ -15,7 +15,7 @@ from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.prepare.groupwise import Register, groupwise_mean
 from lumirkit.registration.resolution import coarsen_image
-from lumirkit.registration.volume import Volume, read_image, write_volume
+from lumirkit.registration.volume import Volume, write_volume
 
 SHIPPED_TEMPLATE = Path(__file__).parent / "template" / "mean_brain_2mm.nii.gz"
 """A mean of ten brains (CC0), 2 mm, in the challenge's frame."""
@@ -55,15 +55,6 @@ def coarsened(brain: Volume, coarser: int) -> Volume:
         data = coarsen_image(torch.from_numpy(brain.data)[None, None], coarser, brain_means=True)[0, 0].numpy()
     first = np.full(3, (coarser - 1) / 2)  # the middle of the first block
     return Volume(brain.name, data, brain.affine @ from_matvec(coarser * np.eye(3), first))
-
-
-def read_template(path: Path | None) -> Volume:
-    """Read the template that a user names, or the one that comes with the kit.
-
-    Raises:
-        VolumeError: it cannot be read.
-    """
-    return read_image(path or SHIPPED_TEMPLATE)
 
 
 def _files(brains: Sequence[Path]) -> list[Path]:

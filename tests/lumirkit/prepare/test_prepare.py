@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from importlib.metadata import PackageNotFoundError, version
 
 import nibabel as nib
 import nibabel.processing
@@ -13,10 +14,10 @@ from phantom_heads import TURNED, make_head
 from scipy.ndimage import center_of_mass
 from scipy.spatial.transform import Rotation
 
+from lumirkit.base import extras
 from lumirkit.data_manifests.check import check_dataset
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.phantoms.brains import T2
-from lumirkit.prepare import alignment, bias, stripping
 from lumirkit.registration.volume import read_affine, read_image, read_labels, write_volume
 
 ELSEWHERE = from_matvec(Rotation.from_euler("xyz", [-6, 3, 9], degrees=True).as_matrix(), [-8.0, 5.0, -12.0])
@@ -38,8 +39,13 @@ def table(path, *rows):
 
 def without_extras(monkeypatch):
     """As an installation without ANTs and deepbet is."""
-    for module in (alignment, bias, stripping):
-        monkeypatch.setattr(module, "find_spec", lambda _: None)
+
+    def of_the_others(name):
+        if name in ("antspyx", "deepbet"):
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(extras, "version", of_the_others)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lumirkit.prepare.frame import as_bytes
+from lumirkit.prepare.frame import as_bytes, brightest
 from lumirkit.prepare.quality import Quality, measured, picture
 from lumirkit.registration.volume import Volume
 
@@ -67,7 +67,8 @@ def test_intensities_become_bytes_with_1_in_the_brain_at_least():
     brain = ellipsoid()
     data = np.where(brain, np.random.default_rng(1).uniform(0, 4000, SHAPE), 9999).astype(np.float32)
     data[20, 25, 22] = 0
-    found = as_bytes(Volume("head", data, np.eye(4)), brain)
+    head = Volume("head", data, np.eye(4))
+    found = as_bytes(head, brain, brightest(head, brain))
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found > 0, brain)
     assert found[20, 25, 22] == 1

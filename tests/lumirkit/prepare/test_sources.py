@@ -4,7 +4,8 @@ import pytest
 
 from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.data_manifests.split import Part
-from lumirkit.prepare.sources import Contrast, find_subjects
+from lumirkit.prepare.find_subjects import find_subjects
+from lumirkit.prepare.sources import Contrast
 
 
 def touch(folder, *names):

@@ -1,0 +1,30 @@
+"""The subjects of whatever a user names: a folder of images, a BIDS tree, or a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lumirkit.base.errors import RequestError
+from lumirkit.prepare.source_folder import read_folder
+from lumirkit.prepare.source_table import read_table
+from lumirkit.prepare.sources import IMAGE_SUFFIXES, Found
+
+
+def find_subjects(source: Path) -> Found:
+    """Find the subjects of a folder of images, of a BIDS tree, or of a table (CSV).
+
+    Raises:
+        RequestError: there is no such thing, or it holds no image.
+    """
+    if source.is_dir():
+        found = read_folder(source)
+    elif source.is_file():
+        found = read_table(source)
+    else:
+        raise RequestError(f"{source}: no such file or folder; expected images, a BIDS tree or a CSV. Check the path.")
+    if not found.subjects:
+        raise RequestError(
+            f"{source}: found no image; expected files that end in {', '.join(IMAGE_SUFFIXES)}. Name another folder; "
+            "convert DICOM series first, as `dcm2niix -z y -o OUT IN` does."
+        )
+    return found
