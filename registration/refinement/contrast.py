@@ -6,7 +6,7 @@ import torch
 
 from lumirkit.registration.losses import with_mask
 from lumirkit.registration.network import Image, Registration
-from lumirkit.registration.refinement.objective import where_mostly_brain
+from lumirkit.registration.refinement.comparison import where_mostly_brain
 
 _LEAST_CORRELATION = 0.5  # T1w with T1w of another scanner 0.85 to 0.93, with FLAIR 0.8, with T2w -0.5
 

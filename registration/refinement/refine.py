@@ -14,6 +14,7 @@ from lumirkit.registration.full_size import FullSizeRegistration
 from lumirkit.registration.halves import Halves
 from lumirkit.registration.losses import with_mask
 from lumirkit.registration.network import INTENSITY_MAX, Image, Registration, harmonised
+from lumirkit.registration.refinement.comparison import Comparison
 from lumirkit.registration.refinement.contrast import is_one_contrast
 from lumirkit.registration.refinement.descent import Course, descend
 from lumirkit.registration.refinement.objective import pair_loss
@@ -143,7 +144,8 @@ class _Attempt:
             moving: the moving image as the stage compares it.
         """
         self._stage, self._settings, self._before = stage, settings, before
-        self._fixed, self._moving = with_mask(fixed), with_mask(moving)
+        stride = stage.grid_vox // stage.seen_vox
+        self._comparison = Comparison(with_mask(fixed), with_mask(moving), stride, settings.ncc_window_vox)
         self._shape = coarse_shape(shape, stage.grid_vox)
         self._bound = invertibility_bound(stage.spacing_vox // stage.grid_vox)
         self.start = fixed.new_zeros((len(fixed), 3, *coarse_shape(shape, stage.spacing_vox)))
@@ -159,5 +161,4 @@ class _Attempt:
 
     def loss(self, numbers: Tensor) -> Tensor:
         """The loss of that registration."""
-        stride = self._stage.grid_vox // self._stage.seen_vox
-        return pair_loss(self.registration(numbers), self._fixed, self._moving, stride, self._settings)
+        return pair_loss(self.registration(numbers), self._comparison, self._settings)
