@@ -168,7 +168,7 @@ def load_weights(
         >>> import lumirkit
         >>> weights = lumirkit.load_weights(device="cpu")
         >>> weights.members
-        5
+        1
     """
     named = [paths] if isinstance(paths, Path | str) else paths
     chosen = chosen_weights(None if named is None else [Path(path) for path in named])
