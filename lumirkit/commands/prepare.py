@@ -31,6 +31,10 @@ def prepare(
     validation: Annotated[
         int, typer.Option(min=0, help="The last so many subjects are for validation, in pairs; 0 or more than 1.")
     ] = 0,
+    labels_suffix: Annotated[
+        str | None,
+        typer.Option(help="In a folder, what names of label maps have behind that of their image; else _labels."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that prepare subjects at the same time.")] = 1,
 ) -> None:
     """Make a dataset folder in the challenge's layout of scans of heads."""
@@ -45,7 +49,7 @@ def prepare(
     if stripping not in tuple(Stripping):
         raise RequestError(f"--stripping {stripping}: expected one of {', '.join(Stripping)}.")
     settings = Settings(out, template or SHIPPED_TEMPLATE, Stripping(stripping))
-    status = prepare_dataset(scans, settings, validation, workers, say_to_stderr)
+    status = prepare_dataset(scans, settings, validation, workers, say_to_stderr, labels_suffix)
     counts = ", ".join(f"{len(status.in_state(state))} {state}" for state in State)
     print(f"{out}: {counts}; look at {out / PAGE_NAME}")
     if status.in_state(State.FAILED):

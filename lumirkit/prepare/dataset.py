@@ -79,7 +79,12 @@ class _Attempt:
 
 
 def prepare_dataset(
-    source: Path, settings: Settings, validation: int, workers: int, say: Callable[[str], None]
+    source: Path,
+    settings: Settings,
+    validation: int,
+    workers: int,
+    say: Callable[[str], None],
+    labels_suffix: str | None = None,
 ) -> Status:
     """Prepare the subjects of a folder, a BIDS tree or a table, and write the dataset folder.
 
@@ -89,6 +94,7 @@ def prepare_dataset(
         validation: how many subjects, the last ones, are for validation, of those of which a table says nothing.
         workers: processes that work side by side.
         say: is told of files that were left out, and of subjects that failed.
+        labels_suffix: see `read_folder`.
 
     Raises:
         RequestError, VolumeError: the request cannot be carried out; nothing was written.
@@ -98,7 +104,7 @@ def prepare_dataset(
     if root.exists() and source.exists() and root.samefile(source):
         raise RequestError(f"{root}: found the scans in the place of the dataset; expected another folder for --out.")
     frame = frame_of_template(read_image(settings.template))
-    found = find_subjects(source)
+    found = find_subjects(source, labels_suffix)
     numbers = _numbered(root, found.subjects)
     parts = _parts(found.subjects, numbers, validation)
     require_writable(root)

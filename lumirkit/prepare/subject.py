@@ -39,7 +39,7 @@ from lumirkit.registration.itk_affine import write_itk_affine
 from lumirkit.registration.volume import Volume, read_image, write_volume
 
 # Belongs to the content of what is written: change it whenever the same scans give other files.
-_VERSION = "1"
+_VERSION = "2"
 _FOLDERS = {Part.TRAINING: "Tr", Part.VALIDATION: "Val"}
 
 
