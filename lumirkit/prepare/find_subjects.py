@@ -32,7 +32,7 @@ def find_subjects(source: Path, labels_suffix: str | None = None) -> Found:
         raise RequestError(f"{source}: no such file or folder; expected images, a BIDS tree or a CSV. Check the path.")
     if not found.subjects:
         raise RequestError(
-            f"{source}: found no image; expected files that end in {', '.join(IMAGE_SUFFIXES)}. Name another folder; "
-            "convert DICOM series first, as `dcm2niix -z y -o OUT IN` does."
+            f"{source}: found no image; expected files that end in {', '.join(IMAGE_SUFFIXES)}, or folders of DICOM "
+            "files. Name another folder."
         )
     return found

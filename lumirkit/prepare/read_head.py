@@ -1,4 +1,4 @@
-"""Reading scans of heads, NIfTI or MGH, with the checks that tell what is no such scan."""
+"""Reading scans of heads, NIfTI, MGH or DICOM, with the checks that tell what is no such scan."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.nifti import DAMAGE, in_one_line
+from lumirkit.prepare.dicom import read_series
 from lumirkit.registration.any_pair.background import on_dark_background
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import HeaderPlace
@@ -27,11 +28,16 @@ _MOST_NEGATIVE, _NEGATIVE = 0.01, 0.1  # share of voxels, and what counts as neg
 
 
 def opened(path: Path) -> PlacedImage:
-    """A scan as the readers of the kit take it: a NIfTI file by its path, an MGH file as a nibabel image.
+    """A scan as the readers of the kit take it: a NIfTI file by its path, all else as a nibabel image.
+
+    Args:
+        path: a NIfTI or MGH file, or the folder of a DICOM series.
 
     Raises:
-        VolumeError: an MGH file is missing or damaged.
+        VolumeError: an MGH file is missing or damaged, or a folder holds no series that can be used.
     """
+    if path.is_dir():
+        return read_series(path)
     if path.suffix not in (".mgh", ".mgz"):
         return path
     try:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from lumirkit.base.errors import RequestError
+from lumirkit.prepare.dicom import holds_dicom
 from lumirkit.prepare.sources import IMAGE_SUFFIXES, Contrast, Found, Scan, grouped
 
 _POINT_SUFFIXES = (".csv", ".fcsv", ".mrk.json")
@@ -25,7 +26,8 @@ def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
     """Find the subjects of a folder.
 
     In a BIDS tree, which has folders `sub-*`, these are the images of `anat`; sessions are subjects of their own. In
-    any other folder they are its images. `X_T1w_mask`, `X_T1w_labels` and `X_T1w_landmarks` belong to `X_T1w`; a name
+    any other folder they are its images, and its folders of DICOM files; a folder that holds such files itself is one
+    scan. `X_T1w_mask`, `X_T1w_labels` and `X_T1w_landmarks` belong to `X_T1w`; a name
     without contrast is that of a T1w image.
 
     Args:
@@ -37,6 +39,9 @@ def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
     """
     words = [labels_suffix.strip("_").lower()] if labels_suffix is not None else _LABELS
     kinds = _BESIDE | dict.fromkeys(words, "labels")
+    if holds_dicom(folder):
+        name, contrast = _subject_and_contrast(folder.resolve().name)
+        return Found(grouped([(name, Scan(contrast, folder))]))
     is_bids = any(path.is_dir() for path in folder.glob("sub-*"))
     files = folder.glob("sub-*/**/anat/*") if is_bids else folder.iterdir()
     stems = {path: stem for path in sorted(files) if path.is_file() and (stem := _stem(path)) is not None}
@@ -63,6 +68,15 @@ def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
                 )
             else:
                 others[kind] = path
+    if not is_bids:
+        for path in sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")):
+            if holds_dicom(path):
+                scans[path] = _subject_and_contrast(path.name)
+            else:
+                found.left_out.append(
+                    f"{path}: found no DICOM file in this folder; expected a series, or images beside it. Name the "
+                    "folder itself if its images are meant."
+                )
     if labels_suffix is not None and not any("labels" in kinds_of for kinds_of in beside.values()):
         raise RequestError(
             f"--labels-suffix {labels_suffix}: found no such file in {folder}; expected names such as "
@@ -84,6 +98,11 @@ def _owner(path: Path, stem: str, images: dict[Path, str]) -> Path | None:
     """The image whose name a file's name continues; the one with the shortest name."""
     owners = [image for image, name in images.items() if image.parent == path.parent and stem.startswith(name + "_")]
     return min(owners, key=lambda image: len(images[image]), default=None)
+
+
+def contrast_of(path: Path) -> Contrast:
+    """The contrast that the name of an image tells; without one it is T1w."""
+    return _subject_and_contrast(_stem(path) or path.name)[1]
 
 
 def _subject_and_contrast(stem: str) -> tuple[str, Contrast]:

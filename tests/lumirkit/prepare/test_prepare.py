@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 
 import nibabel as nib
 import nibabel.processing
@@ -13,8 +12,8 @@ from nibabel.affines import apply_affine, from_matvec
 from phantom_heads import TURNED, make_head
 from scipy.ndimage import center_of_mass
 from scipy.spatial.transform import Rotation
+from without_extras import without_extras
 
-from lumirkit.base import extras
 from lumirkit.data_manifests.check import check_dataset
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.phantoms.brains import T2
@@ -35,17 +34,6 @@ def table(path, *rows):
         writer.writeheader()
         writer.writerows(rows)
     return path
-
-
-def without_extras(monkeypatch):
-    """As an installation without ANTs and deepbet is."""
-
-    def of_the_others(name):
-        if name in ("antspyx", "deepbet"):
-            raise PackageNotFoundError(name)
-        return version(name)
-
-    monkeypatch.setattr(extras, "version", of_the_others)
 
 
 @pytest.fixture(scope="module")

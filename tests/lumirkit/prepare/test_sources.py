@@ -103,7 +103,7 @@ def test_a_table_that_cannot_be_used_is_refused_by_its_line(tmp_path, text, said
 
 
 def test_an_empty_folder_and_a_wrong_path_are_refused(tmp_path):
-    with pytest.raises(RequestError, match=r"found no image; .* `dcm2niix"):
+    with pytest.raises(RequestError, match=r"found no image; .* folders of DICOM"):
         find_subjects(tmp_path)
     with pytest.raises(RequestError, match="no such file or folder"):
         find_subjects(tmp_path / "nowhere")
