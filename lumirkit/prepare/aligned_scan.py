@@ -16,7 +16,7 @@ from lumirkit.prepare.frame import as_bytes, brightest, inside_in_frame
 from lumirkit.prepare.quality import Quality, measured
 from lumirkit.prepare.read_head import read_head
 from lumirkit.prepare.sources import Scan
-from lumirkit.prepare.stripping import Brain, Stripping, found_brain, own_brain, require_brain_volume
+from lumirkit.prepare.stripping import Brain, Stripping, found_brain, own_brain, require_brain
 from lumirkit.registration.any_pair.frame import resampled
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.volume import Volume
@@ -83,7 +83,7 @@ def onto_template(scan: Scan, template: Volume, stripping: Stripping) -> Aligned
     """
     head = read_head(scan.image)
     brain = own_brain(head, scan, stripping) or found_brain(head, scan)
-    require_brain_volume(brain, head, template)
+    require_brain(brain, head, template)
     head, bias = without_bias(head, brain.inside)
     alignment = aligned_brain(template, _within(head, brain.inside))
     return AlignedScan(scan, head, brain, bias, alignment)

@@ -103,6 +103,7 @@ def prepare_dataset(
     engine = Processes(workers)
     if root.exists() and source.exists() and root.samefile(source):
         raise RequestError(f"{root}: found the scans in the place of the dataset; expected another folder for --out.")
+    _require_own(root)
     frame = frame_of_template(read_image(settings.template))
     found = find_subjects(source, labels_suffix)
     numbers = _numbered(root, found.subjects)
@@ -122,6 +123,20 @@ def prepare_dataset(
     failed = [{"name": each.name, "reason": each.reason} for each in status.in_state(State.FAILED)]
     write_quality_page(root / PAGE_NAME, root, records, failed)
     return status
+
+
+def _require_own(root: Path) -> None:
+    """Check that a folder holds no dataset of somebody else, whose images would be overwritten.
+
+    Raises:
+        RequestError: it does.
+    """
+    theirs = next((path for folder in ("imagesTr", "imagesVal") for path in (root / folder).glob("*")), None)
+    if theirs is not None and not (root / TABLE_NAME).is_file():
+        raise RequestError(
+            f"{root}: found {theirs.relative_to(root)}, that `prepare` did not make, as there is no {TABLE_NAME}; "
+            "expected a new folder or one to go on with. Name another folder for --out."
+        )
 
 
 def _attempts(jobs: Sequence[Job], engine: Processes, say: Callable[[str], None]) -> list[_Attempt]:

@@ -103,6 +103,8 @@ def landmarks_in_frame(path: Path, to_scan: Float64[ndarray, "4 4"], frame: Grid
     from_mm = frame.voxel_from_mm @ np.linalg.inv(to_scan)
     found = np.zeros(frame.shape, np.uint8)
     for landmark, at_mm in points.items():
+        if not np.isfinite(at_mm).all():
+            raise VolumeError(f"{path}: landmark {landmark} has a coordinate that is no number. Correct the file.")
         at = np.rint(apply_affine(from_mm, at_mm)).astype(int)
         if not ((at >= 1) & (at < np.array(frame.shape) - 1)).all():
             raise VolumeError(f"{path}: landmark {landmark} lies outside the frame; expected all within the brain.")

@@ -22,6 +22,7 @@ from lumirkit.registration.masks import inside_of, within
 from lumirkit.registration.volume import Volume
 
 _THINNEST_MM = 60  # of a head, along any axis; a localiser or a slab shows less
+_LARGEST_MM = 1000  # of what a scanner holds
 _AIR_HU = -500  # air has -1000 in a CT, the voxels beyond its circle have less still
 _LEAST_AIR = 0.05
 _MOST_NEGATIVE, _NEGATIVE = 0.01, 0.1  # share of voxels, and what counts as negative, of the brightest
@@ -67,6 +68,11 @@ def read_head(path: Path) -> Volume:
         raise VolumeError(
             f"{path}: shows {' x '.join(f'{mm:.0f}' for mm in size_mm)} mm; expected at least {_THINNEST_MM} mm along "
             "every axis. It is a localiser or a slab; give the scan of the whole head."
+        )
+    if size_mm.max() > _LARGEST_MM:
+        raise VolumeError(
+            f"{path}: shows {' x '.join(f'{mm:.0f}' for mm in size_mm)} mm; expected at most {_LARGEST_MM} mm along "
+            "every axis. Correct the spacing or its unit in the header."
         )
     if np.mean(image.data < _AIR_HU) > _LEAST_AIR:
         raise VolumeError(
