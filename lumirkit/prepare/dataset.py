@@ -27,6 +27,7 @@ from lumirkit.data_manifests.split import Part
 from lumirkit.data_manifests.writer import PairPaths, write_dataset_json, write_evaluation_config
 from lumirkit.prepare.find_subjects import find_subjects
 from lumirkit.prepare.frame import frame_of_template
+from lumirkit.prepare.parts import ValidationRule
 from lumirkit.prepare.quality_page import write_quality_page
 from lumirkit.prepare.record import ScanRecord, SubjectRecord
 from lumirkit.prepare.sources import Subject
@@ -81,7 +82,7 @@ class _Attempt:
 def prepare_dataset(
     source: Path,
     settings: Settings,
-    validation: int,
+    rule: ValidationRule,
     workers: int,
     say: Callable[[str], None],
     labels_suffix: str | None = None,
@@ -91,7 +92,7 @@ def prepare_dataset(
     What an earlier run made of the same files is kept. A subject that fails costs no other.
 
     Args:
-        validation: how many subjects, the last ones, are for validation, of those of which a table says nothing.
+        rule: which subjects are for validation.
         workers: processes that work side by side.
         say: is told of files that were left out, and of subjects that failed.
         labels_suffix: see `read_folder`.
@@ -107,7 +108,7 @@ def prepare_dataset(
     frame = frame_of_template(read_image(settings.template))
     found = find_subjects(source, labels_suffix)
     numbers = _numbered(root, found.subjects)
-    parts = _parts(found.subjects, numbers, validation)
+    parts = rule.parts(found.subjects, numbers)
     require_writable(root)
     jobs = [Job(each, numbers[each.name], parts[each.name], settings) for each in found.subjects]
     for sentence in found.left_out:
@@ -199,22 +200,6 @@ def _write_numbers(root: Path, numbers: dict[str, int]) -> None:
     writer.writerow(("subject", "number"))
     writer.writerows((name, numbers[name]) for name in sorted(numbers, key=numbers.__getitem__))
     write_text_atomically(root / TABLE_NAME, text.getvalue())
-
-
-def _parts(subjects: Sequence[Subject], numbers: dict[str, int], validation: int) -> dict[str, Part]:
-    """The part of every subject, as a table says or by the rule.
-
-    Raises:
-        RequestError: one subject would be alone in validation, or there are not so many.
-    """
-    open_ones = sorted((each.name for each in subjects if each.part is None), key=lambda name: numbers[name])
-    if validation > len(open_ones):
-        raise RequestError(f"--validation {validation}: found {len(open_ones)} subjects for it; expected so many.")
-    last = set(open_ones[len(open_ones) - validation :])
-    parts = {each.name: each.part or (Part.VALIDATION if each.name in last else Part.TRAINING) for each in subjects}
-    if list(parts.values()).count(Part.VALIDATION) == 1:
-        raise RequestError("found 1 subject for validation; expected none, or 2 and more to make pairs of.")
-    return parts
 
 
 def _write_lists(root: Path, name: str, shape: tuple[int, int, int], records: Sequence[SubjectRecord]) -> None:

@@ -130,6 +130,7 @@ BAD = {
 def outcome(head, template, tmp_path_factory):
     """One run over all of them and one good subject."""
     from lumirkit.prepare.dataset import prepare_dataset
+    from lumirkit.prepare.parts import ValidationRule
     from lumirkit.prepare.subject import Settings
 
     folder, rows = tmp_path_factory.mktemp("scans"), []
@@ -145,7 +146,7 @@ def outcome(head, template, tmp_path_factory):
     root = folder / "dataset"  # inside the folder of the scans
     with pytest.MonkeyPatch.context() as monkeypatch:
         without_extras(monkeypatch)
-        status = prepare_dataset(table, Settings(root, template), 0, 1, lambda _: None)
+        status = prepare_dataset(table, Settings(root, template), ValidationRule(), 1, lambda _: None)
     return root, {each.name: each for each in status.subjects}
 
 

@@ -61,9 +61,10 @@ def root(scans, template, tmp_path_factory):
 
 def make_dataset(scans, template, out):
     from lumirkit.prepare.dataset import State, prepare_dataset
+    from lumirkit.prepare.parts import ValidationRule
     from lumirkit.prepare.subject import Settings
 
-    status = prepare_dataset(scans, Settings(out, template), 0, 1, lambda _: None)
+    status = prepare_dataset(scans, Settings(out, template), ValidationRule(), 1, lambda _: None)
     assert len(status.in_state(State.DONE)) == 2, status
     return out
 
