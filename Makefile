@@ -4,15 +4,20 @@ VENV := .venv
 RUN := $(VENV)/bin
 WEIGHTS ?= submission/weights
 BASE_IMAGE ?=
+LEAST_COVERED ?= 80
 IMAGE ?= lumirkit
 
-.PHONY: demo test lint docs bench image clean
+.PHONY: demo test coverage lint docs bench image clean
 
 demo: $(VENV)/installed
 	$(RUN)/lumirkit demo --out runs/demo
 
 test: lint $(VENV)/baselines
 	$(RUN)/pytest -n auto --dist loadfile -m "not docker and not gpu"
+
+# The tests again, with the lines and branches that they reach; LEAST_COVERED percent must be.
+coverage: $(VENV)/baselines
+	$(RUN)/pytest -n auto --dist loadfile -m "not docker and not gpu" --cov --cov-report=term --cov-fail-under=$(LEAST_COVERED)
 
 lint: $(VENV)/installed
 	$(RUN)/ruff check .

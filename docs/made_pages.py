@@ -1,10 +1,12 @@
-"""The pages that are made of the code whenever the site is built: the commands, and the keys of a recipe."""
+"""The pages that are made whenever the site is built: the commands and the keys of a recipe, of the code; notebooks."""
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import click
@@ -54,10 +56,24 @@ The recipes of the kit are in `train/recipes/`; [Train](../guides/train.md) says
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the two pages."""
+    """Add these pages; the notebooks themselves are in the site too, to be downloaded."""
     files.append(File.generated(config, "reference/commands.md", content=_commands()))
     files.append(File.generated(config, "reference/recipes.md", content=_recipes()))
+    for notebook in sorted((Path(config.docs_dir) / "notebooks").glob("*.ipynb")):
+        page = f"notebooks/{notebook.stem}.md"
+        files.append(File.generated(config, page, content=_notebook(notebook)))
     return files
+
+
+def _notebook(path: Path) -> str:
+    """The cells of a notebook one below the other, and a link to the file after its title."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells]
+    parts = [
+        f"```python\n{text}\n```" if cell["cell_type"] == "code" else text
+        for cell, text in zip(cells, texts, strict=True)
+    ]
+    return "\n\n".join([parts[0], f"[Download this notebook]({path.name}) to run it.", *parts[1:]])
 
 
 def _commands() -> str:

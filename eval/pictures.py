@@ -19,7 +19,7 @@ from lumirkit.eval.metrics.ndv import central_determinant
 _PLANES = ("sagittal", "coronal", "axial")  # orthogonal to x, y and z
 _GRID_LINES = 24  # along the longest axis
 _GRID_COLOR, _GRID_POINTS = "#6cc4ff", 0.7
-_LOG_JACOBIAN_RANGE = 1.0  # colours end at factors e and 1/e
+LOG_JACOBIAN_RANGE = 1.0  # colours end at factors e and 1/e
 _INCHES = 1.6
 _DPI = 100
 _WEBP_QUALITY = 60
@@ -44,12 +44,17 @@ class RegisteredPair:
     @property
     def middle(self) -> tuple[int, int, int]:
         """The voxel in the middle of the fixed brain, which the planes go through."""
-        x, y, z = self.fixed.shape
-        if not self.fixed.any():
-            return x // 2, y // 2, z // 2
-        extents = (np.flatnonzero(self.fixed.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
-        x, y, z = (int(found[0] + found[-1]) // 2 for found in extents)
-        return x, y, z
+        return middle_of(self.fixed)
+
+
+def middle_of(image: Float[ndarray, "x y z"]) -> tuple[int, int, int]:
+    """The voxel in the middle of what is not 0, or of the grid where all is."""
+    x, y, z = image.shape
+    if not image.any():
+        return x // 2, y // 2, z // 2
+    extents = (np.flatnonzero(image.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+    x, y, z = (int(found[0] + found[-1]) // 2 for found in extents)
+    return x, y, z
 
 
 Draw = Callable[[Axes, RegisteredPair, int, int], None]
@@ -197,7 +202,7 @@ def _draw_log_jacobian(axes: Axes, pair: RegisteredPair, axis: int, index: int) 
     log = np.full(brain.shape, np.nan)
     log[1:-1, 1:-1] = np.log(np.maximum(determinant, 1e-9))
     log[~brain] = np.nan
-    limit = _LOG_JACOBIAN_RANGE
+    limit = LOG_JACOBIAN_RANGE
     axes.imshow(log, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")
     rows, columns = np.nonzero(determinant <= 0)
     if rows.size:

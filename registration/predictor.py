@@ -156,17 +156,24 @@ class Predictor:
             return _as_array(self._refined(fixed, moving).forward_vox)
         return self._where_memory_suffices(lambda network: register_pair(network, fixed, moving))
 
-    def both_directions(self, fixed: Volume, moving: Volume) -> BothDirections:
+    def both_directions(
+        self, fixed: Volume, moving: Volume, watch: Callable[[Taken], None] | None = None
+    ) -> BothDirections:
         """Register a pair, and keep the field of the opposite direction; see `register_both_directions`.
+
+        Args:
+            watch: is told of each stage of a refinement as it ends.
 
         Raises:
             VolumeError: the images cannot be registered.
         """
         if self.method.refinement is not None:
-            return _both_directions(self._refined(fixed, moving))
+            return _both_directions(self._refined(fixed, moving, watch))
         return self._where_memory_suffices(lambda network: register_both_directions(network, fixed, moving))
 
-    def _refined(self, fixed: Volume, moving: Volume) -> FullSizeRegistration:
+    def _refined(
+        self, fixed: Volume, moving: Volume, watch: Callable[[Taken], None] | None = None
+    ) -> FullSizeRegistration:
         """Register a pair and refine it; keeps the stages, and warns where the refinement gained nothing."""
         settings = self.method.refinement
         assert settings is not None
@@ -179,7 +186,7 @@ class Predictor:
 
         def register(network: SITRegEnsemble | None) -> Refined:
             fixed_image, moving_image = _on_device(self.place.device, fixed, moving)
-            return refined_full_size(network, fixed_image, moving_image, settings)
+            return refined_full_size(network, fixed_image, moving_image, settings, watch)
 
         refined = self._where_memory_suffices(register)
         self.taken = refined.taken

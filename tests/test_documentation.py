@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from engine_left import left_as_found
+
+from lumirkit.submission.container.engine import connect
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 INSTALLATION = "pip install ."  # tests/test_wheel.py installs the kit
@@ -134,6 +137,12 @@ def test_the_container_commands_of_the_pages(demo, tmp_path):
         pytest.skip("the demo lies outside the clone, and the image is built of weights inside it")
     tmp_path.chmod(0o777)
     (tmp_path / "plain").mkdir(mode=0o777)
+    with left_as_found(connect(), ["mine"]):
+        run_container_commands(demo, tmp_path, base)
+    assert len(list((tmp_path / "plain").glob("disp_*.nii.gz"))) == len(list((demo / "fields").glob("disp_*.nii.gz")))
+
+
+def run_container_commands(demo: Path, tmp_path: Path, base: str) -> None:
     for line in OF_DOCKER:
         line = line.replace("$PWD/LUMIR", f"{demo}/data").replace("--dataset LUMIR", f"--dataset {demo}/data")
         line = line.replace("$PWD/runs/plain", f"{tmp_path}/plain").replace("--out runs/", f"--out {tmp_path}/")
@@ -145,4 +154,3 @@ def test_the_container_commands_of_the_pages(demo, tmp_path):
                 "build ", f"build --network=host --build-arg BASE_IMAGE={base} --build-arg TORCH_INDEX= ", 1
             )
         run_in(REPOSITORY, line)
-    assert len(list((tmp_path / "plain").glob("disp_*.nii.gz"))) == len(list((demo / "fields").glob("disp_*.nii.gz")))

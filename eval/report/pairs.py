@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int
+from numpy import ndarray
 
 from lumirkit.eval.cases import Case, EvaluationError
 from lumirkit.eval.inputs import Inputs
@@ -15,8 +18,11 @@ from lumirkit.eval.measures import find_measure
 from lumirkit.eval.metrics.shared.warping import warp_labels
 from lumirkit.eval.pictures import PANELS, RegisteredPair, as_webp, plane_stack
 from lumirkit.eval.report.page import as_data_uri
+from lumirkit.eval.report.viewer import Packing, pack_row, pack_shared
 from lumirkit.eval.tables.columns import COLUMNS
+from lumirkit.registration.header import HeaderPlace
 from lumirkit.registration.pair_files import read_pair
+from lumirkit.registration.volume import read_place
 from lumirkit.registration.warp import sample
 
 SHARED_PANELS = ("fixed", "moving")
@@ -35,12 +41,14 @@ class ShownRow:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """One pair with the pictures that all rows share, and those of each."""
+    """One pair with the pictures that all rows share, those of each, and what its viewer takes (see viewer.py)."""
 
     split: str
     case_name: str
     pictures: Mapping[str, str]
     rows: Sequence[ShownRow]
+    volumes: Mapping[str, Any]
+    remarks: Sequence[str]
 
 
 def worst_first(result: LeaderboardResult, per_split: int) -> list[Case]:
@@ -82,8 +90,11 @@ def show_pair(case: Case, results: Mapping[str, LeaderboardResult]) -> ShownPair
         case: a case of any of the results.
         results: the result of every row, by its name.
     """
+    place = _place(case)
+    packing = Packing.of(case.shape, place)
     shared: dict[str, str] = {}
-    rows = []
+    volumes: dict[str, Any] = {}
+    rows, packed_rows = [], []
     for name, result in results.items():
         own, measured = next(
             (own, measured) for own, measured in result.scored if (own.split, own.pair) == (case.split, case.pair)
@@ -91,23 +102,63 @@ def show_pair(case: Case, results: Mapping[str, LeaderboardResult]) -> ShownPair
         pair = _read(own)
         if not shared:
             shared = {panel: _picture(pair, panel) for panel in SHARED_PANELS}
+            volumes = pack_shared(pair, packing)
         pictures = {panel: _picture(pair, panel) for panel in ROW_PANELS if panel != "labels" or _has_labels(pair)}
         rows.append(ShownRow(name, _scores(own, measured.measures), pictures))
-    return ShownPair(str(case.split), case.name, shared, rows)
+        packed_rows.append(pack_row(pair, packing))
+    volumes["rows"] = packed_rows
+    return ShownPair(str(case.split), case.name, shared, rows, volumes, _remarks(case, packing))
+
+
+def _remarks(case: Case, packing: Packing) -> list[str]:
+    """What must be known about the pictures of a case."""
+    remarks = []
+    if not _has_images(case):
+        remarks.append("The dataset folder has no images of this pair, so its label maps are shown in their place.")
+    if packing.orientation is None:
+        remarks.append("The header of the fixed image does not say which side is left, so no side is marked.")
+    return remarks
+
+
+def _has_images(case: Case) -> bool:
+    return case.fixed_image.is_file() and case.moving_image.is_file()
+
+
+def _place(case: Case) -> HeaderPlace:
+    """Where the fixed grid lies, by the header of the fixed image, or of its label map where there is no image."""
+    folder = _label_folder(case)
+    return read_place(case.fixed_image if _has_images(case) or folder is None else case.maps(folder)[0])
+
+
+def _label_folder(case: Case) -> str | None:
+    return next((metric.folder for metric in case.metrics if metric.kind != "ndv"), None)
 
 
 def _read(case: Case) -> RegisteredPair:
-    """Images, field and label maps of a case, the moving ones warped."""
-    fixed, moving = (image.data for image in read_pair(case.root / case.pair.fixed, case.root / case.pair.moving))
+    """Images, field and label maps of a case, the moving ones warped.
+
+    Where the dataset has no images, which overlap and distances do not need, label maps as grey values stand for them.
+    """
     inputs = Inputs(case)
     disp_vox = inputs.displacement()
+    folder = _label_folder(case)
+    fixed_labels, moving_labels = (None, None) if folder is None else inputs.maps(folder)
+    if _has_images(case) or fixed_labels is None or moving_labels is None:
+        fixed, moving = (image.data for image in read_pair(case.fixed_image, case.moving_image))
+    else:
+        fixed, moving = _as_grey(fixed_labels, moving_labels)
     field = torch.from_numpy(np.ascontiguousarray(np.moveaxis(disp_vox, -1, 0), dtype=np.float32))[None]
     warped = sample(torch.from_numpy(moving)[None, None], field)[0, 0].numpy()
-    folder = next((metric.folder for metric in case.metrics if metric.kind != "ndv"), None)
-    if folder is None:
+    if moving_labels is None:
         return RegisteredPair(fixed, moving, warped, disp_vox)
-    fixed_labels, moving_labels = inputs.maps(folder)
     return RegisteredPair(fixed, moving, warped, disp_vox, fixed_labels, warp_labels(moving_labels, disp_vox))
+
+
+def _as_grey(*maps: Int[ndarray, "x y z"]) -> list[Float32[ndarray, "x y z"]]:
+    """Label maps as intensities: 0 stays black, and the other labels of all maps get grey values in their order."""
+    labels = np.union1d(*maps)
+    greys = np.where(labels == 0, 0, np.linspace(60, 255, labels.size)).astype(np.float32)
+    return [greys[np.searchsorted(labels, each)] for each in maps]
 
 
 def _has_labels(pair: RegisteredPair) -> bool:

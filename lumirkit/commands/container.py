@@ -108,17 +108,22 @@ def package(
     gpus: Gpus = None,
     memory: Memory = None,
 ) -> None:
-    """Run an image on the validation pairs, and pack it with their fields and what it needed into one zip."""
+    """Run an image on the validation pairs, and pack it with their fields and what it needed into one zip.
+
+    A list of what is in the image is written beside it (.cdx.json).
+    """
     _require_docker()
     from lumirkit.base.outputs import require_apart
     from lumirkit.data_manifests.dataset import find_dataset_json
     from lumirkit.data_manifests.evaluation_config import files_of
+    from lumirkit.submission.container.contents import contents_path
     from lumirkit.submission.container.engine import connect, find_image, full_tag
     from lumirkit.submission.container.package import package_submission
 
     dataset_json = find_dataset_json(dataset)
-    require_apart([out], [Path(image), *files_of(dataset_json.parent)])
+    require_apart([out, contents_path(out)], [Path(image), *files_of(dataset_json.parent)])
     client = connect()
     tag = full_tag(find_image(client, image), image)
     package_submission(client, tag, dataset_json, out, gpus, memory)
     print(out)
+    print(contents_path(out))

@@ -31,6 +31,14 @@ def prepare(
     validation: Annotated[
         int, typer.Option(min=0, help="The last so many subjects are for validation, in pairs; 0 or more than 1.")
     ] = 0,
+    validation_share: Annotated[
+        float,
+        typer.Option(help="This share of the subjects is for validation instead, by a hash of their names."),
+    ] = 0.0,
+    labels_suffix: Annotated[
+        str | None,
+        typer.Option(help="In a folder, what names of label maps have behind that of their image; else _labels."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that prepare subjects at the same time.")] = 1,
 ) -> None:
     """Make a dataset folder in the challenge's layout of scans of heads."""
@@ -38,6 +46,7 @@ def prepare(
     from lumirkit.base.errors import RequestError
     from lumirkit.base.screen import say_to_stderr
     from lumirkit.prepare.dataset import PAGE_NAME, STATUS_NAME, State, prepare_dataset
+    from lumirkit.prepare.parts import ValidationRule
     from lumirkit.prepare.stripping import Stripping
     from lumirkit.prepare.subject import Settings
     from lumirkit.prepare.template_files import SHIPPED_TEMPLATE
@@ -45,7 +54,8 @@ def prepare(
     if stripping not in tuple(Stripping):
         raise RequestError(f"--stripping {stripping}: expected one of {', '.join(Stripping)}.")
     settings = Settings(out, template or SHIPPED_TEMPLATE, Stripping(stripping))
-    status = prepare_dataset(scans, settings, validation, workers, say_to_stderr)
+    rule = ValidationRule(validation, validation_share)
+    status = prepare_dataset(scans, settings, rule, workers, say_to_stderr, labels_suffix)
     counts = ", ".join(f"{len(status.in_state(state))} {state}" for state in State)
     print(f"{out}: {counts}; look at {out / PAGE_NAME}")
     if status.in_state(State.FAILED):

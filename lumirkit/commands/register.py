@@ -30,10 +30,14 @@ def register(
     fixed_mask: Annotated[Path | None, typer.Option(help="Brain mask of the fixed image.")] = None,
     moving_mask: Annotated[Path | None, typer.Option(help="Brain mask of the moving image.")] = None,
     as_is: Annotated[bool, typer.Option("--as-is", help="Take the arrays as they are, as `predict` does.")] = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="The images are heads: strip and align them first, as `prepare` does."),
+    ] = False,
     header: Header = None,
     orientation: Orientation = None,
 ) -> None:
-    """Register one pair of skull-stripped images, of any orientation, spacing and intensities."""
+    """Register one pair of skull-stripped images, or with --raw of heads, of any orientation and spacing."""
     from lumirkit.registration.any_pair.files import FileOptions, register_and_warp
     from lumirkit.registration.header import HeaderChoice
     from lumirkit.registration.refinement.settings import chosen_refinement
@@ -42,4 +46,9 @@ def register(
     refinement = chosen_refinement(refine, refine_grid)
     choice = HeaderChoice(header, orientation)
     options = FileOptions(fixed_mask, moving_mask, affine, convention, as_is, choice, refinement)
+    if raw:
+        from lumirkit.prepare.raw_pair import register_raw
+
+        register_raw(fixed, moving, out, chosen_weights(weights), device, precision, options, moved)
+        return
     register_and_warp(fixed, moving, out, chosen_weights(weights), device, precision, options, moved)

@@ -27,6 +27,7 @@ from lumirkit.data_manifests.split import Part
 from lumirkit.data_manifests.writer import PairPaths, write_dataset_json, write_evaluation_config
 from lumirkit.prepare.find_subjects import find_subjects
 from lumirkit.prepare.frame import frame_of_template
+from lumirkit.prepare.parts import ValidationRule
 from lumirkit.prepare.quality_page import write_quality_page
 from lumirkit.prepare.record import ScanRecord, SubjectRecord
 from lumirkit.prepare.sources import Subject
@@ -79,16 +80,22 @@ class _Attempt:
 
 
 def prepare_dataset(
-    source: Path, settings: Settings, validation: int, workers: int, say: Callable[[str], None]
+    source: Path,
+    settings: Settings,
+    rule: ValidationRule,
+    workers: int,
+    say: Callable[[str], None],
+    labels_suffix: str | None = None,
 ) -> Status:
     """Prepare the subjects of a folder, a BIDS tree or a table, and write the dataset folder.
 
     What an earlier run made of the same files is kept. A subject that fails costs no other.
 
     Args:
-        validation: how many subjects, the last ones, are for validation, of those of which a table says nothing.
+        rule: which subjects are for validation.
         workers: processes that work side by side.
         say: is told of files that were left out, and of subjects that failed.
+        labels_suffix: see `read_folder`.
 
     Raises:
         RequestError, VolumeError: the request cannot be carried out; nothing was written.
@@ -97,10 +104,11 @@ def prepare_dataset(
     engine = Processes(workers)
     if root.exists() and source.exists() and root.samefile(source):
         raise RequestError(f"{root}: found the scans in the place of the dataset; expected another folder for --out.")
+    _require_own(root)
     frame = frame_of_template(read_image(settings.template))
-    found = find_subjects(source)
+    found = find_subjects(source, labels_suffix)
     numbers = _numbered(root, found.subjects)
-    parts = _parts(found.subjects, numbers, validation)
+    parts = rule.parts(found.subjects, numbers)
     require_writable(root)
     jobs = [Job(each, numbers[each.name], parts[each.name], settings) for each in found.subjects]
     for sentence in found.left_out:
@@ -116,6 +124,20 @@ def prepare_dataset(
     failed = [{"name": each.name, "reason": each.reason} for each in status.in_state(State.FAILED)]
     write_quality_page(root / PAGE_NAME, root, records, failed)
     return status
+
+
+def _require_own(root: Path) -> None:
+    """Check that a folder holds no dataset of somebody else, whose images would be overwritten.
+
+    Raises:
+        RequestError: it does.
+    """
+    theirs = next((path for folder in ("imagesTr", "imagesVal") for path in (root / folder).glob("*")), None)
+    if theirs is not None and not (root / TABLE_NAME).is_file():
+        raise RequestError(
+            f"{root}: found {theirs.relative_to(root)}, that `prepare` did not make, as there is no {TABLE_NAME}; "
+            "expected a new folder or one to go on with. Name another folder for --out."
+        )
 
 
 def _attempts(jobs: Sequence[Job], engine: Processes, say: Callable[[str], None]) -> list[_Attempt]:
@@ -178,22 +200,6 @@ def _write_numbers(root: Path, numbers: dict[str, int]) -> None:
     writer.writerow(("subject", "number"))
     writer.writerows((name, numbers[name]) for name in sorted(numbers, key=numbers.__getitem__))
     write_text_atomically(root / TABLE_NAME, text.getvalue())
-
-
-def _parts(subjects: Sequence[Subject], numbers: dict[str, int], validation: int) -> dict[str, Part]:
-    """The part of every subject, as a table says or by the rule.
-
-    Raises:
-        RequestError: one subject would be alone in validation, or there are not so many.
-    """
-    open_ones = sorted((each.name for each in subjects if each.part is None), key=lambda name: numbers[name])
-    if validation > len(open_ones):
-        raise RequestError(f"--validation {validation}: found {len(open_ones)} subjects for it; expected so many.")
-    last = set(open_ones[len(open_ones) - validation :])
-    parts = {each.name: each.part or (Part.VALIDATION if each.name in last else Part.TRAINING) for each in subjects}
-    if list(parts.values()).count(Part.VALIDATION) == 1:
-        raise RequestError("found 1 subject for validation; expected none, or 2 and more to make pairs of.")
-    return parts
 
 
 def _write_lists(root: Path, name: str, shape: tuple[int, int, int], records: Sequence[SubjectRecord]) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float64, Shaped, UInt8
 from nibabel.affines import apply_affine, from_matvec
 from numpy import ndarray
-from scipy.ndimage import affine_transform, center_of_mass
+from scipy.ndimage import center_of_mass
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.prepare.label_map import resampled_ids
 from lumirkit.prepare.read_head import read_label_map
 from lumirkit.registration.any_pair.frame import BRIGHTEST, resampled
 from lumirkit.registration.grid import Grid
@@ -70,7 +71,7 @@ def as_bytes(head: Volume, inside: Bool[ndarray, "x y z"], bright: float) -> UIn
 
 
 def labels_in_frame(path: Path, to_scan: Float64[ndarray, "4 4"], frame: Grid) -> Shaped[ndarray, "x y z"]:
-    """A label map on the frame, by its nearest voxels.
+    """A label map on the frame, each voxel with the id that has the largest share of it.
 
     Args:
         to_scan: takes positions of the frame to positions in the scan, in RAS mm.
@@ -79,8 +80,7 @@ def labels_in_frame(path: Path, to_scan: Float64[ndarray, "4 4"], frame: Grid) -
         VolumeError: the map cannot be read, or has no id within the frame.
     """
     ids, grid = read_label_map(path)
-    matrix = grid.voxel_from_mm @ to_scan @ frame.affine
-    found = affine_transform(narrowed(ids, path), matrix, output_shape=frame.shape, order=0, mode="grid-constant")
+    found = resampled_ids(narrowed(ids, path), grid.voxel_from_mm @ to_scan @ frame.affine, frame.shape)
     if not found.any():
         raise VolumeError(f"{path}: no id of it lies in the brain's place; expected labels of this scan.")
     return found
@@ -103,6 +103,8 @@ def landmarks_in_frame(path: Path, to_scan: Float64[ndarray, "4 4"], frame: Grid
     from_mm = frame.voxel_from_mm @ np.linalg.inv(to_scan)
     found = np.zeros(frame.shape, np.uint8)
     for landmark, at_mm in points.items():
+        if not np.isfinite(at_mm).all():
+            raise VolumeError(f"{path}: landmark {landmark} has a coordinate that is no number. Correct the file.")
         at = np.rint(apply_affine(from_mm, at_mm)).astype(int)
         if not ((at >= 1) & (at < np.array(frame.shape) - 1)).all():
             raise VolumeError(f"{path}: landmark {landmark} lies outside the frame; expected all within the brain.")

@@ -1,4 +1,4 @@
-"""Reading scans of heads, NIfTI or MGH, with the checks that tell what is no such scan."""
+"""Reading scans of heads, NIfTI, MGH or DICOM, with the checks that tell what is no such scan."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.nifti import DAMAGE, in_one_line
+from lumirkit.prepare.dicom import read_series
 from lumirkit.registration.any_pair.background import on_dark_background
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import HeaderPlace
@@ -21,17 +22,23 @@ from lumirkit.registration.masks import inside_of, within
 from lumirkit.registration.volume import Volume
 
 _THINNEST_MM = 60  # of a head, along any axis; a localiser or a slab shows less
+_LARGEST_MM = 1000  # of what a scanner holds
 _AIR_HU = -500  # air has -1000 in a CT, the voxels beyond its circle have less still
 _LEAST_AIR = 0.05
 _MOST_NEGATIVE, _NEGATIVE = 0.01, 0.1  # share of voxels, and what counts as negative, of the brightest
 
 
 def opened(path: Path) -> PlacedImage:
-    """A scan as the readers of the kit take it: a NIfTI file by its path, an MGH file as a nibabel image.
+    """A scan as the readers of the kit take it: a NIfTI file by its path, all else as a nibabel image.
+
+    Args:
+        path: a NIfTI or MGH file, or the folder of a DICOM series.
 
     Raises:
-        VolumeError: an MGH file is missing or damaged.
+        VolumeError: an MGH file is missing or damaged, or a folder holds no series that can be used.
     """
+    if path.is_dir():
+        return read_series(path)
     if path.suffix not in (".mgh", ".mgz"):
         return path
     try:
@@ -61,6 +68,11 @@ def read_head(path: Path) -> Volume:
         raise VolumeError(
             f"{path}: shows {' x '.join(f'{mm:.0f}' for mm in size_mm)} mm; expected at least {_THINNEST_MM} mm along "
             "every axis. It is a localiser or a slab; give the scan of the whole head."
+        )
+    if size_mm.max() > _LARGEST_MM:
+        raise VolumeError(
+            f"{path}: shows {' x '.join(f'{mm:.0f}' for mm in size_mm)} mm; expected at most {_LARGEST_MM} mm along "
+            "every axis. Correct the spacing or its unit in the header."
         )
     if np.mean(image.data < _AIR_HU) > _LEAST_AIR:
         raise VolumeError(

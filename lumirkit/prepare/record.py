@@ -89,3 +89,15 @@ def remove_subject(root: Path, number: int) -> None:
 def hash_of(content: bytes) -> str:
     """The hash by which content is known again."""
     return hashlib.sha256(content).hexdigest()
+
+
+def hash_of_path(path: Path) -> str:
+    """The hash of a file, or of all files of a folder with their names.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    if not path.is_dir():
+        return hash_of(path.read_bytes())
+    files = sorted(each for each in path.iterdir() if each.is_file())
+    return hash_of("".join(f"{each.name} {hash_of(each.read_bytes())}\n" for each in files).encode())

@@ -29,7 +29,7 @@ def read_table(path: Path) -> Found:
     if not set(_NEEDED) <= set(columns) <= set(_COLUMNS):
         raise RequestError(
             f"{path}: found the columns {', '.join(map(str, columns)) or 'none'}; expected {', '.join(_NEEDED)}, and "
-            f"if wanted {', '.join(_COLUMNS[len(_NEEDED) :])}. Name them so in the first line."
+            f"if wanted {', '.join(_COLUMNS[len(_NEEDED) :])}. Name them so in the first line, between commas."
         )
     parts: dict[str, Part | None] = {}
     scans = []

@@ -20,6 +20,7 @@ from lumirkit.registration.volume import Volume
 
 _LEAST_LITRES, _MOST_LITRES = 0.4, 2.5  # of a brain with its fluid; a whole head has 3.5 and more
 _LEAST_SHARE, _MOST_SHARE = 0.2, 1.6  # of the template's volume, which frames of datasets have larger than brains are
+_LEAST_CONTRAST = 0.08  # standard deviation over mean; grey and white matter alone have 0.15 and more, water 0.05
 _EMPTY_FACES = 0.99  # share of 0 among the outermost voxels; the neck of a head touches one face
 
 
@@ -83,8 +84,8 @@ def found_brain(image: Volume, scan: Scan) -> Brain:
     return Brain(inside, f"deepbet {deepbet}")
 
 
-def require_brain_volume(brain: Brain, image: Volume, template: Volume) -> None:
-    """Check that what was stripped has a volume that brains have, beside the template.
+def require_brain(brain: Brain, image: Volume, template: Volume) -> None:
+    """Check that what was stripped has a volume that brains have, beside the template, and tissues.
 
     Raises:
         VolumeError: it has not.
@@ -95,6 +96,12 @@ def require_brain_volume(brain: Brain, image: Volume, template: Volume) -> None:
             f"{image.name}: {litres:.3g} litres are brain ({brain.how}); expected {_LEAST_SHARE * usual:.3g} to "
             f"{_MOST_SHARE * usual:.3g}, as the template has {usual:.3g}. Look at the image, and at its mask if it has "
             "one; it may be half a head, or one whose skull was not stripped."
+        )
+    values = image.data[brain.inside]
+    if values.std() < _LEAST_CONTRAST * values.mean():
+        raise VolumeError(
+            f"{image.name}: is nearly the same everywhere in its brain ({brain.how}), {values.mean():.4g} with a "
+            f"standard deviation of {values.std():.2g}; expected tissues. It may be a phantom of water, or a mask."
         )
 
 

@@ -28,16 +28,18 @@ class PairGrids:
     """The grid that the fixed image came on."""
     moving: Grid
     """The grid that the moving image came on."""
-    aligned: Grid
-    """The same grid, moved to where the start places it on the fixed one."""
+    aligned_fixed: Grid
+    """The grid of the fixed image, moved to where it lies in the frame's world."""
+    aligned_moving: Grid
+    """The grid of the moving image, moved so."""
 
     def on_fixed(self, disp_vox: Float[ndarray, "i j k 3"]) -> Float[ndarray, "x y z 3"]:
         """Carry a field of the frame back: moving voxels minus fixed voxels, the start and the field in one."""
-        return self._carried(disp_vox, self.fixed, self.aligned)
+        return self._carried(disp_vox, self.aligned_fixed, self.aligned_moving)
 
     def on_moving(self, inverse_vox: Float[ndarray, "i j k 3"]) -> Float[ndarray, "x y z 3"]:
         """Carry a field of the exchanged images back: fixed voxels minus moving voxels, at every moving voxel."""
-        return self._carried(inverse_vox, self.aligned, self.fixed)
+        return self._carried(inverse_vox, self.aligned_moving, self.aligned_fixed)
 
     def _carried(self, disp_vox: Float[ndarray, "i j k 3"], start: Grid, end: Grid) -> Float[ndarray, "x y z 3"]:
         if self.frame.same_as(start) and self.frame.same_as(end):
@@ -89,14 +91,14 @@ def framed(
         if bright is not image or not grid.same_as(frame):
             low, high = float(image.data.min()), float(image.data.max())
             say(f"{image.name}: {grid}, {low:.4g}…{high:.4g}; registered as {frame}, 0…{BRIGHTEST}")
-    grids = PairGrids(frame, fixed_grid, moving_grid, aligned_grid)
+    grids = PairGrids(frame, fixed_grid, moving_grid, fixed_grid, aligned_grid)
     return FramedPair(resampled(bright_fixed, frame), resampled(aligned, frame), grids)
 
 
 def _framed_as_is(fixed: Volume, moving: Volume) -> FramedPair:
     require_same_shape(fixed, moving)
     grid = Grid.from_image(fixed)
-    return FramedPair(fixed, moving, PairGrids(grid, grid, Grid.from_image(moving), grid), by_voxels=True)
+    return FramedPair(fixed, moving, PairGrids(grid, grid, Grid.from_image(moving), grid, grid), by_voxels=True)
 
 
 def _warn_of_skull(image: Volume, say: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@ from lumirkit.registration.any_pair.pair_in_frame import FramedPair, framed
 from lumirkit.registration.deformation import Deformation
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
 from lumirkit.registration.predictor import Predictor
+from lumirkit.registration.refinement.refine import Taken
 from lumirkit.registration.volume import Volume
 
 
@@ -43,17 +44,19 @@ def register_framed(
     """Register two images that are in the networks' frame; the field lies on the grids that they came on.
 
     Args:
-        say: is told what a refinement gained, and what went otherwise than asked for.
+        say: is told what each stage of a refinement gained as it ends, and what went otherwise than asked for.
         choice: what the user says of headers, for what the result will carry.
 
     Raises:
         VolumeError: the network has no answer for the images.
     """
-    found = predictor.both_directions(pair.fixed, pair.moving)
-    for taken in predictor.taken:
+
+    def tell(taken: Taken) -> None:
         course = taken.course
         change = f"loss {course.loss_before:.4f} -> {course.loss_after:.4f} in {course.steps} steps"
         say(f"refined on a grid of {taken.stage.grid_vox} image voxels a voxel: {change}")
+
+    found = predictor.both_directions(pair.fixed, pair.moving, tell)
     for remark in predictor.warnings:
         say(f"warning: {remark}")
     grids = pair.grids

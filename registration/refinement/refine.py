@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +48,13 @@ class Refined:
     """Whether the registered images are alike in what is bright and dark."""
 
 
-def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Image, settings: Refinement) -> Refined:
+def refined_full_size(
+    network: SITRegEnsemble | None,
+    fixed: Image,
+    moving: Image,
+    settings: Refinement,
+    watch: Callable[[Taken], None] | None = None,
+) -> Refined:
     """Register full-size images, intensities 0…255, and refine what the network says, stage by stage.
 
     A stage that does not lower its loss leaves no trace; where none does, the registration is the network's own. So it
@@ -57,6 +63,7 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
 
     Args:
         network: whose registration to begin with; None begins with the identity.
+        watch: is told of each stage as it ends.
 
     Raises:
         ValueError: the network harmonises images and has not been fitted to any, or an axis has fewer than
@@ -79,6 +86,8 @@ def refined_full_size(network: SITRegEnsemble | None, fixed: Image, moving: Imag
             attempt = _Attempt(stage, settings, mappings.on(stage.grid_vox), shape, *seen)
         numbers, course = descend(attempt.loss, attempt.start, settings.steps, settings.learning_rate)
         taken.append(Taken(stage, course))
+        if watch is not None:
+            watch(taken[-1])
         if course.has_improved:
             with torch.no_grad():
                 mappings.add(attempt.update(numbers))

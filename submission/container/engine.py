@@ -130,6 +130,25 @@ def full_tag(image: Image, name: str) -> str:
     return name if name in image.tags else f"{name}:latest"
 
 
+def save_image(client: DockerClient, image: str) -> Iterator[bytes]:
+    """The archive of an image, as `docker save` writes it, in parts.
+
+    Raises:
+        ContainerError: the engine cannot make it, for example because its disk is full.
+    """
+    found = find_image(client, image)
+    try:
+        yield from found.save(named=image)
+    except APIError as error:
+        if "no space left on device" not in str(error):
+            raise ContainerError(f"{image}: the engine cannot save it ({error.explanation or error}).") from error
+        size_gb = found.attrs["Size"] / GIGABYTE
+        raise ContainerError(
+            f"{image}: the disk of the Docker engine is full; expected room for {size_gb:.1f} GB, the image's archive, "
+            f"in {client.info()['DockerRootDir']}. Free some, for example by `docker image prune`."
+        ) from error
+
+
 @contextmanager
 def started(
     client: DockerClient,
@@ -137,17 +156,20 @@ def started(
     arguments: Sequence[str] = (),
     mounts: Sequence[Mount] = (),
     conditions: Conditions | None = None,
+    entrypoint: str | None = None,
 ) -> Iterator[Container]:
     """A container that is running; it is removed in the end, whatever happens.
+
+    Args:
+        entrypoint: the program to run in place of the image's own.
 
     Raises:
         ContainerError: the engine refuses to start it.
     """
     volumes = [mount.as_option() for mount in mounts]
+    options = (conditions or Conditions()).as_options() | ({} if entrypoint is None else {"entrypoint": entrypoint})
     try:
-        container = client.containers.run(
-            image, list(arguments), detach=True, volumes=volumes, **(conditions or Conditions()).as_options()
-        )
+        container = client.containers.run(image, list(arguments), detach=True, volumes=volumes, **options)
     except (APIError, ImageNotFound) as error:
         raise ContainerError(f"{image}: could not be started ({error.explanation or error}).") from error
     try:

@@ -1,4 +1,7 @@
-"""The zip to hand in: image archive, requirements as measured, and the validation fields; checked before it appears."""
+"""The zip to hand in: image archive, requirements as measured, and the validation fields; checked before it appears.
+
+Beside it lies a file that says what is in the image.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ from docker import DockerClient
 from isal import igzip
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.base.files import require_writable, write_atomically
+from lumirkit.base.files import require_writable, write_atomically, write_json_atomically
 from lumirkit.data_manifests.dataset import read_dataset
 from lumirkit.registration.volume import read_displacement
-from lumirkit.submission.container.engine import ContainerError, find_image
+from lumirkit.submission.container.contents import contents_path, image_contents
+from lumirkit.submission.container.engine import ContainerError, find_image, save_image
 from lumirkit.submission.container.run import run_on_dataset
 from lumirkit.submission.contract_name import ContractName
 from lumirkit.submission.status import STATUS_NAME, RunStatus
@@ -31,12 +35,15 @@ def package_submission(
 ) -> None:
     """Run an image on the validation pairs, and write the zip to hand in; it appears only once it passed its checks.
 
+    Beside it is written what is in the image, see `image_contents`.
+
     Args:
         image: full tag, under which `docker load` will name the image again.
 
     Raises:
         RequestError: the zip's folder is not writable.
-        ContainerError: the run fails or leaves a field out, or the zip does not hold what it should.
+        ContainerError: the run fails or leaves a field out, the engine has no room for the image's archive, or the zip
+            does not hold what it should.
     """
     require_writable(out.parent)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +60,9 @@ def package_submission(
         _pack_fields(fields, scratch / _FIELDS, dataset_json)
         _save_image(client, image, scratch / archive_name)
         parts = [scratch / archive_name, scratch / _README, scratch / _FIELDS]
+        contents = image_contents(client, image)
         write_atomically(out, lambda temporary: _pack(parts, temporary, image, dataset_json))
+        write_json_atomically(contents_path(out), contents)
 
 
 def _pack(parts: list[Path], out: Path, image: str, dataset_json: Path) -> None:
@@ -76,7 +85,7 @@ def _pack_fields(fields: Path, archive: Path, dataset_json: Path) -> None:
 
 def _save_image(client: DockerClient, image: str, archive: Path) -> None:
     with igzip.open(archive, "wb", compresslevel=1) as packed:
-        for chunk in client.images.get(image).save(named=image):
+        for chunk in save_image(client, image):
             packed.write(chunk)
 
 

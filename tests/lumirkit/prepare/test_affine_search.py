@@ -1,15 +1,18 @@
 """The kit's own affine and rigid registration, on known transforms of a phantom brain."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine, from_matvec
+from phantom_heads import make_head
 from scipy.spatial.transform import Rotation
 
 from lumirkit.phantoms.brains import T2, PhantomSpec, Subject, make_subject
 from lumirkit.prepare.affine_search import find_affine
-from lumirkit.registration.any_pair.frame import resampled
+from lumirkit.registration.any_pair.frame import brain_box_mm, resampled
+from lumirkit.registration.any_pair.start import affine_start
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.volume import Volume
 
@@ -67,3 +70,32 @@ def test_a_rigid_one_between_contrasts_neither_scales_nor_shears(brain):
     np.testing.assert_allclose(found[:3, :3].T @ found[:3, :3], np.eye(3), atol=1e-6)
     assert np.linalg.det(found[:3, :3]) > 0
     assert rms_mm(found, truth, brain) < 0.7
+
+
+MOST_MM = 1.0  # that a corner of the brain's box, 13 cm from its middle, may be away from where it belongs
+
+
+def corners_mm(found, image):
+    return apply_affine(found, list(product(*brain_box_mm(image).T)))
+
+
+@pytest.mark.parametrize("rigid", [False, True], ids=["affine", "rigid"])
+def test_ants_and_the_kit_find_the_same_transform_of_a_head(rigid):
+    """A head's brain in two poses, on two grids, each image with noise of its own; the truth is known for both."""
+    pytest.importorskip("ants")
+    head = make_head(6, place=matrix((4, -3, 2), (5, -8, 10)))
+    noise = np.random.default_rng(1)
+    truth = matrix((9, -7, 12), (14, -22, 9)) if rigid else matrix((9, -7, 12), (14, -22, 9), (1.08, 0.93, 1.1), 0.05)
+
+    def noisy(image):
+        return replace(image, data=np.where(image.data > 0, image.data + noise.normal(0, 3, image.shape), 0).clip(0))
+
+    fixed = Volume("head", (head.image * head.mask).astype(np.float32), head.affine)
+    moving = noisy(moved(fixed, truth))
+    fixed = noisy(fixed)
+    fixed, moving = (replace(each, data=each.data.astype(np.float32)) for each in (fixed, moving))
+    by_kit, by_ants = find_affine(fixed, moving, rigid), affine_start(fixed, moving, lambda _: None, rigid)
+    places = {name: corners_mm(each, fixed) for name, each in (("kit", by_kit), ("ANTs", by_ants), ("truth", truth))}
+    for one, other in (("kit", "truth"), ("ANTs", "truth"), ("kit", "ANTs")):
+        apart_mm = np.linalg.norm(places[one] - places[other], axis=1).max()
+        assert apart_mm < MOST_MM, (one, other)

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 
 import nibabel as nib
 import nibabel.processing
@@ -13,8 +12,8 @@ from nibabel.affines import apply_affine, from_matvec
 from phantom_heads import TURNED, make_head
 from scipy.ndimage import center_of_mass
 from scipy.spatial.transform import Rotation
+from without_extras import without_extras
 
-from lumirkit.base import extras
 from lumirkit.data_manifests.check import check_dataset
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.phantoms.brains import T2
@@ -35,17 +34,6 @@ def table(path, *rows):
         writer.writeheader()
         writer.writerows(rows)
     return path
-
-
-def without_extras(monkeypatch):
-    """As an installation without ANTs and deepbet is."""
-
-    def of_the_others(name):
-        if name in ("antspyx", "deepbet"):
-            raise PackageNotFoundError(name)
-        return version(name)
-
-    monkeypatch.setattr(extras, "version", of_the_others)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +61,10 @@ def root(scans, template, tmp_path_factory):
 
 def make_dataset(scans, template, out):
     from lumirkit.prepare.dataset import State, prepare_dataset
+    from lumirkit.prepare.parts import ValidationRule
     from lumirkit.prepare.subject import Settings
 
-    status = prepare_dataset(scans, Settings(out, template), 0, 1, lambda _: None)
+    status = prepare_dataset(scans, Settings(out, template), ValidationRule(), 1, lambda _: None)
     assert len(status.in_state(State.DONE)) == 2, status
     return out
 

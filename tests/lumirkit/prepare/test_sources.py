@@ -38,6 +38,24 @@ def test_what_belongs_to_an_image_is_named_after_it(tmp_path):
     assert "a_T1w_probability.nii.gz: found beside a_T1w.nii.gz" in sentence
 
 
+def test_label_maps_can_end_otherwise(tmp_path):
+    touch(tmp_path, *(f"a_T1{ending}.nii.gz" for ending in ("", "_DLMUSE", "_labels")), "b_T1.nii", "b_T1_DLMUSE.nii")
+    found = find_subjects(tmp_path, "_DLMUSE")
+    assert [each.scans[0].labels.name for each in found.subjects] == ["a_T1_DLMUSE.nii.gz", "b_T1_DLMUSE.nii"]
+    assert ["a_T1_labels.nii.gz: found beside a_T1.nii.gz" in sentence for sentence in found.left_out] == [True]
+    with pytest.raises(RequestError, match=r"--labels-suffix _seg: found no such file"):
+        find_subjects(tmp_path, "_seg")
+    (tmp_path / "scans.csv").write_text("subject,contrast,image\na,T1w,a_T1.nii.gz\n")
+    with pytest.raises(RequestError, match="found a table"):
+        find_subjects(tmp_path / "scans.csv", "_DLMUSE")
+
+
+def test_two_label_maps_of_an_image_are_one_too_many(tmp_path):
+    touch(tmp_path, "a_T1w.nii.gz", "a_T1w_labels.nii.gz", "a_T1w_seg.nii.gz")
+    (sentence,) = find_subjects(tmp_path).left_out
+    assert "a_T1w_seg.nii.gz: found beside a_T1w_labels.nii.gz, which is the labels of a_T1w.nii.gz too" in sentence
+
+
 def test_a_bids_tree_has_sessions_and_acquisitions(tmp_path):
     touch(tmp_path, "sub-1/anat/sub-1_acq-mprage_T1w.nii.gz", "sub-1/func/sub-1_task-rest_bold.nii.gz")
     touch(tmp_path, *(f"sub-2/ses-{n}/anat/sub-2_ses-{n}_run-1_T2w.nii.gz" for n in "ab"), "derivatives/x_T1w.nii.gz")
@@ -85,7 +103,7 @@ def test_a_table_that_cannot_be_used_is_refused_by_its_line(tmp_path, text, said
 
 
 def test_an_empty_folder_and_a_wrong_path_are_refused(tmp_path):
-    with pytest.raises(RequestError, match=r"found no image; .* `dcm2niix"):
+    with pytest.raises(RequestError, match=r"found no image; .* folders of DICOM"):
         find_subjects(tmp_path)
     with pytest.raises(RequestError, match="no such file or folder"):
         find_subjects(tmp_path / "nowhere")

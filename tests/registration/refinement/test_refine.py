@@ -116,3 +116,9 @@ def test_without_a_network_images_of_two_contrasts_are_told_apart_from_those_of_
     inverted = (moving > 0) * (256 - moving)
     assert refined_full_size(None, fixed, moving, SETTINGS).one_contrast
     assert not refined_full_size(None, fixed, inverted, SETTINGS).one_contrast
+
+
+def test_each_stage_is_told_of_as_it_ends(images, kit):
+    told = []
+    refined = refined_full_size(kit, *images, Refinement(steps=1), told.append)
+    assert tuple(told) == refined.taken

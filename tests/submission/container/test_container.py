@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engine_left import left_as_found
 
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.registration.device import choose_place
@@ -36,9 +37,11 @@ EXAM_SHAPE = (64, 80, 64)
 @pytest.fixture(scope="module")
 def client():
     try:
-        return connect()
+        engine = connect()
     except ContainerError as error:
         pytest.skip(str(error))
+    with left_as_found(engine, [IMAGE]):
+        yield engine
 
 
 @pytest.fixture(scope="module")
@@ -231,21 +234,21 @@ def test_an_output_that_the_user_may_not_write_is_named(client, image, phantom_r
     assert f"/app/output: is not writable for user {FOREIGN_USER}" in ended.printed
 
 
-def test_a_build_without_weights_fails_with_the_reason(base_image, tmp_path):
+def test_a_build_without_weights_fails_with_the_reason(client, base_image, tmp_path):
     context = tmp_path / "source"
     tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     for name in tracked.stdout.splitlines():
         if (REPOSITORY / name).is_file() and not name.endswith(".safetensors"):
             (context / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, context / name)
-    options = ("--network=host", "--build-arg", f"BASE_IMAGE={base_image}", "--build-arg", "TORCH_INDEX=")
+    options = ("--network=host", "--force-rm", "--build-arg", f"BASE_IMAGE={base_image}", "--build-arg", "TORCH_INDEX=")
     built = subprocess.run(["docker", "build", *options, context], capture_output=True, text=True, check=False)
     assert built.returncode != 0
     assert "holds no .safetensors file" in built.stderr + built.stdout
     assert "Traceback" not in built.stderr + built.stdout
 
 
-def test_the_package_holds_what_was_measured_and_its_fields_are_scored(image, demo, phantom_root, tmp_path):
+def test_the_package_holds_what_was_measured_and_its_fields_are_scored(client, image, demo, phantom_root, tmp_path):
     package = tmp_path / "submission.zip"
     packed = lumirkit("container", "package", image, "--dataset", phantom_root, "--out", package)
     assert packed.returncode == 0, packed.stderr
@@ -253,6 +256,11 @@ def test_the_package_holds_what_was_measured_and_its_fields_are_scored(image, de
         assert sorted(opened.namelist()) == ["README.txt", "lumirkit-test.tar.gz", "validation_predictions.zip"]
         readme = opened.read("README.txt").decode()
         opened.extract("validation_predictions.zip", tmp_path)
+    contents = json.loads(package.with_suffix(".cdx.json").read_text())
+    assert f"sha256:{contents['metadata']['component']['hashes'][0]['content']}" == find_image(client, image).id
+    assert contents["bomFormat"] == "CycloneDX"
+    assert {"lumirkit", "torch", "numpy", "numba", "safetensors"} <= {each["name"] for each in contents["components"]}
+    assert f"pkg:pypi/lumirkit@{version('lumirkit')}" in {each["purl"] for each in contents["components"]}
     assert re.search(r"Pairs measured: +4\n", readme), readme
     assert "s on average" in readme
     with zipfile.ZipFile(tmp_path / "validation_predictions.zip") as fields:

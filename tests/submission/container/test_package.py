@@ -5,14 +5,16 @@ import io
 import json
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
+from docker.errors import APIError
 
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.registration.volume import write_displacement
-from lumirkit.submission.container.engine import ContainerError
+from lumirkit.submission.container.engine import ContainerError, save_image
 from lumirkit.submission.container.package import check_package
 
 SHAPE = (32, 40, 34)
@@ -90,3 +92,34 @@ def test_what_is_wrong_is_named(make_package, change, message):
 def test_another_image_in_the_archive_is_refused(make_package):
     with pytest.raises(ContainerError, match=r"names \['other:latest'\]; expected lumirkit:latest"):
         check_package(*make_package(tag="other:latest"))
+
+
+class EngineThatSavesNothing:
+    """An engine whose disk cannot be filled by a test, with the answer that one with a full disk gave."""
+
+    def __init__(self, answer):
+        self.images = SimpleNamespace(get=lambda name: self)
+        self.attrs = {"Size": 3 * 2**30}
+        self.answer = answer
+
+    def info(self):
+        return {"DockerRootDir": "/var/lib/docker"}
+
+    def save(self, named):
+        raise APIError("500 Server Error", explanation=self.answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            "write /var/lib/docker/tmp/docker-export-1/layer.tar: no space left on device",
+            r"mine: the disk of the Docker engine is full; expected room for 3\.0 GB, the image's archive, in "
+            r"/var/lib/docker\. Free some",
+        ),
+        ("unexpected EOF", r"mine: the engine cannot save it \(unexpected EOF\)"),
+    ],
+)
+def test_an_engine_that_cannot_save_the_image_says_why_in_a_sentence(answer, message):
+    with pytest.raises(ContainerError, match=message):
+        list(save_image(EngineThatSavesNothing(answer), "mine"))
