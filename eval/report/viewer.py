@@ -24,7 +24,7 @@ from lumirkit.registration.header import HeaderPlace
 
 _MM = 2.0
 _LONGEST = 256  # slices along an axis; a picture in WebP has at most 16383 pixels along an edge
-_QUALITY = 35
+_QUALITY = 25
 _JACOBIAN_QUALITY = 10
 _NEUTRAL = 128  # the grey value of an unchanged volume
 _SLAB = 16  # planes of a field whose determinants are computed at a time

@@ -91,7 +91,7 @@ def test_images_and_labels_are_turned_and_made_coarser(pair, tmp_path, axes):
         else:
             filled = [block.sum() / np.prod(steps) for block in blocks.values()]  # with 0 beyond the border
             error = unpacked(uri, packed)[..., 0].ravel() - filled
-            assert np.abs(error).mean() < 5
+            assert np.abs(error).mean() < 8  # of 190; a volume turned the wrong way is more than 20 off
 
 
 def test_a_header_that_says_nothing_names_no_side(pair, tmp_path):
