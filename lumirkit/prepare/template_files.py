@@ -18,7 +18,7 @@ from lumirkit.registration.resolution import coarsen_image
 from lumirkit.registration.volume import Volume, write_volume
 
 SHIPPED_TEMPLATE = Path(__file__).parent / "template" / "mean_brain_2mm.nii.gz"
-"""A mean of ten brains (CC0), 2 mm, in the challenge's frame."""
+"""A mean of 20 brains (CC0), 2 mm, in the challenge's frame."""
 
 
 def write_template(
