@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 from PIL import Image
 
-from lumirkit.eval.metrics.ndv import central_determinant
+from lumirkit.eval.metrics.ndv import central_determinant, log_determinant
 
 _PLANES = ("sagittal", "coronal", "axial")  # orthogonal to x, y and z
 _GRID_LINES = 24  # along the longest axis
@@ -200,7 +200,7 @@ def _draw_log_jacobian(axes: Axes, pair: RegisteredPair, axis: int, index: int) 
     determinant = plane(central_determinant(np.moveaxis(slab, -1, 0)), axis, 0)
     brain = plane(pair.fixed, axis, index) > 0
     log = np.full(brain.shape, np.nan)
-    log[1:-1, 1:-1] = np.log(np.maximum(determinant, 1e-9))
+    log[1:-1, 1:-1] = log_determinant(determinant)
     log[~brain] = np.nan
     limit = LOG_JACOBIAN_RANGE
     axes.imshow(log, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")

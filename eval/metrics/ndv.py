@@ -58,7 +58,7 @@ def measure_folding(disp_vox: Float[ndarray, "i j k 3"], mask: Bool[ndarray, "x 
         volume = non_diffeomorphic_volume(torch.from_numpy(disp)[None])[0].numpy()[inside]
         folded_volume += float(volume.sum())
         folded_voxels += int(np.count_nonzero(volume))
-        logarithms.append(np.log(np.maximum(central_determinant(disp)[inside], _SMALLEST_DETERMINANT)))
+        logarithms.append(log_determinant(central_determinant(disp)[inside]))
     spread = float(np.std(np.concatenate(logarithms)))
     return Folding(100.0 * folded_volume / voxels, folded_voxels, spread)
 
@@ -77,6 +77,11 @@ def _blocks(interior: Bool[ndarray, "x y z"]) -> Iterator[tuple[slice, ...]]:
         )
         if interior[block].any():
             yield block
+
+
+def log_determinant(determinant: Float64[ndarray, "*any"]) -> Float64[ndarray, "*any"]:
+    """The natural logarithm of determinants; those below 1e-9, folds among them, count as 1e-9."""
+    return np.log(np.maximum(determinant, _SMALLEST_DETERMINANT))
 
 
 def central_determinant(disp_vox: Float64[ndarray, "3 x y z"]) -> Float64[ndarray, "x-2 y-2 z-2"]:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from numpy import ndarray
 from PIL import Image
 
-from lumirkit.eval.metrics.ndv import central_determinant
+from lumirkit.eval.metrics.ndv import central_determinant, log_determinant
 from lumirkit.eval.pictures import LOG_JACOBIAN_RANGE, RegisteredPair, middle_of
 from lumirkit.eval.report.page import as_data_uri
 from lumirkit.registration.header import HeaderPlace
@@ -121,7 +121,7 @@ def _log_jacobian(pair: RegisteredPair) -> tuple[Float[ndarray, "x y z"], Bool[n
         slab = np.moveaxis(pair.disp_vox[first - 1 : last + 1], -1, 0).astype(np.float64)
         determinant = central_determinant(slab)
         brain = pair.fixed[first:last][(slice(None), *inside)] > 0
-        values = np.log(np.maximum(determinant, 1e-9)).clip(-LOG_JACOBIAN_RANGE, LOG_JACOBIAN_RANGE)
+        values = log_determinant(determinant).clip(-LOG_JACOBIAN_RANGE, LOG_JACOBIAN_RANGE)
         logarithm[(slice(first, last), *inside)] = np.where(brain, values, 0)
         folds[(slice(first, last), *inside)] = brain & (determinant <= 0)
     return logarithm, folds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,31 @@ from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import axes_text
 from lumirkit.registration.label_ids import narrowed
 from lumirkit.registration.points import read_points
-from lumirkit.registration.volume import Volume
+from lumirkit.registration.volume import Volume, read_image
 
 _BRIGHT_PERCENTILE = 99.8
 _MOST_LANDMARKS = 255  # ids of a map in bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The brain that heads are aligned to, and the frame that it gives them."""
+
+    brain: Volume
+    frame: Grid
+    filled: Bool[ndarray, "x y z"]
+    """The voxels of the frame that the brain fills."""
+
+
+def read_template(path: Path) -> Template:
+    """Read the brain of a file as a template.
+
+    Raises:
+        VolumeError: the file cannot be used, or its axes run otherwise than along RAS.
+    """
+    brain = read_image(path)
+    frame = frame_of_template(brain)
+    return Template(brain, frame, inside_in_frame(brain.data > 0, brain, frame))
 
 
 def frame_of_template(template: Volume) -> Grid:

@@ -9,17 +9,15 @@ import numpy as np
 
 from lumirkit.base.errors import RequestError
 from lumirkit.base.files import require_room
-from lumirkit.base.nifti import require_output
-from lumirkit.base.outputs import require_apart
 from lumirkit.base.screen import say_to_stderr
 from lumirkit.prepare.aligned_scan import AlignedScan, onto_template
-from lumirkit.prepare.frame import frame_of_template, inside_in_frame
+from lumirkit.prepare.frame import read_template
 from lumirkit.prepare.read_head import opened
 from lumirkit.prepare.source_folder import contrast_of
 from lumirkit.prepare.sources import Scan
 from lumirkit.prepare.stripping import Stripping
 from lumirkit.prepare.template_files import SHIPPED_TEMPLATE
-from lumirkit.registration.any_pair.files import FileOptions
+from lumirkit.registration.any_pair.files import FileOptions, require_outputs
 from lumirkit.registration.any_pair.pair_in_frame import FramedPair, PairGrids
 from lumirkit.registration.any_pair.register import register_framed
 from lumirkit.registration.convention import Convention
@@ -28,7 +26,7 @@ from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import NO_CHOICE
 from lumirkit.registration.precision import PrecisionChoice
 from lumirkit.registration.predictor import Predictor
-from lumirkit.registration.volume import Volume, read_image, write_volume
+from lumirkit.registration.volume import Volume, write_volume
 
 
 def register_raw(
@@ -60,27 +58,22 @@ def register_raw(
     """
     options = options or FileOptions()
     _require_alone(options)
-    for path in (out, moved):
-        if path is not None:
-            require_output(path)
-    require_apart([out, moved], [fixed, moving, options.fixed_mask, options.moving_mask, *weights])
-    template_brain = read_image(template)
-    frame = frame_of_template(template_brain)
-    filled = inside_in_frame(template_brain.data > 0, template_brain, frame)
+    require_outputs(out, moved, [fixed, moving, options.fixed_mask, options.moving_mask, *weights])
+    target = read_template(template)
     predictor = Predictor(weights, choose_place(device, precision, say), options.refinement)
     heads = [
-        onto_template(Scan(contrast_of(path), path, mask), template_brain, Stripping.AUTO)
+        onto_template(Scan(contrast_of(path), path, mask), target.brain, Stripping.AUTO)
         for path, mask in ((fixed, options.fixed_mask), (moving, options.moving_mask))
     ]
     require_room(out, heads[0].head.shape)
     images: list[Volume] = []
     for head in heads:
-        framed = head.in_frame(frame, filled)
+        framed = head.in_frame(target.frame, target.filled)
         say(f"{head.head.name}: brain: {head.brain.how}; bias: {head.bias}; {head.alignment.how} to the template")
         for suspicion in framed.quality.suspicions:
             say(f"warning: {head.head.name}: {suspicion}. Look at the image and its mask.")
-        images.append(Volume(head.head.name, framed.voxels.astype(np.float32), frame.affine))
-    found = register_framed(predictor, FramedPair(images[0], images[1], _grids(frame, *heads)), say)
+        images.append(Volume(head.head.name, framed.voxels.astype(np.float32), target.frame.affine))
+    found = register_framed(predictor, FramedPair(images[0], images[1], _grids(target.frame, *heads)), say)
     found.save(out, options.convention or Convention.ITK)
     if moved is not None:
         write_volume(moved, found.warp(opened(moving)), found.fixed.affine)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
-from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.extras import installed_version
@@ -17,16 +15,15 @@ from lumirkit.base.files import write_bytes_atomically
 from lumirkit.data_manifests.split import Part
 from lumirkit.eval.pictures import as_webp
 from lumirkit.prepare.aligned_scan import AlignedScan, onto_reference, onto_template
-from lumirkit.prepare.frame import frame_of_template, inside_in_frame, labels_in_frame, landmarks_in_frame
+from lumirkit.prepare.frame import Template, labels_in_frame, landmarks_in_frame, read_template
 from lumirkit.prepare.quality import picture
 from lumirkit.prepare.record import ScanRecord, SubjectRecord, hash_of, hash_of_path, read_record, remove_subject
 from lumirkit.prepare.sources import Subject
 from lumirkit.prepare.stripping import Stripping
 from lumirkit.prepare.template_files import SHIPPED_TEMPLATE
 from lumirkit.registration.any_pair.frame import BRIGHTEST
-from lumirkit.registration.grid import Grid
 from lumirkit.registration.itk_affine import write_itk_affine
-from lumirkit.registration.volume import read_image, write_volume
+from lumirkit.registration.volume import write_volume
 
 # Belongs to the content of what is written: change it whenever the same scans give other files.
 _VERSION = "2"
@@ -116,17 +113,14 @@ def _key(job: Job) -> str:
 
 def _written(job: Job) -> tuple[list[ScanRecord], list[str]]:
     """Do the work; returns what is told of every scan, and the files that were written."""
-    template = read_image(job.settings.template)
-    frame = frame_of_template(template)
-    filled = inside_in_frame(template.data > 0, template, frame)
-    stripping = job.settings.stripping
-    reference = onto_template(job.subject.reference, template, stripping)
+    template, stripping = read_template(job.settings.template), job.settings.stripping
+    reference = onto_template(job.subject.reference, template.brain, stripping)
     others = [scan for scan in job.subject.scans if scan is not reference.scan]
     aligned = [reference, *(onto_reference(scan, reference, stripping) for scan in others)]
     scans: list[ScanRecord] = []
     files: list[str] = []
     for each in aligned:
-        scans.append(_write_scan(job, each, reference, frame, filled, files))
+        scans.append(_write_scan(job, each, reference, template, files))
     return scans, files
 
 
@@ -134,14 +128,13 @@ def _write_scan(
     job: Job,
     aligned: AlignedScan,
     reference: AlignedScan,
-    frame: Grid,
-    template: Bool[ndarray, "x y z"],
+    template: Template,
     files: list[str],
 ) -> ScanRecord:
     """Write all that becomes of one scan; `files` gets the names."""
-    root, folder = job.settings.root, _FOLDERS[job.part]
+    root, folder, frame = job.settings.root, _FOLDERS[job.part], template.frame
     stem = f"LUMIRMRI_{job.number:04d}_{aligned.scan.contrast.number:04d}"
-    framed = aligned.in_frame(frame, template)
+    framed = aligned.in_frame(frame, template.filled)
     record = ScanRecord(
         image=f"images{folder}/{stem}.nii.gz",
         contrast=aligned.scan.contrast,
@@ -155,7 +148,7 @@ def _write_scan(
     files += [record.image, record.transform, record.picture]
     write_volume(root / record.image, framed.voxels, frame.affine)
     write_itk_affine(root / record.transform, aligned.alignment.matrix)
-    pixels = picture(framed.head.data * np.float32(BRIGHTEST / framed.bright), framed.inside, template)
+    pixels = picture(framed.head.data * np.float32(BRIGHTEST / framed.bright), framed.inside, template.filled)
     write_bytes_atomically(root / record.picture, as_webp(pixels))
     for kind, owner, carry, ids in (
         ("labels", aligned if aligned.scan.labels else reference, labels_in_frame, record.label_ids),

@@ -79,10 +79,7 @@ def register_and_warp(
         VolumeError, WeightsError, RequestError: a file cannot be used; nothing was written.
     """
     options = options or FileOptions()
-    for path in (out, moved):
-        if path is not None:
-            require_output(path)
-    require_apart([out, moved], [fixed, moving, options.fixed_mask, options.moving_mask, *weights])
+    require_outputs(out, moved, [fixed, moving, options.fixed_mask, options.moving_mask, *weights])
     require_start(options.affine, options.as_is)
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(_read, fixed, moving, out, options, moved, say)
@@ -97,6 +94,18 @@ def register_and_warp(
     found.save(out, pair.convention)
     if moved is not None:
         write_volume(moved, found.warp(pair.moving_data), found.fixed.affine)
+
+
+def require_outputs(out: Path, moved: Path | None, inputs: Sequence[Path | None]) -> None:
+    """Check that the field and the warped image can be written, and take the place of no input.
+
+    Raises:
+        RequestError: they cannot, or one would.
+    """
+    for path in (out, moved):
+        if path is not None:
+            require_output(path)
+    require_apart([out, moved], inputs)
 
 
 def _read(

@@ -17,10 +17,8 @@ def left_as_found(client: DockerClient, names: Sequence[str]) -> Iterator[None]:
     Args:
         names: of the images that the tests make, without tags.
     """
-    images_before, tags_before = (
-        set(_tags(client)),
-        {tag: image for image, tags in _tags(client).items() for tag in tags},
-    )
+    images_before = _tags(client)
+    tags_before = {tag: image for image, tags in images_before.items() for tag in tags}
     containers_before = {container.id for container in client.containers.list(all=True)}
     try:
         yield

@@ -28,6 +28,10 @@ def test_they_are_small(folder):
     assert sum(file.stat().st_size for file in find_weights([folder])) < MOST_MEGABYTES * 1e6
 
 
+def test_those_for_non_commercial_use_are_an_ensemble_of_five():
+    assert len(find_weights([NON_COMMERCIAL])) == 5
+
+
 def test_those_of_the_wheel_have_its_licence():
     for card in load_ensemble([SHIPPED_WEIGHTS])[1]:
         assert card.provenance["licence"].startswith("Apache-2.0")

@@ -11,7 +11,7 @@ from without_extras import without_extras
 
 from lumirkit.base.errors import RequestError
 from lumirkit.prepare.aligned_scan import onto_template
-from lumirkit.prepare.frame import frame_of_template, inside_in_frame
+from lumirkit.prepare.frame import read_template
 from lumirkit.prepare.raw_pair import register_raw
 from lumirkit.prepare.sources import Contrast, Scan
 from lumirkit.prepare.stripping import Stripping
@@ -61,13 +61,13 @@ def registered(heads, template, tmp_path_factory):
 def test_the_field_joins_both_affines_and_what_the_network_finds_in_the_frame(heads, template, registered, monkeypatch):
     """Point by point, through the steps that a user would chain."""
     without_extras(monkeypatch)
-    brain = read_image(template)
-    frame = frame_of_template(brain)
-    filled = inside_in_frame(brain.data > 0, brain, frame)
+    target = read_template(template)
+    frame = target.frame
     scans = [Scan(Contrast.T1W, heads / f"{n}_T1w.nii.gz", heads / f"{n}_T1w_mask.nii.gz") for n in (1, 2)]
-    fixed, moving = (onto_template(scan, brain, Stripping.AUTO) for scan in scans)
+    fixed, moving = (onto_template(scan, target.brain, Stripping.AUTO) for scan in scans)
     images = [
-        Volume("", each.in_frame(frame, filled).voxels.astype(np.float32), frame.affine) for each in (fixed, moving)
+        Volume("", each.in_frame(frame, target.filled).voxels.astype(np.float32), frame.affine)
+        for each in (fixed, moving)
     ]
     disp_vox = Predictor(WEIGHTS, Place(torch.device("cpu")))(*images)
     at_mm = apply_affine(fixed.head.affine, np.argwhere(fixed.brain.inside)[::97])
