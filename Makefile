@@ -37,6 +37,7 @@ image: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	rm -rf $(VENV)/lib/python3.*/site-packages/lumirkit # compiled kernels of a plain `pip install .`, which would hide the clone
 	$(RUN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 

@@ -12,7 +12,7 @@ from engine_left import left_as_found
 from lumirkit.submission.container.engine import connect
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-INSTALLATION = "pip install ."  # tests/test_wheel.py installs the kit
+INSTALLATION = "pip install -e ."  # tests/test_wheel.py installs the kit
 SECONDS = 3  # of a training; a step more than that is finished
 
 

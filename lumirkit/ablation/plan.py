@@ -17,6 +17,7 @@ from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.registration.refinement.settings import Refinement
 from lumirkit.train.recipe import Change, Recipe, RecipeError, list_problems, make_recipe, parse_override, read_settings
 from lumirkit.train.settings import Settings
+from lumirkit.train.shipped_recipes import find_recipe
 
 Value = TypeVar("Value")
 
@@ -27,8 +28,8 @@ class Row(Settings):
     name: str = Field(min_length=1)
     parent: str | None = None
     """The row that this one is a change of; None means the base recipe."""
-    recipe: Path | None = None
-    """A recipe, relative to the file's folder, in place of the base recipe, for this row and those that change it."""
+    recipe: str | None = None
+    """A recipe in place of the base recipe, named like that, for this row and those that change it."""
     adds: tuple[str, ...] = ()
     """Ingredients that this row has beside those of its parent: its new check marks in the table."""
     set: Mapping[str, Any] = {}
@@ -43,8 +44,8 @@ class AblationFile(Settings):
     """The content of an ablation file: a base recipe and rows."""
 
     name: str = Field(min_length=1)
-    base: Path
-    """Recipe that the rows change; relative to the file's folder."""
+    base: str | None = None
+    """The recipe that the rows change: a file beside this one, or the name of a shipped recipe, such as lite."""
     columns: ColumnSet = ColumnSet.LEADERBOARD
     """What the rows are scored by, and the table and the statistics show."""
     rows: tuple[Row, ...] = Field(min_length=1)
@@ -93,18 +94,20 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
 
     Raises:
         RecipeError: the file, a recipe or a row cannot be used.
+        RequestError: a recipe that it names does not exist.
     """
     try:
         file = AblationFile.model_validate(OmegaConf.to_container(read_settings(path), resolve=True))
     except ValidationError as error:
         raise RecipeError(f"{path}: the ablation is not valid; correct these keys:\n{list_problems(error)}") from error
+    base_recipe = base or _recipe_named(file.base, path)
     lineages = _lineages(file.rows, path)
     changes, read = [parse_override(text) for text in overrides], cache(read_settings)
     names: dict[str, str] = {}
     members: dict[str, list[Recipe]] = {}
     for row in file.rows:
         own_base = _last([ancestor.recipe for ancestor in lineages[row.name]])
-        settings = read(path.parent / own_base if own_base else base or path.parent / file.base)
+        settings = read(_recipe_named(own_base, path) if own_base else base_recipe)
         recipe = _recipe_of(settings, changes, lineages[row.name], f"{path}: row {row.name}")
         # Equal recipes are one training, under the name of the first.
         name = names.setdefault(_training(recipe), recipe.name)
@@ -123,6 +126,19 @@ def load_ablation(path: Path, base: Path | None = None, overrides: Sequence[str]
         for row in file.rows
     )
     return Ablation(file.name, rows, tuple(runs.values()), file.columns)
+
+
+def _recipe_named(name: str | None, ablation: Path) -> Path:
+    """The file of a recipe that an ablation file names: one beside it, or a shipped one.
+
+    Raises:
+        RecipeError: it names none.
+        RequestError: there is no such recipe.
+    """
+    if name is None:
+        raise RecipeError(f"{ablation}: names no base recipe. Add `base: lite`, for example, or give --base.")
+    beside = ablation.parent / name
+    return beside if beside.is_file() else find_recipe(name)
 
 
 def folder_name(row: str) -> str:

@@ -15,6 +15,11 @@ def installed_version(package: str) -> str | None:
         return None
 
 
+def extra_to_install(extra: str) -> str:
+    """The words that tell a user how to install an extra of this kit."""
+    return f"install the extra, in the kit's folder: pip install -e '.[{extra}]'"
+
+
 def require_extra(asker: str, extra: str, *packages: str) -> None:
     """Check that packages of an extra are installed.
 
@@ -28,4 +33,4 @@ def require_extra(asker: str, extra: str, *packages: str) -> None:
     """
     for package in packages:
         if installed_version(package) is None:
-            raise RequestError(f"{asker} needs {package}; install the extra: pip install 'lumirkit[{extra}]'")
+            raise RequestError(f"{asker} needs {package}; {extra_to_install(extra)}")

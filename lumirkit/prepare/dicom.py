@@ -14,7 +14,7 @@ from nibabel.affines import from_matvec
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.base.extras import installed_version
+from lumirkit.base.extras import extra_to_install, installed_version
 from lumirkit.registration.grid import LPS_FROM_RAS
 
 _MAGIC, _MAGIC_AT = b"DICM", 128
@@ -44,10 +44,7 @@ def read_series(folder: Path) -> nib.Nifti1Image:
         VolumeError: SimpleITK is missing, the folder holds no series or several, or it is no evenly spaced stack of MR.
     """
     if installed_version("SimpleITK") is None:
-        raise VolumeError(
-            f"{folder}: found a DICOM series; reading it needs SimpleITK. Install the extra: pip install "
-            "'lumirkit[dicom]'."
-        )
+        raise VolumeError(f"{folder}: found a DICOM series; reading it needs SimpleITK; {extra_to_install('dicom')}")
     import SimpleITK as sitk  # noqa: N813  its documentation calls it so
 
     try:

@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.base.extras import installed_version
+from lumirkit.base.extras import extra_to_install, installed_version
 from lumirkit.prepare.read_head import read_mask
 from lumirkit.prepare.sources import Contrast, Scan
 from lumirkit.registration.volume import Volume
@@ -71,8 +71,8 @@ def found_brain(image: Volume, scan: Scan) -> Brain:
     deepbet = installed_version("deepbet")
     if deepbet is None:
         raise VolumeError(
-            f"{scan.image}: found a whole head without brain mask; expected a mask, or deepbet to make one. Install "
-            "the extra: pip install 'lumirkit[prepare]'."
+            f"{scan.image}: found a whole head without brain mask; expected a mask, or deepbet to make one: "
+            f"{extra_to_install('prepare')}"
         )
     try:
         _, mask, _ = _deepbet().run(nib.Nifti1Image(image.data, image.affine))

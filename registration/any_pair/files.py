@@ -90,10 +90,16 @@ def register_and_warp(
 
         predictor = Predictor(weights, choose_place(device, precision, say), options.refinement)
         pair = reading.result()
-    found = register_framed(predictor, pair.in_frame, say, options.choice)
+    found = register_framed(predictor, pair.in_frame, say, options.choice, tell_likeness=True)
     found.save(out, pair.convention)
     if moved is not None:
         write_volume(moved, found.warp(pair.moving_data), found.fixed.affine)
+    say(written(out, moved))
+
+
+def written(out: Path, moved: Path | None) -> str:
+    """The sentence that ends a registration: what was written, and where."""
+    return f"written: the field {out}" + (f" and the warped image {moved}" if moved is not None else "")
 
 
 def require_outputs(out: Path, moved: Path | None, inputs: Sequence[Path | None]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.registration.any_pair.likeness import likeness
 from lumirkit.registration.any_pair.pair_in_frame import FramedPair, framed
 from lumirkit.registration.deformation import Deformation
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
@@ -39,13 +40,18 @@ def register_images(
 
 
 def register_framed(
-    predictor: Predictor, pair: FramedPair, say: Callable[[str], None], choice: HeaderChoice = NO_CHOICE
+    predictor: Predictor,
+    pair: FramedPair,
+    say: Callable[[str], None],
+    choice: HeaderChoice = NO_CHOICE,
+    tell_likeness: bool = False,
 ) -> Deformation:
     """Register two images that are in the networks' frame; the field lies on the grids that they came on.
 
     Args:
         say: is told what each stage of a refinement gained as it ends, and what went otherwise than asked for.
         choice: what the user says of headers, for what the result will carry.
+        tell_likeness: let `say` be told how alike the images were before and are now.
 
     Raises:
         VolumeError: the network has no answer for the images.
@@ -65,6 +71,9 @@ def register_framed(
         raise VolumeError(
             f"{pair.fixed.name} and {pair.moving.name}: the network gave NaN or inf; check the weights and both images"
         )
+    if tell_likeness:
+        before, after = likeness(pair.fixed, pair.moving, found.forward_vox)
+        say(f"likeness of the two images (1: equal): {before:.2f} before, {after:.2f} after the registration")
     inverse = found.inverse
     return Deformation(
         disp_vox, grids.fixed, grids.moving, pair.by_voxels, lambda: grids.on_moving(inverse.to_voxels()), choice

@@ -13,7 +13,7 @@ from lumirkit.registration.ensemble import SITRegEnsemble
 from lumirkit.registration.full_size import FullSizeRegistration
 from lumirkit.registration.halves import Halves
 from lumirkit.registration.losses import with_mask
-from lumirkit.registration.network import INTENSITY_MAX, Image, Registration, harmonised
+from lumirkit.registration.network import Image, Registration, harmonised
 from lumirkit.registration.refinement.comparison import Comparison
 from lumirkit.registration.refinement.contrast import is_one_contrast
 from lumirkit.registration.refinement.descent import Course, descend
@@ -22,7 +22,6 @@ from lumirkit.registration.refinement.settings import Refinement, Stage
 from lumirkit.registration.refinement.updates import Mappings, NetworkUpdate, OppositeUpdate
 from lumirkit.registration.resolution import coarse_shape, coarsen_image
 from lumirkit.registration.sitreg import by_levels
-from lumirkit.registration.tensors import ResizedVolume5d
 from lumirkit.registration.trust import try_kernels
 
 SMALLEST_GRID = 3
@@ -55,7 +54,7 @@ def refined_full_size(
     settings: Refinement,
     watch: Callable[[Taken], None] | None = None,
 ) -> Refined:
-    """Register full-size images, intensities 0…255, and refine what the network says, stage by stage.
+    """Register full-size images, and refine what the network says, stage by stage.
 
     A stage that does not lower its loss leaves no trace; where none does, the registration is the network's own. So it
     is where the images differ in contrast, in which local correlation would lead astray what the network knows.
@@ -72,17 +71,18 @@ def refined_full_size(
     try_kernels(fixed.device, fixed.dtype)
     shape, stages = fixed.shape[2:], settings.stages(None if network is None else network.config.resolution_vox)
     with torch.no_grad():
+        compared = _of_unit_range(fixed), _of_unit_range(moving)
         if network is None:
             mappings, found = _unmoved(fixed, stages[-1].grid_vox)
         else:
             coarse = network.config.coarsened(fixed), network.config.coarsened(moving)
             mappings, found = _registered(network, *coarse, shape)
-            if not _one_contrast(found.on_network_grid, fixed, moving, network.config.resolution_vox):
+            if not _one_contrast(found.on_network_grid, *compared, network.config.resolution_vox):
                 return Refined(found, (), one_contrast=False)
     taken = []
     for stage in stages:
         with torch.no_grad():
-            seen = (_seen(image, stage.seen_vox) for image in (fixed, moving))
+            seen = (coarsen_image(image, stage.seen_vox, brain_means=True) for image in compared)
             attempt = _Attempt(stage, settings, mappings.on(stage.grid_vox), shape, *seen)
         numbers, course = descend(attempt.loss, attempt.start, settings.steps, settings.learning_rate)
         taken.append(Taken(stage, course))
@@ -97,7 +97,7 @@ def refined_full_size(
         with torch.no_grad():
             halves = mappings.on(finest_vox)
             found = FullSizeRegistration(halves.refined(finest_vox, shape).registration(), 1, shape)
-            one_contrast = network is not None or _one_contrast(halves.registration(), fixed, moving, finest_vox)
+            one_contrast = network is not None or _one_contrast(halves.registration(), *compared, finest_vox)
     return Refined(found, tuple(taken), one_contrast)
 
 
@@ -127,9 +127,9 @@ def _registered(
     return Mappings(shape, grid_vox, updates, halves), found
 
 
-def _seen(image: Image, seen_vox: int) -> ResizedVolume5d:
-    """An image as a stage compares it, 0…1, on a grid whose voxel spans so many of the image's."""
-    return coarsen_image(image, seen_vox, brain_means=True) / INTENSITY_MAX
+def _of_unit_range(image: Image) -> Image:
+    """An image whose greatest intensity is 1, as the constants of the loss expect it, whatever range it came in."""
+    return image / image.amax(dim=(1, 2, 3, 4), keepdim=True)  # above 0, as the image shows a brain
 
 
 class _Attempt:

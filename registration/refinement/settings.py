@@ -83,8 +83,10 @@ def chosen_refinement(steps: int, finest_vox: int | None) -> Refinement | None:
     """
     if steps == 0 and finest_vox is None:
         return None
-    if not (isinstance(steps, Integral) and steps > 0):
-        raise RequestError(f"--refine: found {steps!r} steps; expected 1 or more, or 0 and no --refine-grid.")
+    if isinstance(steps, bool) or not (isinstance(steps, Integral) and steps > 0):
+        raise RequestError(
+            f"--refine: found {steps!r} steps; expected a whole number from 1 on, or 0 without --refine-grid."
+        )
     if not (finest_vox is None or (isinstance(finest_vox, Integral) and finest_vox > 0)):
         raise RequestError(f"--refine-grid: found {finest_vox!r} voxels; expected a whole number from 1 on.")
     return Refinement(steps=steps, finest_vox=finest_vox)

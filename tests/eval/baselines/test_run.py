@@ -79,7 +79,7 @@ def test_without_the_extra_the_request_is_refused(lumirkit, phantom_root, tmp_pa
     out = tmp_path / "out"
     ended = lumirkit("baseline", name, "--dataset", phantom_root, "--out", out)
     assert ended.returncode == 2
-    extra = "install the extra: pip install 'lumirkit[baselines]'"
+    extra = "install the extra, in the kit's folder: pip install -e '.[baselines]'"
     assert ended.stderr == f"error: the baseline {method} needs {package}; {extra}\n"
     assert not out.exists()
 

@@ -7,6 +7,7 @@ import yaml
 
 from lumirkit import train
 from lumirkit.ablation.plan import folder_name, load_ablation
+from lumirkit.base.errors import RequestError
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.train.recipe import RecipeError
 
@@ -127,8 +128,22 @@ def test_columns(tmp_path):
 def test_missing_files(tmp_path):
     with pytest.raises(RecipeError, match="no such recipe"):
         load_ablation(tmp_path / "none.yaml")
-    with pytest.raises(RecipeError, match=r"none\.yaml: no such recipe"):
+    with pytest.raises(RequestError, match=r"none\.yaml: no such recipe"):
         load_ablation(write(tmp_path / "rows.yaml", [{"name": "a"}], base="none.yaml"))
+
+
+def test_the_base_is_a_shipped_recipe_a_file_beside_or_that_of_the_command(tmp_path):
+    shipped = load_ablation(write(tmp_path / "rows.yaml", [{"name": "a"}], base="lite"))
+    assert shipped.rows[0].runs[0].recipe.network.resolution_vox == 2
+    (tmp_path / "own.yaml").write_text(
+        (RECIPES / "lite.yaml").read_text().replace("resolution_vox: 2", "resolution_vox: 4")
+    )
+    beside = load_ablation(write(tmp_path / "rows.yaml", [{"name": "a"}], base="own.yaml"))
+    assert beside.rows[0].runs[0].recipe.network.resolution_vox == 4
+    without = write(tmp_path / "rows.yaml", [{"name": "a"}], base=None)
+    assert load_ablation(without, RECIPES / "lite.yaml").rows == shipped.rows
+    with pytest.raises(RecipeError, match="names no base recipe"):
+        load_ablation(without)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def test_a_missing_extra_is_named(run, monkeypatch, tmp_path, arguments, package
     monkeypatch.setattr(extras, "version", not_installed)
     status, said = run(*arguments)
     assert status == 2
-    expected = f"error: lumirkit {arguments[0]} needs {package}; install the extra: pip install 'lumirkit[{extra}]'\n"
+    how = f"install the extra, in the kit's folder: pip install -e '.[{extra}]'"
+    expected = f"error: lumirkit {arguments[0]} needs {package}; {how}\n"
     assert said == expected
     assert not any(tmp_path.iterdir())
 

@@ -122,3 +122,15 @@ def test_each_stage_is_told_of_as_it_ends(images, kit):
     told = []
     refined = refined_full_size(kit, *images, Refinement(steps=1), told.append)
     assert tuple(told) == refined.taken
+
+
+@pytest.mark.parametrize("factor", [1e-5, 1e20])
+def test_the_range_of_the_intensities_changes_nothing(images, factor):
+    """An R1 map in 1/ms has intensities of 0.002, which the constant of the local NCC would outweigh."""
+    fixed, moving = images
+    plain, scaled = (
+        refined_full_size(None, fixed * by, moving * by, Refinement(steps=2)).registration.forward_vox
+        for by in (1.0, factor)
+    )
+    assert plain.abs().max() > 0.1
+    torch.testing.assert_close(scaled, plain, atol=2e-2, rtol=0)
