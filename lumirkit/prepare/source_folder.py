@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lumirkit.base.errors import RequestError
 from lumirkit.prepare.dicom import holds_dicom
+from lumirkit.prepare.source_bids import anat_files, is_bids_tree, scans_of_bids
 from lumirkit.prepare.sources import IMAGE_SUFFIXES, Contrast, Found, Scan, grouped
 
 _POINT_SUFFIXES = (".csv", ".fcsv", ".mrk.json")
@@ -21,10 +22,10 @@ _LABELS = ("labels", "dseg", "seg")  # as above, where the user names no other w
 def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
     """Find the subjects of a folder.
 
-    In a BIDS tree, which has folders `sub-*`, these are the images of `anat`; sessions are subjects of their own. In
-    any other folder they are its images, and its folders of DICOM files; a folder that holds such files itself is one
-    scan. `X_T1w_mask`, `X_T1w_labels` and `X_T1w_landmarks` belong to `X_T1w`; a name
-    without contrast is that of a T1w image.
+    In a BIDS tree, which has folders `sub-*`, these are the T1w, T2w and FLAIR images of `anat`; sessions are subjects
+    of their own. In any other folder they are its images, and its folders of DICOM files, where a name without
+    contrast is that of a T1w image; a folder that holds such files itself is one scan. `X_T1w_mask`, `X_T1w_labels` and
+    `X_T1w_landmarks` belong to `X_T1w`.
 
     Args:
         labels_suffix: what the names of label maps have behind the name of their image, such as `_DLMUSE`; None for
@@ -36,8 +37,8 @@ def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
     if holds_dicom(folder):
         name, contrast = _subject_and_contrast(folder.resolve().name)
         return Found(grouped([(name, Scan(contrast, folder))]))
-    is_bids = any(path.is_dir() for path in folder.glob("sub-*"))
-    stems = _stems(folder.glob("sub-*/**/anat/*") if is_bids else folder.iterdir())
+    is_bids = is_bids_tree(folder)
+    stems = _stems(anat_files(folder) if is_bids else folder.iterdir())
     owners = _owners(stems)
     words = [labels_suffix.strip("_").lower()] if labels_suffix is not None else _LABELS
     beside, left_out = _beside(stems, owners, _BESIDE | dict.fromkeys(words, "labels"))
@@ -46,19 +47,25 @@ def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
             f"--labels-suffix {labels_suffix}: found no such file in {folder}; expected names such as "
             f"X_T1w_{words[0]}.nii.gz beside X_T1w.nii.gz. Check the suffix."
         )
-    scans = {path: stem for path, stem in stems.items() if _is_image(path) and path not in owners}
-    if not is_bids:
-        series, others = _series(folder)
-        scans |= series
-        left_out += others
-    named = {path: _subject_and_contrast(stem) for path, stem in scans.items()}
-    subjects = grouped((name, Scan(contrast, path, **beside.get(path, {}))) for path, (name, contrast) in named.items())
-    return Found(subjects, left_out)
+    images = {path: stem for path, stem in stems.items() if _is_image(path) and path not in owners}
+    scans, others = (scans_of_bids if is_bids else _scans_of_folder)(folder, images)
+    subjects = grouped((name, Scan(contrast, path, **beside.get(path, {}))) for path, (name, contrast) in scans.items())
+    return Found(subjects, left_out + others)
+
+
+def _scans_of_folder(folder: Path, images: Mapping[Path, str]) -> tuple[dict[Path, tuple[str, Contrast]], list[str]]:
+    """Subject and contrast of each image and of each DICOM series of a folder, and sentences of what was left out."""
+    series, left_out = _series(folder)
+    return {path: _subject_and_contrast(stem) for path, stem in (*images.items(), *series.items())}, left_out
 
 
 def _stems(paths: Iterable[Path]) -> dict[Path, str]:
-    """The names without suffix of those files that may matter, in the order of their names."""
-    return {path: stem for path in sorted(paths) if path.is_file() and (stem := _stem(path)) is not None}
+    """The names without suffix of those files that may matter, in the order of their names.
+
+    Links to files that git-annex has not fetched matter too: their subjects fail with the reason.
+    """
+    files = (path for path in sorted(paths) if path.is_file() or (path.is_symlink() and not path.exists()))
+    return {path: stem for path in files if (stem := _stem(path)) is not None}
 
 
 def _owners(stems: Mapping[Path, str]) -> dict[Path, Path]:

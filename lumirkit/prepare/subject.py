@@ -12,6 +12,7 @@ import numpy as np
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.extras import installed_version
 from lumirkit.base.files import write_bytes_atomically
+from lumirkit.base.nifti import require_fetched
 from lumirkit.data_manifests.split import Part
 from lumirkit.eval.pictures import as_webp
 from lumirkit.prepare.aligned_scan import AlignedScan, onto_reference, onto_template
@@ -95,6 +96,9 @@ def _key(job: Job) -> str:
     Raises:
         VolumeError: a file of it is missing.
     """
+    for scan in job.subject.scans:
+        for path in scan.files.values():
+            require_fetched(path)
     try:
         scans = [
             [scan.contrast, [[kind, path.name, hash_of_path(path)] for kind, path in scan.files.items()]]
