@@ -151,7 +151,7 @@ class _Links:
         number = 1
         while self.by_name.setdefault(chosen := name if number == 1 else f"{name}{number}", link) != link:
             number += 1
-        return f"bids:{chosen}:{path.resolve().relative_to(root.resolve()).as_posix()}"
+        return f"bids:{chosen}:{path.relative_to(root).as_posix()}"  # files of git-annex are links, which stay
 
 
 def _pairs(fields: Path, dataset: Path, out: Path, links: _Links, say: Callable[[str], None]) -> list[_Pair]:

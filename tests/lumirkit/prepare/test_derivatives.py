@@ -50,6 +50,10 @@ def bids(tmp_path_factory):
     heads = make_head(1), make_head(2, place=ELSEWHERE), make_head(2, T2, ELSEWHERE, modality=1)
     for name, head in zip(SCANS.values(), heads, strict=True):
         write_volume(root / f"{name}.nii.gz", head.image * head.mask, head.affine)
+    content = root / ".git" / "annex" / "objects" / "one.nii.gz"  # as DataLad keeps it
+    content.parent.mkdir(parents=True)
+    scan(root, "sub02T2w").rename(content)
+    scan(root, "sub02T2w").symlink_to(content)
     (root / "dataset_description.json").write_text('{"Name": "heads", "BIDSVersion": "1.8.0"}')
     return root
 
