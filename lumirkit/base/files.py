@@ -137,12 +137,23 @@ def require_room(path: Path, shape: Sequence[int], numbers: int = 3) -> None:
     Raises:
         RequestError: there is less room.
     """
-    needed = 4 * numbers * prod(shape)
+    require_free(path, 4 * numbers * prod(shape), "this file")
+
+
+def require_free(path: Path, needed_bytes: int, what: str) -> None:
+    """Check that the disk which a file, or a folder of files, is to be written to has room.
+
+    Args:
+        what: what needs it, for the message.
+
+    Raises:
+        RequestError: there is less room.
+    """
     disk = shutil.disk_usage(_existing(path.parent))
-    if disk.free < needed and disk.total:  # some network drives tell nothing
+    if disk.free < needed_bytes and disk.total:  # some network drives tell nothing
         raise RequestError(
-            f"{path}: found {disk.free / 1e6:.1f} MB of room on its disk; expected {needed / 1e6:.1f} MB, which this "
-            "file may take. Make room, or name a folder on another disk."
+            f"{path}: found {disk.free / 1e6:.1f} MB of room on its disk; expected {needed_bytes / 1e6:.1f} MB, which "
+            f"{what} may take. Make room, or name a folder on another disk."
         )
 
 

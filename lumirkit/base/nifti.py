@@ -76,11 +76,7 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
     Raises:
         VolumeError: the file is missing, not NIfTI, or has no voxel.
     """
-    if path.is_symlink() and not path.exists():
-        raise VolumeError(
-            f"{path}: found a link to {path.readlink()}, which is not there; expected a NIfTI image. Fetch it, as "
-            "`git annex get` or `datalad get` does."
-        )
+    require_fetched(path)
     if not path.is_file():
         raise VolumeError(f"{path}: no such file; expected a NIfTI image (.nii or .nii.gz). Check the path.")
     try:
@@ -97,6 +93,19 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
     if 0 in image.shape:
         raise VolumeError(f"{path}: found shape {image.shape}, which has no voxel; expected some. Export it again.")
     return image
+
+
+def require_fetched(path: Path) -> None:
+    """Check that a file is no link of git-annex whose content was not fetched.
+
+    Raises:
+        VolumeError: it is.
+    """
+    if path.is_symlink() and not path.exists():
+        raise VolumeError(
+            f"{path}: found a link to {path.readlink()}, which is not there; expected a NIfTI image. Fetch it, as "
+            "`git annex get` or `datalad get` does."
+        )
 
 
 def in_one_line(error: Exception) -> str:

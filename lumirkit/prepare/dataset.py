@@ -227,13 +227,17 @@ _Pair = tuple[ScanRecord, ScanRecord]
 
 
 def _pairs(records: Sequence[SubjectRecord]) -> tuple[list[_Pair], list[_Pair]]:
-    """Pairs of one contrast and of two: each subject's first scan with those of the subject before it."""
+    """Pairs of one contrast and of two: each subject's first scan with those of the subject before it.
+
+    In a pair of two contrasts the scan of the earlier subject is the fixed image. Turned round, a T2w on a T1w would
+    have a field of the same name as the two T1w.
+    """
     if len(records) < 2:
         return [], []
     before = zip(records, [records[-1], *records], strict=False)
-    pairs = [(fixed.scans[0], moving) for fixed, earlier in before for moving in earlier.scans]
-    same = [pair for pair in pairs if pair[0].contrast is pair[1].contrast]
-    return same, [pair for pair in pairs if pair not in same]
+    pairs = [(here.scans[0], there) for here, earlier in before for there in earlier.scans]
+    same = [(here, there) for here, there in pairs if here.contrast is there.contrast]
+    return same, [(there, here) for here, there in pairs if here.contrast is not there.contrast]
 
 
 def _paths(pair: _Pair) -> PairPaths:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from lumirkit.base.errors import RequestError
-from lumirkit.base.files import require_room
 from lumirkit.base.screen import say_to_stderr
 from lumirkit.prepare.aligned_scan import AlignedScan, onto_template
 from lumirkit.prepare.frame import read_template
@@ -17,13 +16,14 @@ from lumirkit.prepare.source_folder import contrast_of
 from lumirkit.prepare.sources import Scan
 from lumirkit.prepare.stripping import Stripping
 from lumirkit.prepare.template_files import SHIPPED_TEMPLATE
-from lumirkit.registration.any_pair.files import FileOptions, require_outputs
+from lumirkit.registration.any_pair.files import FileOptions, require_outputs, require_room_for_outputs, written
 from lumirkit.registration.any_pair.pair_in_frame import FramedPair, PairGrids
 from lumirkit.registration.any_pair.register import register_framed
 from lumirkit.registration.convention import Convention
 from lumirkit.registration.device import choose_place
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.header import NO_CHOICE
+from lumirkit.registration.image_like import grid_of
 from lumirkit.registration.precision import PrecisionChoice
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.volume import Volume, write_volume
@@ -59,13 +59,13 @@ def register_raw(
     options = options or FileOptions()
     _require_alone(options)
     require_outputs(out, moved, [fixed, moving, options.fixed_mask, options.moving_mask, *weights])
+    require_room_for_outputs(out, moved, grid_of(opened(fixed), "fixed").shape)
     target = read_template(template)
     predictor = Predictor(weights, choose_place(device, precision, say), options.refinement)
     heads = [
         onto_template(Scan(contrast_of(path), path, mask), target.brain, Stripping.AUTO)
         for path, mask in ((fixed, options.fixed_mask), (moving, options.moving_mask))
     ]
-    require_room(out, heads[0].head.shape)
     images: list[Volume] = []
     for head in heads:
         framed = head.in_frame(target.frame, target.filled)
@@ -73,10 +73,13 @@ def register_raw(
         for suspicion in framed.quality.suspicions:
             say(f"warning: {head.head.name}: {suspicion}. Look at the image and its mask.")
         images.append(Volume(head.head.name, framed.voxels.astype(np.float32), target.frame.affine))
-    found = register_framed(predictor, FramedPair(images[0], images[1], _grids(target.frame, *heads)), say)
+    found = register_framed(
+        predictor, FramedPair(images[0], images[1], _grids(target.frame, *heads)), say, tell_likeness=True
+    )
     found.save(out, options.convention or Convention.ITK)
     if moved is not None:
         write_volume(moved, found.warp(opened(moving)), found.fixed.affine)
+    say(written(out, moved))
 
 
 def _grids(frame: Grid, fixed: AlignedScan, moving: AlignedScan) -> PairGrids:

@@ -78,6 +78,12 @@ def read_record(root: Path, number: int) -> SubjectRecord | None:
         return None
 
 
+def read_records(root: Path) -> list[SubjectRecord]:
+    """The records of all subjects, by their numbers."""
+    numbers = sorted(int(path.stem) for path in (root / FOLDER).glob("*.json") if path.stem.isdecimal())
+    return [record for number in numbers if (record := read_record(root, number)) is not None]
+
+
 def remove_subject(root: Path, number: int) -> None:
     """Remove what an earlier run made of a subject: the record first, then its files."""
     record = read_record(root, number)

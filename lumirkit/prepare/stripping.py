@@ -34,6 +34,10 @@ class Stripping(StrEnum):
     """The images are brains."""
 
 
+NO_STRIPPING = "none: the image was a brain already"
+"""How the brain was found in an image that shows nothing else."""
+
+
 @dataclass(frozen=True, eq=False)
 class Brain:
     """Which voxels of an image are brain, and who says so."""
@@ -53,7 +57,7 @@ def own_brain(image: Volume, scan: Scan, stripping: Stripping) -> Brain | None:
     if scan.mask is not None:
         return Brain(read_mask(scan.mask, image), f"mask of the user: {scan.mask.name}")
     if stripping is Stripping.NONE or (stripping is Stripping.AUTO and _is_stripped(image)):
-        return Brain(image.data > 0, "none: the image was a brain already", True)
+        return Brain(image.data > 0, NO_STRIPPING, True)
     return None
 
 

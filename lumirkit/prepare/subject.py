@@ -12,6 +12,7 @@ import numpy as np
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.extras import installed_version
 from lumirkit.base.files import write_bytes_atomically
+from lumirkit.base.nifti import require_fetched
 from lumirkit.data_manifests.split import Part
 from lumirkit.eval.pictures import as_webp
 from lumirkit.prepare.aligned_scan import AlignedScan, onto_reference, onto_template
@@ -22,12 +23,15 @@ from lumirkit.prepare.sources import Subject
 from lumirkit.prepare.stripping import Stripping
 from lumirkit.prepare.template_files import SHIPPED_TEMPLATE
 from lumirkit.registration.any_pair.frame import BRIGHTEST
+from lumirkit.registration.grid import Grid
 from lumirkit.registration.itk_affine import write_itk_affine
 from lumirkit.registration.volume import write_volume
 
 # Belongs to the content of what is written: change it whenever the same scans give other files.
 _VERSION = "2"
 _FOLDERS = {Part.TRAINING: "Tr", Part.VALIDATION: "Val"}
+_CARRIED = {"labels": labels_in_frame, "landmarks": landmarks_in_frame}
+"""What is carried to the frame beside an image, by what it is."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,9 @@ def _key(job: Job) -> str:
     Raises:
         VolumeError: a file of it is missing.
     """
+    for scan in job.subject.scans:
+        for path in scan.files.values():
+            require_fetched(path)
     try:
         scans = [
             [scan.contrast, [[kind, path.name, hash_of_path(path)] for kind, path in scan.files.items()]]
@@ -117,26 +124,19 @@ def _written(job: Job) -> tuple[list[ScanRecord], list[str]]:
     reference = onto_template(job.subject.reference, template.brain, stripping)
     others = [scan for scan in job.subject.scans if scan is not reference.scan]
     aligned = [reference, *(onto_reference(scan, reference, stripping) for scan in others)]
-    scans: list[ScanRecord] = []
-    files: list[str] = []
-    for each in aligned:
-        scans.append(_write_scan(job, each, reference, template, files))
-    return scans, files
+    written = [_write_scan(job, each, reference, template) for each in aligned]
+    return [scan for scan, _ in written], [file for _, files in written for file in files]
 
 
 def _write_scan(
-    job: Job,
-    aligned: AlignedScan,
-    reference: AlignedScan,
-    template: Template,
-    files: list[str],
-) -> ScanRecord:
-    """Write all that becomes of one scan; `files` gets the names."""
-    root, folder, frame = job.settings.root, _FOLDERS[job.part], template.frame
+    job: Job, aligned: AlignedScan, reference: AlignedScan, template: Template
+) -> tuple[ScanRecord, list[str]]:
+    """Write all that becomes of one scan; returns its record, and the files."""
+    root, frame = job.settings.root, template.frame
     stem = f"LUMIRMRI_{job.number:04d}_{aligned.scan.contrast.number:04d}"
     framed = aligned.in_frame(frame, template.filled)
     record = ScanRecord(
-        image=f"images{folder}/{stem}.nii.gz",
+        image=f"images{_FOLDERS[job.part]}/{stem}.nii.gz",
         contrast=aligned.scan.contrast,
         source=str(aligned.scan.image),
         brain=aligned.brain.how,
@@ -145,19 +145,34 @@ def _write_scan(
         transform=f"transforms/{stem}.txt",
         quality=framed.quality,
     )
-    files += [record.image, record.transform, record.picture]
     write_volume(root / record.image, framed.voxels, frame.affine)
     write_itk_affine(root / record.transform, aligned.alignment.matrix)
     pixels = picture(framed.head.data * np.float32(BRIGHTEST / framed.bright), framed.inside, template.filled)
     write_bytes_atomically(root / record.picture, as_webp(pixels))
-    for kind, owner, carry, ids in (
-        ("labels", aligned if aligned.scan.labels else reference, labels_in_frame, record.label_ids),
-        ("landmarks", aligned if aligned.scan.landmarks else reference, landmarks_in_frame, record.landmark_ids),
-    ):
-        source = getattr(owner.scan, kind)
+    maps = _write_maps(job, stem, aligned, reference, frame)
+    record.label_ids, record.landmark_ids = (maps[kind].ids if kind in maps else [] for kind in _CARRIED)
+    return record, [record.image, record.transform, record.picture, *(each.file for each in maps.values())]
+
+
+@dataclass(frozen=True)
+class _WrittenMap:
+    """A map on the frame: the file, relative to the dataset folder, and the ids that it holds."""
+
+    file: str
+    ids: list[int]
+
+
+def _write_maps(
+    job: Job, stem: str, aligned: AlignedScan, reference: AlignedScan, frame: Grid
+) -> dict[str, _WrittenMap]:
+    """Write the label map and the landmarks of a scan, or else those of the reference, where a user gave them."""
+    written = {}
+    for kind, carry in _CARRIED.items():
+        owner = aligned if kind in aligned.scan.files else reference
+        source = owner.scan.files.get(kind)
         if source is not None:
+            file = f"{kind}{_FOLDERS[job.part]}/{stem}.nii.gz"
             found = carry(source, owner.alignment.matrix, frame)
-            files.append(f"{kind}{folder}/{stem}.nii.gz")
-            write_volume(root / files[-1], found, frame.affine)
-            ids += [int(number) for number in np.unique(found)]
-    return record
+            write_volume(job.settings.root / file, found, frame.affine)
+            written[kind] = _WrittenMap(file, [int(number) for number in np.unique(found)])
+    return written

@@ -114,6 +114,17 @@ def require_outputs(out: Path, moved: Path | None, inputs: Sequence[Path | None]
     require_apart([out, moved], inputs)
 
 
+def require_room_for_outputs(out: Path, moved: Path | None, fixed_shape: Sequence[int]) -> None:
+    """Check that the disks have room for the field and the warped image on the fixed grid.
+
+    Raises:
+        RequestError: one has not.
+    """
+    require_room(out, fixed_shape)
+    if moved is not None:
+        require_room(moved, fixed_shape, numbers=1)
+
+
 def _read(
     fixed: Path, moving: Path, out: Path, options: FileOptions, moved: Path | None, say: Callable[[str], None]
 ) -> _ReadPair:
@@ -121,9 +132,7 @@ def _read(
     fixed_image, moving_image = (
         read_image(path, single_volume=True, choice=options.choice) for path in (fixed, moving)
     )
-    require_room(out, fixed_image.shape)
-    if moved is not None:
-        require_room(moved, fixed_image.shape, numbers=1)
+    require_room_for_outputs(out, moved, fixed_image.shape)
     if not options.as_is:
         FixedAndMoving(fixed, moving, options.choice).say_of_headers(say)
     fixed_brain = _brain(fixed_image, options.fixed_mask, options, say)

@@ -1,5 +1,7 @@
 """Two phantom heads, registered as they were scanned."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,23 @@ def test_what_brains_alone_can_have_is_refused(heads, tmp_path, asked):
         register_raw(
             heads / "1_T1w.nii.gz", heads / "2_T1w.nii.gz", tmp_path / "a.nii.gz", [], options=FileOptions(**asked)
         )
+
+
+@pytest.mark.parametrize(("full", "needed_mb"), [("field", r"4\.2"), ("moved", r"1\.4")])
+def test_a_full_disk_is_told_before_any_brain_is_looked_for(heads, tmp_path, monkeypatch, full, needed_mb):
+    outputs = {name: tmp_path / name / f"{name}.nii.gz" for name in ("field", "moved")}
+    for path in outputs.values():
+        path.parent.mkdir()
+    usage = shutil.disk_usage
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda folder: usage(folder)._replace(free=0 if folder.name == full else 10**12)
+    )
+    monkeypatch.setattr("lumirkit.prepare.raw_pair.onto_template", lambda *_: pytest.fail("a brain was looked for"))
+    paths = [heads / f"{number}_T1w.nii.gz" for number in (1, 2)]
+    with pytest.raises(
+        RequestError, match=rf"{full}\.nii\.gz: found 0\.0 MB of room on its disk; expected {needed_mb} MB"
+    ):
+        register_raw(*paths, outputs["field"], WEIGHTS, moved=outputs["moved"])
 
 
 def test_a_head_that_cannot_be_stripped_leaves_nothing(heads, tmp_path, lumirkit, monkeypatch):

@@ -6,6 +6,7 @@ from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.data_manifests.split import Part
 from lumirkit.prepare.find_subjects import find_subjects
 from lumirkit.prepare.sources import Contrast
+from lumirkit.prepare.subject import Job, Settings, prepared
 
 
 def touch(folder, *names):
@@ -66,11 +67,58 @@ def test_a_bids_tree_has_sessions_and_acquisitions(tmp_path):
     }
 
 
-def test_two_runs_of_a_subject_are_one_too_many(tmp_path):
-    touch(tmp_path, *(f"sub-1/anat/sub-1_run-{n}_T1w.nii.gz" for n in (1, 2)))
+def test_of_two_runs_the_first_is_taken_and_the_other_told(tmp_path):
+    touch(tmp_path, *(f"sub-1/anat/sub-1_run-{n}_T1w.nii.gz" for n in (10, 2)))
+    found = find_subjects(tmp_path)
+    assert told(found) == {"sub-1": [(Contrast.T1W, "sub-1_run-2_T1w.nii.gz")]}
+    (sentence,) = found.left_out
+    assert "sub-1_run-10_T1w.nii.gz: found beside sub-1_run-2_T1w.nii.gz, an earlier run" in sentence
+
+
+def test_two_acquisitions_of_a_subject_are_one_too_many(tmp_path):
+    touch(tmp_path, *(f"sub-1/anat/sub-1_acq-{name}_T1w.nii.gz" for name in "ab"))
     ((subject),) = find_subjects(tmp_path).subjects
-    with pytest.raises(VolumeError, match=r"sub-1: found 2 T1w images \(.*run-1.*run-2"):
+    with pytest.raises(VolumeError, match=r"sub-1: found 2 T1w images \(.*acq-a.*acq-b"):
         subject.require_one_of_each()
+
+
+def test_what_else_lies_in_anat_is_no_scan(tmp_path):
+    others = ("PDw", "T1map", "UNIT1", "inplaneT2", "part-phase_T1w", "T2starw")
+    touch(tmp_path, *(f"sub-1/anat/sub-1_{ending}.nii.gz" for ending in ("part-mag_T1w", "T2w", *others)))
+    touch(tmp_path, "sub-1/anat/head_T1w.nii.gz", "sub-2/dwi/sub-2_dwi.nii.gz")
+    found = find_subjects(tmp_path)
+    assert told(found) == {"sub-1": [(Contrast.T2W, "sub-1_T2w.nii.gz"), (Contrast.T1W, "sub-1_part-mag_T1w.nii.gz")]}
+    unnamed, counted = found.left_out
+    assert "head_T1w.nii.gz: found a name that is none of BIDS" in unnamed
+    assert all(f"1 of {ending}" in counted for ending in others)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        ("", "1 1b 2"),
+        ("sub-1/", "2"),
+        ("# all\n\n*_T1w.nii.gz\n!sub-2_T1w.nii.gz", "2"),
+        ("/sub-1/**", "2"),
+        ("sub-1/ses-b/anat/*_T1w.nii.gz", "1 2"),
+        ("**/sub-2_T1w.nii.gz", "1 1b"),
+        ("anat/sub-2_T1w.nii.gz", "1 1b 2"),  # a slash within a pattern ties it to the tree's root
+    ],
+)
+def test_bidsignore_takes_images_out_of_the_tree_as_gitignore_would(tmp_path, patterns, left):
+    names = {"1": "sub-1/ses-a/anat/sub-1_ses-a", "1b": "sub-1/ses-b/anat/sub-1_ses-b", "2": "sub-2/anat/sub-2"}
+    touch(tmp_path, *(f"{name}_T1w.nii.gz" for name in names.values()))
+    (tmp_path / ".bidsignore").write_text(patterns)
+    found = {scan.image for each in find_subjects(tmp_path).subjects for scan in each.scans}
+    assert found == {tmp_path / f"{names[each]}_T1w.nii.gz" for each in left.split()}
+
+
+def test_a_link_that_was_not_fetched_is_a_scan_whose_subject_fails(tmp_path):
+    (tmp_path / "sub-1" / "anat").mkdir(parents=True)
+    (tmp_path / "sub-1" / "anat" / "sub-1_T1w.nii.gz").symlink_to("../../.git/annex/objects/nothing")
+    (subject,) = find_subjects(tmp_path).subjects
+    with pytest.raises(VolumeError, match=r"found a link to .*nothing, which is not there.*datalad get"):
+        prepared(Job(subject, 0, Part.TRAINING, Settings(tmp_path / "out")))
 
 
 def test_a_table_says_it_all(tmp_path):
