@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,6 +42,9 @@ def predict(
         int, typer.Option(min=1, help="Processes on each device that register pairs at the same time.")
     ] = 1,
     cluster: ClusterAddress = None,
+    zip_: Annotated[
+        Path | None, typer.Option("--zip", help="Pack the fields of all pairs into one zip, as the challenge takes it.")
+    ] = None,
 ) -> None:
     """Register the validation pairs of a dataset; fields that these weights have made of them before are kept."""
     from lumirkit.submission.termination import end_on_sigterm
@@ -48,14 +52,18 @@ def predict(
     end_on_sigterm()
     from lumirkit.base.engine import engine_for
     from lumirkit.base.errors import RequestError
+    from lumirkit.base.files import require_writable
     from lumirkit.data_manifests.worklist import Shard
     from lumirkit.registration.device import Place, choose_place, list_devices
     from lumirkit.registration.refinement.settings import chosen_refinement
+    from lumirkit.submission.fields_zip import pack_fields
     from lumirkit.submission.predict import predict_dataset
     from lumirkit.submission.shipped_weights import chosen_weights
     from lumirkit.submission.team import Team
 
     refinement = chosen_refinement(refine, refine_grid)
+    if zip_ is not None:
+        require_writable(zip_.parent)
     dataset_json = path_for(cluster, dataset_json_of(dataset))
     chosen, part = [path_for(cluster, path) for path in chosen_weights(weights)], Shard.parse(shard)
     named = list_devices(device)
@@ -70,3 +78,5 @@ def predict(
         fields = path_for(cluster, out)
         status = predict_dataset(dataset_json, dataset_json.parent, fields, chosen, place, part, on_error, refinement)
     end_with_failures({pair.case_name: pair.reason for pair in status.failures}, "failed pairs")
+    if zip_ is not None:
+        pack_fields(fields, zip_, dataset_json)

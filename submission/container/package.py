@@ -25,9 +25,10 @@ from lumirkit.submission.container.contents import contents_path, image_contents
 from lumirkit.submission.container.engine import ContainerError, find_image, save_image
 from lumirkit.submission.container.run import run_on_dataset
 from lumirkit.submission.contract_name import ContractName
+from lumirkit.submission.fields_zip import FOLDER, pack_fields
 from lumirkit.submission.status import STATUS_NAME, RunStatus
 
-_FIELDS, _README = "validation_predictions.zip", "README.txt"
+_FIELDS, _README = f"{FOLDER}.zip", "README.txt"
 
 
 def package_submission(
@@ -57,7 +58,7 @@ def package_submission(
         account = RunStatus.model_validate_json((fields / f"{STATUS_NAME}.json").read_bytes())
         labels = find_image(client, image).labels
         (scratch / _README).write_text(_readme(archive_name, account, labels, gpus, memory_gb), encoding="utf-8")
-        _pack_fields(fields, scratch / _FIELDS, dataset_json)
+        pack_fields(fields, scratch / _FIELDS, dataset_json)
         _save_image(client, image, scratch / archive_name)
         parts = [scratch / archive_name, scratch / _README, scratch / _FIELDS]
         contents = image_contents(client, image)
@@ -75,12 +76,6 @@ def _pack(parts: list[Path], out: Path, image: str, dataset_json: Path) -> None:
 def _plain_name(image: str) -> str:
     """Make a file's name of an image's tag: without registry, `:latest` and colon."""
     return image.rsplit("/", 1)[-1].removesuffix(":latest").replace(":", "_")
-
-
-def _pack_fields(fields: Path, archive: Path, dataset_json: Path) -> None:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-        for pair in read_dataset(dataset_json).validation:
-            packed.write(fields / pair.field_name, f"validation_predictions/{pair.field_name}")
 
 
 def _save_image(client: DockerClient, image: str, archive: Path) -> None:
@@ -148,7 +143,7 @@ def _check_archive(archive: igzip.IGzipFile, image: str) -> None:
 
 def _check_fields(fields: zipfile.ZipFile, dataset_json: Path, scratch: Path) -> None:
     dataset = read_dataset(dataset_json)
-    expected = sorted(f"validation_predictions/{pair.field_name}" for pair in dataset.validation)
+    expected = sorted(f"{FOLDER}/{pair.field_name}" for pair in dataset.validation)
     if sorted(fields.namelist()) != expected:
         raise ContainerError(f"{_FIELDS} holds {sorted(fields.namelist())}; expected {expected}.")
     for name in expected:

@@ -1,6 +1,7 @@
 """Prediction and the commands around it, from good input and from bad."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -31,6 +32,20 @@ def predict(lumirkit, dataset, make_weights, tmp_path):
     return lambda *more: lumirkit(
         "predict", "--dataset", dataset, "--weights", weights, "--out", tmp_path / "out", *more
     )
+
+
+def test_the_fields_are_packed_as_the_challenge_takes_them(predict, tmp_path):
+    packed = tmp_path / "deep" / "mine.zip"
+    ended = predict("--shard", "1/2", "--zip", packed)
+    assert ended.returncode == 2
+    assert "lacks 2 of 4 fields" in ended.stderr
+    assert not packed.exists()
+    assert predict("--zip", packed).returncode == 0
+    with zipfile.ZipFile(packed) as opened:
+        names = sorted(opened.namelist())
+        assert opened.read(names[0]) == (tmp_path / "out" / Path(names[0]).name).read_bytes()
+    pairs = ("3455_3454", "3485_3484", "4015_4014", "4024_4033")
+    assert names == [f"validation_predictions/disp_{pair}.nii.gz" for pair in pairs]
 
 
 def test_every_pair_gets_a_field_under_the_evaluators_name(dataset, make_weights, tmp_path):
