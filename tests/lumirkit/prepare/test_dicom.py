@@ -156,5 +156,5 @@ def test_a_file_that_changes_is_another_scan(tmp_path):
 def test_without_simpleitk_it_says_what_to_install(tmp_path, monkeypatch):
     folder = write_series(tmp_path / "a")
     monkeypatch.setattr("lumirkit.prepare.dicom.installed_version", lambda _: None)
-    with pytest.raises(VolumeError, match=r"lumirkit\[dicom\]"):
+    with pytest.raises(VolumeError, match=r"pip install -e .*dicom"):
         reading.opened(folder)
