@@ -13,6 +13,7 @@ SOURCES = ("lumirkit", "registration", "train", "eval", "submission", "data_mani
 TELLING = (
     12  # letters of the longest constant part of a message, which make it one that is found by chance nowhere else
 )
+SAID_TWICE = ("is damaged or truncated", "are NaN or inf; expected finite")  # of images, and of what is warped
 
 
 def text_of(node: ast.AST) -> str | None:
@@ -74,7 +75,7 @@ def test_a_quoted_message_is_one_of_the_program(message):
     """What the program fills in is … on the page. If a word of the program's message changed, that would be noticed."""
     assert max(map(len, constant_parts(message))) >= TELLING
     saying = those_that_say(message, STRINGS)
-    assert saying, message
+    assert len(saying) == (2 if any(part in message for part in SAID_TWICE) else 1), message
     for word in re.findall(r"\w{4,}", message):
         changed = [re.sub(rf"\b{word}\b", "another", text) for text in saying]
         assert not those_that_say(message, changed), word
