@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 from PIL import Image
 
-from lumirkit.eval.metrics.ndv import central_determinant, log_determinant
+from lumirkit.eval.metrics.ndv import central_determinant
+from lumirkit.registration.jacobian import log_determinant
 
 _PLANES = ("sagittal", "coronal", "axial")  # orthogonal to x, y and z
 _GRID_LINES = 24  # along the longest axis

@@ -15,9 +15,8 @@ from lumirkit.registration.convention import Convention
 from lumirkit.registration.deformation import Deformation, read_deformation
 from lumirkit.registration.fixed_and_moving import FixedAndMoving
 from lumirkit.registration.header import NO_CHOICE, HeaderChoice
+from lumirkit.registration.jacobian import SMALLEST_DETERMINANT, log_determinant
 from lumirkit.registration.volume import write_volume
-
-_SMALLEST = 1e-9  # the determinant that stands for all below it in a logarithm
 
 
 def compose_fields(
@@ -66,8 +65,8 @@ def jacobian_map(
     deformation = read_deformation(field, _images(like, None, choice))
     determinants = deformation.jacobian()
     if log:
-        _tell_of_folds(field, determinants, f"whose logarithm is taken of {_SMALLEST:g}")
-    values = np.log(np.maximum(determinants, _SMALLEST)) if log else determinants
+        _tell_of_folds(field, determinants, f"whose logarithm is taken of {SMALLEST_DETERMINANT:g}")
+    values = log_determinant(determinants) if log else determinants
     write_volume(out, values.astype(np.float32), deformation.fixed.affine)
 
 

@@ -12,7 +12,8 @@ from itertools import product
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
+from numpy import ndarray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -37,8 +38,16 @@ TETRAHEDRA: tuple[Tetrahedron, ...] = (
     ((1, 1, 0), (0, 1, 1), (1, 0, 1)),
 )
 
+SMALLEST_DETERMINANT = 1e-9
+"""The determinant that stands for all below it in a logarithm."""
+
 _CUTTINGS = 2  # both cuttings fill the same space, so each counts half
 _DETERMINANT_PER_VOLUME = 6  # a determinant is six times the volume of its tetrahedron
+
+
+def log_determinant(determinant: Float64[ndarray, "*any"]) -> Float64[ndarray, "*any"]:
+    """The natural logarithm of determinants; those below 1e-9, folds among them, count as 1e-9."""
+    return np.log(np.maximum(determinant, SMALLEST_DETERMINANT))
 
 
 def jacobian_determinants(disp_vox: Float[Tensor, "batch 3 x y z"]) -> Iterator[Float[Tensor, "batch x-2 y-2 z-2"]]:

@@ -17,10 +17,11 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from numpy import ndarray
 from PIL import Image
 
-from lumirkit.eval.metrics.ndv import central_determinant, log_determinant
+from lumirkit.eval.metrics.ndv import central_determinant
 from lumirkit.eval.pictures import LOG_JACOBIAN_RANGE, RegisteredPair, middle_of
 from lumirkit.eval.report.page import as_data_uri
 from lumirkit.registration.header import HeaderPlace
+from lumirkit.registration.jacobian import log_determinant
 
 _MM = 2.0
 _LONGEST = 256  # slices along an axis; a picture in WebP has at most 16383 pixels along an edge
