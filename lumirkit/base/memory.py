@@ -24,7 +24,10 @@ def use_huge_pages() -> None:
 
 
 def peak_memory_bytes() -> int:
-    """Read the most memory that this process has held so far, in bytes (resident; high-water mark)."""
+    """Read the most memory that this process has held so far, in bytes (resident; high-water mark).
+
+    Linux counts pages in batches for each core, so the mark can be some hundred kilobytes too low.
+    """
     if _STATUS.exists():
         # Not ru_maxrss: Linux starts that with the mark of the process that started this one.
         return _status_bytes("VmHWM")

@@ -50,6 +50,7 @@ def test_memory_of_this_process():
     # Pages of the system, not an array: that may lie on memory which an earlier test freed and the process still holds.
     with mmap.mmap(-1, 80_000_000) as held:
         held.write(bytes(range(1, 251)) * (len(held) // 250))
-        now = resident_memory_bytes()
+        now, peak = resident_memory_bytes(), peak_memory_bytes()
     assert now - before > 0.9 * 80_000_000
-    assert peak_memory_bytes() >= now
+    # Linux counts pages in batches for each core, so its high-water mark can be some hundred kilobytes too low.
+    assert peak >= now - 1_000_000
