@@ -41,9 +41,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(RUN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-# The reference methods are extras of half a gigabyte, which only their tests need.
+# The reference methods and the finders of brains are extras of 0.8 GB, which only their tests need.
 $(VENV)/baselines: $(VENV)/installed
-	$(RUN)/pip install --quiet --constraint constraints.txt --editable ".[dev,baselines]"
+	$(RUN)/pip install --quiet --constraint constraints.txt --editable ".[dev,baselines,prepare,hd-bet]"
 	touch $@
 
 clean:

@@ -25,7 +25,8 @@ def prepare(
     stripping: Annotated[
         str,
         typer.Option(
-            help="Of heads without mask: deepbet; none says that they are brains; auto strips those that are not."
+            help="Of heads without mask: deepbet, hd-bet; none says that they are brains; auto strips those that are "
+            "not, T1w by deepbet, all others by hd-bet."
         ),
     ] = "auto",
     validation: Annotated[

@@ -82,7 +82,7 @@ def onto_template(scan: Scan, template: Volume, stripping: Stripping) -> Aligned
         VolumeError: it cannot be used, or shows no whole brain.
     """
     head = read_head(scan.image)
-    brain = own_brain(head, scan, stripping) or found_brain(head, scan)
+    brain = own_brain(head, scan, stripping) or found_brain(head, scan, stripping)
     require_brain(brain, head, template)
     head, bias = without_bias(head, brain.inside)
     alignment = aligned_brain(template, _within(head, brain.inside))

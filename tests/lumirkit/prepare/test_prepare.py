@@ -206,7 +206,7 @@ def test_bad_subjects_cost_no_other(root, scans, template, lumirkit, tmp_path, m
     assert "half a head" in reasons["half"]
     assert "litres are brain" in reasons["inverted"] or "looks inverted" in reasons["inverted"]
     assert "install" in reasons["skull"].lower()
-    assert "without T1w and without mask" in reasons["t2"]
+    assert "found a whole head without brain mask (T2w); expected a mask, or hd-bet" in reasons["t2"]
     assert "No such file" in reasons["missing"]
     assert "found 2 T1w images" in reasons["twice"]
     assert not any(subject["traceback"] for subject in status)

@@ -155,3 +155,11 @@ def test_an_empty_folder_and_a_wrong_path_are_refused(tmp_path):
         find_subjects(tmp_path)
     with pytest.raises(RequestError, match="no such file or folder"):
         find_subjects(tmp_path / "nowhere")
+
+
+def test_bare_names_of_contrasts_are_scans_of_one_subject(tmp_path):
+    touch(tmp_path, "anna/T1w.nii.gz", "anna/flair.nii.gz", "anna/T1w_mask.nii.gz", "anna/otto_T1.nii")
+    assert told(find_subjects(tmp_path / "anna")) == {
+        "anna": [(Contrast.T1W, "T1w.nii.gz"), (Contrast.FLAIR, "flair.nii.gz")],
+        "otto": [(Contrast.T1W, "otto_T1.nii")],
+    }
