@@ -145,9 +145,9 @@ class Stepper:
         shape = " x ".join(map(str, self._sampler.images.shape))
         return (
             f"step {batch.step + 1} of the stage: {self._processes.device} has too little memory for "
-            f"{len(batch.samples)} samples of {shape} voxels; the last checkpoint is good. Set recompute=true, "
-            "convolutions=bfloat16, a lower batch_size (or more processes to share it), or network.resolution_vox=2, "
-            f"with --set and a new --out. {str(error).splitlines()[0]}"
+            f"{len(batch.samples)} samples of {shape} voxels; the last checkpoint is good. Set the stage's "
+            "samples_at_once=1, recompute=true, convolutions=bfloat16, a lower batch_size (or more processes to share "
+            f"it), or network.resolution_vox=2, with --set and a new --out. {str(error).splitlines()[0]}"
         )
 
 
