@@ -12,7 +12,7 @@ from engine_left import left_as_found
 from lumirkit.submission.container.engine import connect
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-INSTALLATION = "pip install -e ."  # tests/test_wheel.py installs the kit
+INSTALLATION = "pip install -c constraints.txt -e ."  # tests/test_wheel.py installs the kit
 SECONDS = 3  # of a training; a step more than that is finished
 
 
@@ -66,6 +66,7 @@ def clone(demo, tmp_path_factory) -> Path:
     }
     for name, source in names.items():
         (root / f"{name}.nii.gz").symlink_to(demo / "data" / f"{source}_0000.nii.gz")
+    (root / "idea.yaml").write_text(example("yaml"))
     return root
 
 
@@ -109,10 +110,10 @@ def test_the_pages_show_every_command_of_the_program(clone):
 def test_the_row_of_an_idea_can_be_planned(tmp_path):
     from lumirkit.ablation.plan import load_ablation
 
-    (tmp_path / "wider.yaml").write_text(example("yaml"))
-    ablation = load_ablation(tmp_path / "wider.yaml", REPOSITORY / "train" / "recipes" / "lite.yaml")
-    lite, wider = (row.runs[0].recipe for row in ablation.rows)
-    assert (lite.network.feature_channels[0], wider.network.feature_channels[0]) == (8, 12)
+    (tmp_path / "idea.yaml").write_text(example("yaml"))
+    ablation = load_ablation(tmp_path / "idea.yaml", REPOSITORY / "train" / "recipes" / "lite.yaml")
+    windows = [{stage.losses.ncc_window_vox for stage in row.runs[0].recipe.stages} for row in ablation.rows]
+    assert windows == [{7}, {5}]
 
 
 def test_the_readme_is_short():

@@ -3,7 +3,8 @@
 NCC, diffusion and the folded volume, which the refinement of one pair minimises too, are in `registration/losses.py`.
 
 A new term is a function here (`hausdorff_loss.py` is a file of its own), a weight in `loss_settings.py` whose default
-leaves everything as it is, and its call in `objective.py`.
+leaves everything as it is, its place in `LossSettings.guiding` if it says how well a pair is registered, and its call
+in `objective.py`.
 
 Source: Honkamaa & Marttinen, MELBA 2024:026 and 2025; soft Dice: Balakrishnan et al., "VoxelMorph", IEEE TMI 2019.
 """

