@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 WEIGHTS ?= submission/weights
 BASE_IMAGE ?=
-LEAST_COVERED ?= 80
+LEAST_COVERED ?= 90
 IMAGE ?= lumirkit
 
 .PHONY: demo test coverage lint docs bench image clean

@@ -3,10 +3,8 @@
 import json
 
 import nibabel as nib
-import numba
 import numpy as np
 import pytest
-import torch
 
 from lumirkit.data_manifests.dataset import find_dataset_json
 from lumirkit.registration.volume import read_displacement
@@ -60,16 +58,6 @@ def test_a_restart_keeps_what_was_refined_alike_and_makes_the_same_bytes(predict
     assert predict("--refine", 2).returncode == 0
     assert states() == {"written"}
     assert fields(tmp_path) == first
-
-
-@pytest.fixture
-def one_thread():
-    """As many as a worker has that shares two cores: the descent makes more of how sums of another order round."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    torch.set_num_threads(1)  # which conftest.py undoes
-    yield
-    numba.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("one_thread")

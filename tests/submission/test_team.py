@@ -91,12 +91,12 @@ def test_a_pair_that_kills_its_worker_each_time_fails_by_name(many, make_weights
         status = predict_dataset(many, many.parent, tmp_path / "out", [make_weights()], team)
     finally:
         dask_client.unregister_worker_plugin("deadly")
-        dask_client.restart()
     assert [pair.state for pair in status.pairs] == [PairState.FAILED, PairState.WRITTEN]
     assert "the worker died each time" in status.failures[0].reason
     assert list(contents(tmp_path / "out")) == [status.pairs[1].field]
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_of_this_machine_do_the_same_and_sigterm_ends_them(many, make_weights, tmp_path, lumirkit):
     weights, serial, out = make_weights(), tmp_path / "serial", tmp_path / "out"
     one = predict_dataset(many, many.parent, serial, [weights], CPU)

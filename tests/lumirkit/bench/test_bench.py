@@ -253,10 +253,11 @@ def test_reading_and_writing(kind):
 
 
 def test_memory_is_that_of_the_work_alone():
-    """This process holds half a GB; the one that it starts does not begin with that mark."""
-    held = np.ones(500_000_000, dtype=np.uint8)
+    """This process takes half a GB more; the one that it starts does not begin with that mark."""
     work = Work(kind=Kind.READ_NII, shape=(16, 16, 16), network=SITRegConfig(), repeats=1)
-    assert measure_in_child(work, threads=1).peak_memory_gb < 0.45
+    before = measure_in_child(work, threads=1).peak_memory_gb  # most of it torch, whose builds differ by 0.3 GB
+    held = np.ones(500_000_000, dtype=np.uint8)
+    assert measure_in_child(work, threads=1).peak_memory_gb < before + 0.1
     assert held[-1] == 1
 
 
