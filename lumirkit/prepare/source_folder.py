@@ -36,7 +36,8 @@ def read_folder(folder: Path, labels_suffix: str | None = None) -> Found:
         RequestError: no name of a label map ends so.
     """
     if holds_dicom(folder):
-        name, contrast = _subject_and_contrast(folder.resolve().name, folder.resolve().name)
+        stem = folder.resolve().name
+        name, contrast = _subject_and_contrast(stem, nameless=stem)
         return Found(grouped([(name, Scan(contrast, folder))]))
     is_bids = is_bids_tree(folder)
     stems = _stems(anat_files(folder) if is_bids else folder.iterdir())
@@ -139,7 +140,7 @@ def _stem(path: Path) -> str | None:
 
 def contrast_of(path: Path) -> Contrast:
     """The contrast that the name of an image tells; without one it is T1w."""
-    return _subject_and_contrast(_stem(path) or path.name, "")[1]
+    return _subject_and_contrast(_stem(path) or path.name, nameless="")[1]
 
 
 def _subject_and_contrast(stem: str, nameless: str) -> tuple[str, Contrast]:

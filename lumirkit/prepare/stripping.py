@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
 from lumirkit.base.extras import extra_to_install, installed_version
-from lumirkit.prepare.extraction import DEEPBET, HD_BET, Extractor
+from lumirkit.prepare.extraction import EXTRACTORS, HD_BET, Extractor
 from lumirkit.prepare.read_head import read_mask
 from lumirkit.prepare.sources import Scan
 from lumirkit.registration.volume import Volume
@@ -89,8 +89,8 @@ def _extractor(scan: Scan, stripping: Stripping) -> Extractor:
         VolumeError: the one that was asked for does not know it.
     """
     if stripping is Stripping.AUTO:
-        return next(each for each in (DEEPBET, HD_BET) if scan.contrast in each.contrasts)
-    asked = DEEPBET if stripping is Stripping.DEEPBET else HD_BET
+        return next(each for each in EXTRACTORS if scan.contrast in each.contrasts)
+    asked = next(each for each in EXTRACTORS if each.name == stripping)
     if scan.contrast not in asked.contrasts:
         raise VolumeError(
             f"{scan.image}: found a whole head without brain mask ({scan.contrast}); expected T1w, which is all "

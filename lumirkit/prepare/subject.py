@@ -16,7 +16,7 @@ from lumirkit.base.nifti import require_fetched
 from lumirkit.data_manifests.split import Part
 from lumirkit.eval.pictures import as_webp
 from lumirkit.prepare.aligned_scan import AlignedScan, onto_reference, onto_template
-from lumirkit.prepare.extraction import DEEPBET, HD_BET
+from lumirkit.prepare.extraction import EXTRACTORS
 from lumirkit.prepare.frame import Template, labels_in_frame, landmarks_in_frame, read_template
 from lumirkit.prepare.quality import picture
 from lumirkit.prepare.record import ScanRecord, SubjectRecord, hash_of, hash_of_path, read_record, remove_subject
@@ -115,7 +115,7 @@ def _key(job: Job) -> str:
         "template": hash_of(job.settings.template.read_bytes()),
         "stripping": [
             job.settings.stripping,
-            *(installed_version(each.distribution) or "none" for each in (DEEPBET, HD_BET)),
+            *(installed_version(each.distribution) or "none" for each in EXTRACTORS),
         ],
         "ants": installed_version("antspyx") or "none",
     }

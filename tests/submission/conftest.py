@@ -15,7 +15,7 @@ def dataset(phantom_root, tmp_path):
 
 @pytest.fixture
 def one_thread():
-    """As many as a worker has that shares two cores, since results round by the number."""
+    """One thread, which a worker has that shares two cores: results round by the number of threads."""
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     torch.set_num_threads(1)  # which conftest.py undoes

