@@ -42,14 +42,18 @@ class Augmentation(Ranges):
     """How often bright and dark are exchanged."""
     contrast_probability: NonNegativeFloat = 0.0
     """How often the brain's intensities follow a random curve, every second one falling, as from T1w to T2w or PD."""
+    bent_contrast_probability: NonNegativeFloat = 0.0
+    """How often they follow a random curve that rises and falls, as from T1w to FLAIR: tissues can look alike then."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.gamma[0] == 0:
             raise ValueError("gamma: found 0; expected positive exponents")
-        for name in ("inversion_probability", "contrast_probability"):
+        for name in ("inversion_probability", "contrast_probability", "bent_contrast_probability"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}; expected at most 1")
+        if self.contrast_probability + self.bent_contrast_probability > 1:
+            raise ValueError("contrast_probability + bent_contrast_probability: expected at most 1, as an image has one")
         return self
 
 
@@ -74,14 +78,18 @@ def draw_appearance(ranges: Augmentation, generator: np.random.Generator) -> App
         blur_sigma_vox=float(generator.uniform(*ranges.blur_sigma_vox)),
         noise_std=float(generator.uniform(*ranges.noise_std)),
         noise_seed=int(generator.integers(2**31)),
-        contrast=_draw_contrast(generator) if generator.random() < ranges.contrast_probability else (),
+        contrast=_draw_contrast(ranges, generator),
     )
 
 
-def _draw_contrast(generator: np.random.Generator) -> tuple[float, ...]:
-    knots = generator.uniform(_DARKEST, 1, _KNOTS)
-    falling = generator.random() < 0.5
-    return tuple(sorted(knots, reverse=True) if falling else knots)
+def _draw_contrast(ranges: Augmentation, generator: np.random.Generator) -> tuple[float, ...]:
+    kind = generator.random()
+    if kind >= ranges.contrast_probability + ranges.bent_contrast_probability:
+        return ()
+    knots = tuple(generator.uniform(_DARKEST, 1, _KNOTS))
+    if kind >= ranges.contrast_probability:
+        return knots
+    return tuple(sorted(knots, reverse=bool(generator.random() < 0.5)))
 
 
 def change_contrast(image: Float[Tensor, "1 1 x y z"], appearance: Appearance) -> Float[Tensor, "1 1 x y z"]:
