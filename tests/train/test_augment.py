@@ -4,6 +4,7 @@ import torch
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
+from lumirkit.registration.harmonise import Harmonisation
 from lumirkit.registration.mind import mind
 from lumirkit.registration.sitreg import SITRegConfig
 from lumirkit.train.augment import Appearance, Augmentation, apply_appearance, change_contrast, draw_appearance
@@ -69,6 +70,32 @@ def test_contrasts_are_drawn_as_often_as_asked_and_every_second_one_falls():
     assert max(map(max, curves)) <= 1
 
 
+def test_bent_contrasts_rise_and_fall_and_do_not_change_how_often_the_others_are_drawn():
+    curves = [each.contrast for each in drawn(Augmentation(contrast_probability=0.3, bent_contrast_probability=0.4))]
+    bent = [curve for curve in curves if curve and list(curve) not in (sorted(curve), sorted(curve, reverse=True))]
+    assert len(bent) / len(curves) == pytest.approx(0.4, abs=0.04)
+    assert sum(map(bool, curves)) / len(curves) == pytest.approx(0.7, abs=0.04)
+    assert min(map(min, bent)) >= 0.05
+    assert max(map(max, bent)) <= 1
+
+
+def test_a_bent_contrast_makes_tissues_alike_that_a_harmonised_network_then_cannot_tell_apart():
+    """A falling curve is undone by the harmonisation; one that gives two tissues the same intensity is not."""
+    grid = torch.meshgrid(*[torch.linspace(-1, 1, 40)] * 3, indexing="ij")
+    distance = torch.stack(grid).square().sum(0).sqrt()
+    brain = torch.where(distance < 0.5, 204.0, torch.where(distance < 0.8, 102.0, torch.where(distance < 1, 51.0, 0.0)))
+    brain = brain[None, None]
+    harmonisation = Harmonisation()
+    harmonisation.fit([brain / 255])
+
+    def apart(knots):
+        seen = harmonisation(change_contrast(brain, Appearance(contrast=knots)) / 255)
+        return float((seen[brain == 204].mean() - seen[brain == 102].mean()).abs())
+
+    assert apart((0.9, 0.8, 0.6, 0.5, 0.3, 0.2)) == pytest.approx(102 / 255, abs=0.05)
+    assert apart((0.1, 0.2, 0.6, 0.8, 0.6, 0.3)) == pytest.approx(0, abs=0.02)
+
+
 def test_a_contrast_is_the_curve_through_its_knots(image):
     knots = (0.9, 0.2, 0.6, 0.4)
     image[..., :3] = 0
@@ -103,6 +130,7 @@ def test_mind_does_not_see_an_inversion(image):
         ({"gamma": (0.0, 1.0)}, "expected positive exponents"),
         ({"inversion_probability": 1.5}, "inversion_probability: found 1.5; expected at most 1"),
         ({"contrast_probability": 1.5}, "contrast_probability: found 1.5; expected at most 1"),
+        ({"contrast_probability": 0.5, "bent_contrast_probability": 0.6}, "expected at most 1, as an image has one"),
         ({"blur_sigma_vox": (-1.0, 1.0)}, "greater than or equal to 0"),
         ({"rotation": (0, 1)}, "Extra inputs"),
     ],
