@@ -71,14 +71,20 @@ class Case:
         if self.inverse_field is not None:
             files[self.inverse_field] = f"the field of the opposite direction of {self.name}"
         if self.designs:
-            files[self.fixed_image] = f"the fixed image of {self.name}"
-            files[self.moving_image] = f"the moving image of {self.name}"
+            files.update(self.images())
         if self.needs_mask:
             files[self.mask_image] = f"the image whose brain is the mask of {self.name}"
         for metric in self.metrics:
             if metric.kind != "ndv":
                 files.update((path, f"{metric.folder} for {self.name}") for path in self.maps(metric.folder))
         return files
+
+    def images(self) -> dict[Path, str]:
+        """The files of both images, and what they are."""
+        return {
+            self.fixed_image: f"the fixed image of {self.name}",
+            self.moving_image: f"the moving image of {self.name}",
+        }
 
     @property
     def needs_mask(self) -> bool:
@@ -131,13 +137,20 @@ def list_cases(
     ]
 
 
-def require_case_files(cases: Sequence[Case]) -> None:
+def require_case_files(cases: Sequence[Case], with_images: bool = False) -> None:
     """Check that every file of every case is there.
+
+    Args:
+        with_images: whether both images are needed, and not only what is scored.
 
     Raises:
         EvaluationError: one line for every file that is not.
     """
-    files = {path: meaning for case in reversed(cases) for path, meaning in case.files().items()}
+    files = {
+        path: meaning
+        for case in reversed(cases)
+        for path, meaning in (case.files() | (case.images() if with_images else {})).items()
+    }
     missing = [
         f"{path}: no such file; expected {meaning}. Copy it there or correct the name."
         for path, meaning in sorted(files.items())

@@ -53,7 +53,7 @@ class Augmentation(Ranges):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}; expected at most 1")
         if self.contrast_probability + self.bent_contrast_probability > 1:
-            raise ValueError("contrast_probability + bent_contrast_probability: expected at most 1, as an image has one")
+            raise ValueError("contrast_probability + bent_contrast_probability: expected at most 1 together")
         return self
 
 

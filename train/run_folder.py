@@ -190,9 +190,12 @@ class RunFolder:
         self._append(_VALIDATION, entry)
 
     def validations(self) -> list[dict[str, Any]]:
-        """The entries of all validations so far."""
-        path = self.path / _VALIDATION
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        """The entries of all validations so far.
+
+        Raises:
+            RecipeError: a line is damaged.
+        """
+        return [entry for _, entry in _complete_lines(self.path / _VALIDATION)]
 
     def _append(self, name: str, entry: Entry) -> None:
         append_text(self.path / name, json.dumps(entry) + "\n")
@@ -201,8 +204,7 @@ class RunFolder:
         """Drop the lines after `step`, which an interrupted run wrote and the continued run will write again."""
         path = self.path / name
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            kept = [line for line, entry in _complete_lines(path) if entry["step"] <= step]
             write_text_atomically(path, "".join(kept))
 
     def save(self, model: Model, stage_state: Mapping[str, Tensor], stage: int, step: int) -> None:
@@ -291,3 +293,28 @@ def _git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return result.stdout.strip()
+
+
+def _complete_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The lines of a log that were written to their end, and what they say; none where there is no file.
+
+    Raises:
+        RecipeError: a line is damaged.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    return [(line, _entry(path, number, line)) for number, line in enumerate(lines, 1) if line.endswith("\n")]
+
+
+def _entry(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+        return entry
+    raise RecipeError(
+        f"{path}, line {number}: found no JSON object with a step; expected what an earlier call wrote. "
+        "Remove the line, or restore the file."
+    )

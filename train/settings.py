@@ -8,9 +8,12 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Settings(BaseModel):
-    """Values that are checked when they are read and do not change afterwards; a key that nobody knows is refused."""
+    """Values that are checked when they are read and do not change afterwards.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A key that nobody knows is refused, and so are NaN and infinite numbers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Ranges(Settings):

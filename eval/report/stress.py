@@ -25,20 +25,28 @@ _MARKERS = "osD^vP*X"
 
 @dataclass
 class StressPictures:
-    """One coronal plane of a moving image under each disturbance, where its weakest strength changes much brain."""
+    """One coronal plane of a moving image under each disturbance, where its weakest strength changes much brain.
+
+    Every disturbance shows the first pair to which it could be done.
+    """
 
     by_disturbance: dict[str, dict[str, str]] = field(default_factory=dict)
     """Pictures (data URIs) by the strength as text, by the name of the disturbance."""
+    shown: dict[str, Case] = field(default_factory=dict)
+    """The pair that is shown, by the name of the disturbance."""
     _planes: dict[str, int] = field(default_factory=dict)
 
     def add(
         self,
+        case: Case,
         disturbance: Disturbance,
         strength: float,
         before: Float32[ndarray, "x y z"],
         after: Float32[ndarray, "x y z"],
     ) -> None:
-        """Draw the image at a strength; where it is the disturbance's first, the undisturbed image before it."""
+        """Draw a pair's moving image at a strength, after the undisturbed one; later pairs are left out."""
+        if self.shown.setdefault(disturbance.name, case) != case:
+            return
         if disturbance.name not in self._planes:
             change, brain = (volume.sum(axis=(0, 2)) for volume in (np.abs(after - before), before > 0))
             self._planes[disturbance.name] = int((change * brain).argmax())
@@ -65,7 +73,7 @@ def write_stress_report(
     Args:
         means: see `mean_rows`.
         tables: see `text_tables`; the first one is open.
-        cases: all that were to be registered; pictures are of the first one.
+        cases: all that were to be registered.
     """
     methods = list(dict.fromkeys(means["method"]))
     colors = {method: SERIES_COLORS[number % len(SERIES_COLORS)] for number, method in enumerate(methods)}
@@ -81,7 +89,7 @@ def write_stress_report(
         charts=[_chart(means, each, colors, limits) for each in disturbances],
         tables=tables,
         disturbances=disturbances,
-        pictures=pictures.by_disturbance,
+        pictures=pictures,
         cases=cases,
         seed=seed,
         failures=failures,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter, ValidationError
 
 from lumirkit.base.outputs import require_apart
 from lumirkit.eval.cases import EvaluationError
@@ -25,20 +25,23 @@ _MACHINE_COLUMNS = {
     "waited_seconds": "seconds waited for data",
 }
 _NOT_LOSSES = {"stage", "step", "epoch", *_MACHINE_COLUMNS}
+_LINE = TypeAdapter(dict[str, float | None])
+_PROVENANCE = TypeAdapter(dict[str, Any])
 
 
 def write_training_report(run: Path, path: Path) -> None:
     """Write the page of a run folder, finished or not.
 
     Raises:
-        EvaluationError: the folder holds no log of a run.
+        EvaluationError: the folder holds no log of a run, or a damaged one.
     """
     logs = run / "log.jsonl", run / "validation.jsonl"
     pictures = (run / "pictures").glob("*.png")
     require_apart([path], [*logs, run / "recipe.yaml", run / "provenance.json", *pictures])
-    log, validation = map(_read, logs)
+    log, validation = _read(logs[0], ("stage", "step")), _read(logs[1], ("step",))
     if log.empty:
-        raise EvaluationError(f"{run / 'log.jsonl'}: found no steps; expected the folder of a training run.")
+        found = "found no steps" if run.is_dir() else "no such folder"
+        raise EvaluationError(f"{logs[0]}: {found}; expected the folder of a training run, `--out` of `train`.")
     losses = [name for name in log.columns if name not in _NOT_LOSSES]
     machine = {name: title for name, title in _MACHINE_COLUMNS.items() if name in log.columns}
     starts = log.groupby("stage")["step"].min().tolist()[1:]
@@ -59,31 +62,62 @@ def write_training_report(run: Path, path: Path) -> None:
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """The complete lines of a log; there are none where there is no file."""
+def _read(path: Path, required: Sequence[str]) -> pd.DataFrame:
+    """The complete lines of a log, without columns that hold no number; there are none where there is no file.
+
+    Args:
+        required: what every line must have.
+    """
     if not path.exists():
         return pd.DataFrame()
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = [_line(path, number, line, required) for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)]
+    return pd.DataFrame([line for line in lines if line], dtype=float).dropna(axis="columns", how="all")
+
+
+def _line(path: Path, number: int, line: bytes, required: Sequence[str]) -> dict[str, float | None]:
+    """The numbers of one line of a log, by name; none in a blank line."""
+    if not line.strip():
+        return {}
     try:
-        return pd.DataFrame([json.loads(line) for line in lines if line.endswith("\n")])
-    except ValueError as error:
-        raise EvaluationError(f"{path}: not a log of a training run: {error}") from error
+        entry = _LINE.validate_json(line)
+    except ValidationError as error:
+        found = error.errors()[0]["msg"]
+    else:
+        missing = [name for name in required if entry.get(name) is None]
+        if not missing:
+            return entry
+        found = f"no {' and no '.join(missing)}"
+    raise EvaluationError(
+        f"{path}, line {number}: {found}; expected a JSON object of numbers, as `lumirkit train` writes one a line. "
+        "Remove the line, or restore the file."
+    )
 
 
 def _facts(run: Path, log: pd.DataFrame) -> dict[str, str]:
-    """The steps, the time and the origin of a run, as text by name."""
+    """The steps, the time and the origin of a run, as text by name.
+
+    Raises:
+        EvaluationError: what is noted of the origin cannot be read.
+    """
     steps, seconds = int(log["step"].iloc[-1]), float(log.filter(["seconds", "waited_seconds"]).sum().sum())
     facts = {
         "steps": f"{steps}",
         "time in steps": f"{seconds / 3600:.2f} h",
-        "seconds a step": f"{seconds / steps:.2f}",
+        "seconds a step": f"{seconds / len(log):.2f}",
     }
     if "memory_gb" in log:
         facts["peak memory"] = f"{log['memory_gb'].max():.1f} GB"
     provenance = run / "provenance.json"
-    if provenance.exists():
-        facts |= {name: str(value) for name, value in json.loads(provenance.read_text(encoding="utf-8")).items()}
-    return facts
+    if not provenance.exists():
+        return facts
+    try:
+        noted = _PROVENANCE.validate_json(provenance.read_bytes())
+    except ValidationError as error:
+        raise EvaluationError(
+            f"{provenance}: found no JSON object ({error.errors()[0]['msg']}); expected what `lumirkit train` wrote. "
+            "Restore the file, or move it away."
+        ) from error
+    return facts | {name: str(value) for name, value in noted.items()}
 
 
 def _validation_groups(validation: pd.DataFrame) -> list[tuple[str, list[str]]]:

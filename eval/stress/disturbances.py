@@ -18,8 +18,8 @@ _ALL = (
         (40, 80),
         bounds=(0, 199),
     ),
-    Disturbance("noise", "Rician noise", "% of 255", intensities.noise, (3, 6, 12)),
-    Disturbance("blur", "a Gaussian blur", "mm FWHM", intensities.blur, (2, 4)),
+    Disturbance("noise", "Rician noise", "% of 255", intensities.noise, (3, 6, 12), bounds=(0, 100)),
+    Disturbance("blur", "a Gaussian blur", "mm FWHM", intensities.blur, (2, 4), bounds=(0, 50)),
     Disturbance(
         "gamma",
         "a power of the intensities 0…1",
@@ -51,9 +51,14 @@ _ALL = (
         "mm",
         stripping.dilated,
         (2, 5, 10),
+        bounds=(0, 50),
     ),
-    Disturbance("eroded", "the brain's outermost layer stripped away", "mm", stripping.eroded, (1, 2, 4)),
-    Disturbance("holes", "five balls cut out of the brain's surface", "mm radius", stripping.holes, (5, 10, 20)),
+    Disturbance(
+        "eroded", "the brain's outermost layer stripped away", "mm", stripping.eroded, (1, 2, 4), bounds=(0, 50)
+    ),
+    Disturbance(
+        "holes", "five balls cut out of the brain's surface", "mm radius", stripping.holes, (5, 10, 20), bounds=(0, 100)
+    ),
     Disturbance(
         "rotation",
         "a turn about the brain's centre around a random axis; labels move along",
@@ -68,6 +73,7 @@ _ALL = (
         "mm",
         misalignment.shifted,
         (3, 6, 12),
+        bounds=(0, 200),
     ),
     Disturbance(
         "scale",

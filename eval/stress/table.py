@@ -47,12 +47,20 @@ def pair_rows(measured: Sequence[Measured]) -> pd.DataFrame:
     return rows.assign(dice_change=rows["dice_percent"] - before)
 
 
-def mean_rows(pairs: pd.DataFrame) -> pd.DataFrame:
-    """One row a method, disturbance and strength: means over the pairs that did not fail, and how many these are."""
+def mean_rows(pairs: pd.DataFrame, settings: Sequence[tuple[str, float]], methods: Sequence[str]) -> pd.DataFrame:
+    """One row a method, disturbance and strength: means over the pairs that did not fail, and how many these are.
+
+    Args:
+        pairs: see `pair_rows`.
+        settings: disturbances and strengths, in the order of the rows; one that failed for all pairs has means of NaN.
+        methods: their names, in the order of the rows of a setting.
+    """
     grouped = pairs.groupby(_KEYS, sort=False)
     means = grouped[["dice_percent", "dice_change", "ndv_percent", "seconds"]].mean()
     means["pairs"] = grouped.size()
-    found = means.reset_index()
+    asked_for = [(method, *setting) for setting in settings for method in methods]
+    means = means.reindex(pd.MultiIndex.from_tuples(asked_for, names=_KEYS))
+    found = means.fillna({"pairs": 0}).astype({"pairs": int}).reset_index()
     units = [DISTURBANCES[name].unit if name in DISTURBANCES else "" for name in found["disturbance"]]
     found.insert(3, "unit", units)
     return found
@@ -87,37 +95,44 @@ def text_tables(means: pd.DataFrame, pairs: int) -> list[TextTable]:
 
     def dice(row: pd.Series) -> str:
         known = row["disturbance"] != UNDISTURBED and np.isfinite(row["dice_change"])
-        change = f" ({row['dice_change']:+.1f})" if known else ""
-        fewer = f" of {_pairs(row['pairs'])}" if row["pairs"] < pairs else ""
-        return one_decimal(row["dice_percent"]) + change + fewer
+        return one_decimal(row["dice_percent"]) + (f" ({row['dice_change']:+.1f})" if known else "")
 
     over = _pairs(pairs)
-    return [
-        _table(means, f"Mean Dice % of {over} (change against the undisturbed pairs)", dice),
-        _table(means, f"Mean NDV % of {over}", lambda row: two_digits(row["ndv_percent"])),
-        _table(means, f"Mean seconds a pair, of {over}", lambda row: one_decimal(row["seconds"])),
+    numbers: list[tuple[str, Callable[[pd.Series], str]]] = [
+        (f"Mean Dice % of {over} (change against the undisturbed pairs)", dice),
+        (f"Mean NDV % of {over}", lambda row: two_digits(row["ndv_percent"])),
+        (f"Mean seconds a pair, of {over}", lambda row: one_decimal(row["seconds"])),
     ]
+    return [_table(means, title, number, pairs) for title, number in numbers]
 
 
 def _pairs(count: int) -> str:
     return "1 pair" if count == 1 else f"{count} pairs"
 
 
-def _table(means: pd.DataFrame, title: str, cell: Callable[[pd.Series], str]) -> TextTable:
+def _table(means: pd.DataFrame, title: str, number: Callable[[pd.Series], str], pairs: int) -> TextTable:
+    def cell(row: pd.Series) -> str:
+        if not row["pairs"]:
+            return _FAILED
+        return number(row) + (f" of {_pairs(row['pairs'])}" if row["pairs"] < pairs else "")
+
     methods = list(dict.fromkeys(means["method"]))
     rows = []
     for (disturbance, strength, unit), found in means.groupby(["disturbance", "strength", "unit"], sort=False):
         cells = {row["method"]: cell(row) for _, row in found.iterrows()}
         amount = "" if disturbance == UNDISTURBED else f"{strength:g} {unit}"
-        rows.append((str(disturbance), amount, *(cells.get(method, _FAILED) for method in methods)))
+        rows.append((str(disturbance), amount, *(cells[method] for method in methods)))
     return TextTable(title, ("disturbance", "strength", *methods), tuple(rows))
 
 
 def curve_of(
     means: pd.DataFrame, method: str, disturbance: str
 ) -> tuple[Float64[ndarray, " strengths"], Float64[ndarray, " strengths"]]:
-    """Strengths and mean Dice of a method under a disturbance, the undisturbed pairs at its neutral strength."""
-    of_method = means[means["method"] == method]
+    """Strengths and mean Dice of a method under a disturbance, the undisturbed pairs at its neutral strength.
+
+    Strengths at which all pairs failed are left out.
+    """
+    of_method = means[(means["method"] == method) & (means["pairs"] > 0)]
     own = of_method[of_method["disturbance"].isin([UNDISTURBED, disturbance])]
     neutral = DISTURBANCES[disturbance].neutral
     strengths = np.where(own["disturbance"] == UNDISTURBED, neutral, own["strength"])

@@ -15,6 +15,8 @@ from lumirkit.eval.stress.scan import Scan
 from lumirkit.stress.methods import StressedMethod
 from lumirkit.stress.pairs import LabelledPair
 
+_LOST_LABELS = "lost labels count 0"  # how the Dice here differs from that of `evaluate`
+
 
 class Outcome(BaseModel):
     """What one registration gave."""
@@ -55,7 +57,7 @@ class KeptOutcomes:
         Args:
             content: see `hash_of`.
         """
-        digest = hashlib.sha256(f"{SCORING_VERSION} {method.made_of} {content}".encode())
+        digest = hashlib.sha256(f"{SCORING_VERSION} {_LOST_LABELS} {method.made_of} {content}".encode())
         return self.folder / f"{digest.hexdigest()}.json"
 
     @staticmethod
@@ -68,5 +70,14 @@ class KeptOutcomes:
 
     @staticmethod
     def keep(path: Path, outcome: Outcome) -> None:
-        """Write an outcome."""
-        write_json_atomically(path, outcome.model_dump())
+        """Write an outcome.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        try:
+            write_json_atomically(path, outcome.model_dump())
+        except OSError as error:
+            raise OSError(
+                f"{path.parent}: a result could not be kept ({error.strerror}). Make room; the same command goes on."
+            ) from error

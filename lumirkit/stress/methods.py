@@ -70,8 +70,11 @@ def _named(weights: Sequence[str]) -> list[tuple[str, Path | None]]:
     named: list[tuple[str, Path | None]] = []
     for text in weights:
         name, separator, rest = text.partition("=")
-        path = Path(rest if separator else text)
-        named.append((as_text(name if separator else path.name.removesuffix(".safetensors")), path))
+        if not separator or Path(text).exists():  # a path may have a "=" too
+            name, rest = Path(text).name.removesuffix(".safetensors"), text
+        if not (name and rest):
+            raise RequestError(f"--weights {text}: expected a path, or NAME=path with a name and a path.")
+        named.append((as_text(name), Path(rest)))
     return named or [(KIT, SHIPPED_WEIGHTS)]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 from numpy import ndarray
 
 from lumirkit.base.errors import RequestError, VolumeError
@@ -20,6 +21,7 @@ from lumirkit.eval.scoring import score_case
 from lumirkit.eval.stress.scan import Scan
 from lumirkit.registration.pair_files import read_pair
 
+_BACKGROUND = 0  # a label of the official lists too
 _FOLDING = MetricEntry(name="folding", metric="ndv")
 
 
@@ -32,7 +34,7 @@ def list_labelled_cases(ground_truth: Path, splits: Sequence[str], per_split: in
 
     Raises:
         ManifestError, EvaluationError: a config cannot be used, or files are missing.
-        RequestError: a split is unknown or has no labels.
+        RequestError: a split is unknown, has no labels, or lists a pair twice.
     """
     cases = [_dice_alone(case) for case in list_cases(find_evaluation_configs(ground_truth), ground_truth, None)]
     by_split: dict[str, list[Case]] = {}
@@ -44,8 +46,14 @@ def list_labelled_cases(ground_truth: Path, splits: Sequence[str], per_split: in
             raise RequestError(f"--split {split}: expected one of {', '.join(by_split) or 'none, as none has labels'}")
     if not by_split:
         raise RequestError(f"{ground_truth}: no split has labels to score; expected an evaluation config with Dice.")
-    chosen = [each for split in splits or by_split for each in itertools.islice(by_split[split], per_split)]
-    require_case_files(chosen)
+    chosen = [case for split in dict.fromkeys(splits or by_split) for case in by_split[split][:per_split]]
+    for (split, name), times in Counter((str(case.split), case.name) for case in chosen).items():
+        if times > 1:
+            raise RequestError(
+                f"{ground_truth}: found the pair {name} {times} times in the split {split}; expected it once. "
+                "Remove it from the split's evaluation config, or choose other splits."
+            )
+    require_case_files(chosen, with_images=True)
     return chosen
 
 
@@ -69,13 +77,19 @@ class LabelledPair:
         """Read images and label maps.
 
         Raises:
-            VolumeError: one cannot be used.
+            VolumeError: one cannot be used, or the two maps share no label but the background.
         """
         images = read_pair(case.fixed_image, case.moving_image, case.shape)
         fixed, moving = (
             Scan(image, labels) for image, labels in zip(images, Inputs(case).maps(case.metrics[0].folder), strict=True)
         )
-        return cls(case, fixed, moving)
+        pair = cls(case, fixed, moving)
+        if not pair._scored_labels(moving) - {_BACKGROUND}:
+            raise VolumeError(
+                f"{case.name}: the label maps share none of the labels to score but the background; expected maps of "
+                "one list of labels. Look at both."
+            )
+        return pair
 
     @property
     def metrics(self) -> str:
@@ -85,10 +99,12 @@ class LabelledPair:
     def score(self, disp_vox: Float32[ndarray, "x y z 3"], moving: Scan) -> tuple[float, float]:
         """Dice and NDV in percent of a field to a disturbed moving scan, as `lumirkit evaluate` measures them.
 
-        The labels of the fixed scan, and its brain as the mask of the folding, are those of the files.
+        The labels of the fixed scan, and its brain as the mask of the folding, are those of the files. A label that
+        the disturbance has moved out of the image counts as a Dice of 0. `evaluate` would leave it out, and a stronger
+        disturbance could look like a weaker one.
 
         Raises:
-            VolumeError: the field is not finite, or the maps share no label.
+            VolumeError: the field is not finite, or the disturbance has moved every label out of the image.
         """
         if not np.isfinite(disp_vox).all():
             raise VolumeError(
@@ -101,4 +117,14 @@ class LabelledPair:
         if not np.isfinite(dice):
             causes = "; ".join(cause for causes in result.causes.values() for cause in causes)
             raise VolumeError(f"{self.case.name}: has no Dice ({causes}); expected labels that both maps have.")
-        return 100 * dice, ndv
+        left = len(self._scored_labels(moving)) / len(self._scored_labels(self.moving))
+        return 100 * dice * left, ndv
+
+    def _scored_labels(self, moving: Scan) -> set[int]:
+        """The labels that have a Dice: those of the metric which both maps show."""
+        in_both = np.intersect1d(self._fixed_labels, np.unique(moving.labels))
+        return set(self.case.metrics[0].labels).intersection(in_both.tolist())
+
+    @cached_property
+    def _fixed_labels(self) -> Int32[ndarray, " ids"]:
+        return np.unique(self.fixed.labels)

@@ -70,6 +70,7 @@ def run_stress(
 
     Raises:
         RequestError: the outputs cannot be written, or would replace inputs; nothing was started.
+        OSError: a result could not be kept, so that going on would be in vain.
     """
     require_writable(out)
     require_apart([out], [cases[0].root])
@@ -81,9 +82,11 @@ def run_stress(
         for case in cases:
             work.do(case, progress)
     tables: list[TextTable] = []
+    for name in _FILES:  # those of an earlier call, which may have found what this one has not
+        (out / name).unlink(missing_ok=True)
     if work.found:
         pairs = pair_rows(work.in_order())
-        means = mean_rows(pairs)
+        means = mean_rows(pairs, [(each.name, each.strength) for each in settings], [each.name for each in methods])
         tables = text_tables(means, len(cases))
         write_text_atomically(out / "pairs.csv", pairs.to_csv(index=False))
         write_text_atomically(out / "stress.csv", means.to_csv(index=False))
@@ -162,24 +165,24 @@ class _Work:
             name = f"{pair.case.name}, {setting}"
             self.failures[name] = reason_of(error, name)
             return None
-        if pair.case == self.cases[0]:
-            self.pictures.add(disturbance, setting.strength, pair.moving.image.data, moving.image.data)
+        self.pictures.add(pair.case, disturbance, setting.strength, pair.moving.image.data, moving.image.data)
         return _DisturbedPair.of(pair, fixed, moving)
 
     def _register(self, disturbed: _DisturbedPair, setting: _Setting, method: StressedMethod) -> None:
         """Take the outcome that is kept, or register, score and keep it."""
         case = disturbed.pair.case
-        try:
-            path = self.kept.path(method, disturbed.content)
-            outcome = self.kept.find(path)
-            if outcome is None:
+        path = self.kept.path(method, disturbed.content)
+        outcome = self.kept.find(path)
+        if outcome is None:
+            try:
                 start = time.perf_counter()
                 disp_vox = method.register(disturbed.fixed.image, disturbed.moving.image)
                 seconds = time.perf_counter() - start
                 dice_percent, ndv_percent = disturbed.pair.score(disp_vox, disturbed.moving)
-                outcome = Outcome(dice_percent=dice_percent, ndv_percent=ndv_percent, seconds=seconds)
-                self.kept.keep(path, outcome)
-            self.found[setting, method.name, case] = outcome
-        except Exception as error:
-            name = f"{case.name}, {setting}, {method.name}"
-            self.failures[name] = reason_of(error, name)
+            except Exception as error:
+                name = f"{case.name}, {setting}, {method.name}"
+                self.failures[name] = reason_of(error, name)
+                return
+            outcome = Outcome(dice_percent=dice_percent, ndv_percent=ndv_percent, seconds=seconds)
+            self.kept.keep(path, outcome)
+        self.found[setting, method.name, case] = outcome

@@ -237,6 +237,38 @@ def test_a_run_without_validation_and_a_folder_without_a_run(run, tmp_path):
     assert "Validation" not in Page(tmp_path / "training.html").text
     with pytest.raises(EvaluationError, match=r"log\.jsonl: found no steps"):
         write_training_report(tmp_path, tmp_path / "none.html")
-    (run / "log.jsonl").write_text("step one\n")
-    with pytest.raises(EvaluationError, match="not a log of a training run"):
+    with pytest.raises(EvaluationError, match=r"log\.jsonl: no such folder"):
+        write_training_report(tmp_path / "nowhere", tmp_path / "none.html")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"step one", "Invalid JSON"),
+        (b"[1, 2]", "should be an object"),
+        (b'{"stage": 0, "step": 3, "loss": "low"}', "valid number"),
+        (b'{"stage": 0, "loss": 0.5}', "no step"),
+        (b'{"loss": 0.5}', "no stage and no step"),
+        (b'{"stage": 0, "step": 3, "\xff": 1}', "Invalid JSON"),
+    ],
+)
+def test_a_damaged_log_is_named_with_its_line(line, says, run, tmp_path):
+    log = run / "log.jsonl"
+    first, second, *_ = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(first + b"\n" + second + line + b"\n")
+    with pytest.raises(EvaluationError, match=rf"log\.jsonl, line 4: .*{says}.*expected a JSON object"):
+        write_training_report(run, tmp_path / "none.html")
+
+
+def test_what_was_never_a_number_has_no_curve_and_one_step_is_a_run(run, tmp_path):
+    (run / "log.jsonl").write_text('{"stage": 0, "step": 0, "loss": 0.5, "cycle": NaN, "folding": null}\n')
+    (run / "validation.jsonl").write_text('{"step": 0, "score": 0.5, "in-domain/tre": null}\n')
+    write_training_report(run, tmp_path / "training.html")
+    charts = re.findall(r'aria-label="([^"]+)"', Page(tmp_path / "training.html").source)
+    assert [chart.split(" over steps")[0] for chart in charts] == ["loss", "score"]
+
+
+def test_a_damaged_origin_is_named(run, tmp_path):
+    (run / "provenance.json").write_text('{"data": "LU')
+    with pytest.raises(EvaluationError, match=r"provenance\.json: found no JSON object"):
         write_training_report(run, tmp_path / "none.html")

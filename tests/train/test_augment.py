@@ -130,7 +130,7 @@ def test_mind_does_not_see_an_inversion(image):
         ({"gamma": (0.0, 1.0)}, "expected positive exponents"),
         ({"inversion_probability": 1.5}, "inversion_probability: found 1.5; expected at most 1"),
         ({"contrast_probability": 1.5}, "contrast_probability: found 1.5; expected at most 1"),
-        ({"contrast_probability": 0.5, "bent_contrast_probability": 0.6}, "expected at most 1, as an image has one"),
+        ({"contrast_probability": 0.5, "bent_contrast_probability": 0.6}, "expected at most 1 together"),
         ({"blur_sigma_vox": (-1.0, 1.0)}, "greater than or equal to 0"),
         ({"rotation": (0, 1)}, "Extra inputs"),
     ],

@@ -132,6 +132,14 @@ def test_a_run_of_an_earlier_version_goes_on_and_says_that_nobody_compared_its_i
         train(recipe(), data, tmp_path, CPU)
 
 
+def test_a_damaged_line_of_a_log_is_named_when_the_run_goes_on(data, tmp_path):
+    train(recipe(), data, tmp_path, CPU, deadline=Deadline(0))
+    log = tmp_path / "log.jsonl"
+    log.write_text(log.read_text() + '{"stage": 0}\n')
+    with pytest.raises(RecipeError, match=r"log\.jsonl, line 2: found no JSON object with a step"):
+        train(recipe(), data, tmp_path, CPU)
+
+
 def log_of(run, name="log.jsonl"):
     return [json.loads(line) for line in (run / name).read_text().splitlines()]
 

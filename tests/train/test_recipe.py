@@ -32,6 +32,8 @@ def test_overrides():
         ("stages.0.learning_rate=fast", r"stages\.0\.learning_rate"),
         ("stages.0.losses.ncc_window_vox=8", "found 8; expected an odd window"),
         ("network.input_transform=mid", r"network\.input_transform"),
+        ("stages.0.augmentation.noise_std=[0, .inf]", r"noise_std"),
+        ("stages.0.learning_rate=.nan", r"learning_rate"),
         ("network.update_channels=[8, 8]", "expected one entry a level"),
         ("network.architecture=unet", r"network: .*found 'unet'; expected one of sitreg, voxelmorph"),
         ("network.architecture=voxelmorph", r"network\.feature_channels: Extra inputs"),

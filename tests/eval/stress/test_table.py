@@ -10,6 +10,13 @@ def measured(method, disturbance, strength, pair, dice):
     return Measured(method, disturbance, strength, "in-domain", pair, dice, 0.00032, 2.0)
 
 
+SETTINGS = [(UNDISTURBED, 0), ("noise", 3.0), ("noise", 12.0), ("gamma", 0.5), ("voxels", 2.0)]
+
+
+def means_of(rows):
+    return mean_rows(pair_rows(rows), SETTINGS, ["net", "zero"])
+
+
 @pytest.fixture
 def rows():
     """Pair b, the worse one, is missing at 12 %."""
@@ -29,7 +36,7 @@ def rows():
 
 
 def test_means_and_changes(rows):
-    means = mean_rows(pair_rows(rows)).set_index(["method", "disturbance", "strength"])
+    means = means_of(rows).set_index(["method", "disturbance", "strength"])
     assert means.loc["net", "noise", 3.0]["dice_percent"] == 57
     assert means.loc["net", "noise", 3.0]["dice_change"] == -3
     assert means.loc["net", "noise", 3.0]["pairs"] == 2
@@ -46,21 +53,25 @@ def test_a_pair_that_failed_undisturbed_has_no_change(rows):
 
 
 def test_the_tables_say_what_is_missing(rows):
-    dice, ndv, seconds = text_tables(mean_rows(pair_rows(rows)), 2)
+    dice, ndv, seconds = text_tables(means_of(rows), 2)
     assert dice.headings == ("disturbance", "strength", "net", "zero")
     assert dice.rows[0] == ("none", "", "60.0", "35.0")
     assert dice.rows[1] == ("noise", "3 % of 255", "57.0 (-3.0)", "35.0 (+0.0)")
     assert dice.rows[2] == ("noise", "12 % of 255", "60.0 (-10.0) of 1 pair", "failed")
+    assert dice.rows[4] == ("voxels", "2 mm", "failed", "failed")
     assert ndv.rows[0][2:] == ("3.2e-4", "3.2e-4")
     assert seconds.rows[0][2:] == ("2.0", "2.0")
+    assert ndv.rows[2][2:] == ("3.2e-4 of 1 pair", "failed")
+    assert seconds.rows[2][2:] == ("2.0 of 1 pair", "failed")
     lines = dice.to_markdown().splitlines()
     assert lines[2:4] == ["| disturbance | strength | net | zero |", "| --- | --- | --: | --: |"]
 
 
 def test_a_curve_goes_through_the_undisturbed_pairs(rows):
-    means = mean_rows(pair_rows(rows))
+    means = means_of(rows)
     strengths, dice = curve_of(means, "net", "gamma")
     np.testing.assert_array_equal(strengths, [0.5, 1])
     np.testing.assert_array_equal(dice, [55, 60])
     np.testing.assert_array_equal(curve_of(means, "net", "noise")[0], [0, 3, 12])
     np.testing.assert_array_equal(curve_of(means, "zero", "gamma")[0], [1])
+    np.testing.assert_array_equal(curve_of(means, "net", "voxels")[0], [1])

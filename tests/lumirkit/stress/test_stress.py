@@ -1,5 +1,6 @@
 """`lumirkit stress` as users run it, on phantoms."""
 
+import json
 import os
 import re
 import shutil
@@ -7,16 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
+from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.leaderboard import evaluate
 from lumirkit.eval.measures import find_measure
 from lumirkit.eval.stress.disturbances import DISTURBANCES
 from lumirkit.eval.stress.table import UNDISTURBED
+from lumirkit.stress.pairs import LabelledPair, list_labelled_cases
 
 KEYS = ["method", "disturbance", "strength", "split", "pair"]
 
@@ -159,13 +164,15 @@ def test_a_pair_that_fails_costs_itself(request_, lumirkit, phantom_root, tmp_pa
     shutil.copytree(phantom_root, data)
     (data / "labelsVal" / "LUMIRMRI_4014_0000.nii.gz").write_bytes(b"no image")
     request_[2] = data
-    finished = lumirkit(*request_, "--disturbance", "eroded=100")
+    finished = lumirkit(*request_, "--disturbance", "eroded=50")
     assert finished.returncode == 1
     found = pd.read_csv(out / "stress.csv", keep_default_na=False)
-    assert (found["pairs"] == 2).all()
-    assert "eroded" not in set(found["disturbance"])
+    failed = found["disturbance"] == "eroded"
+    assert failed.sum() == 1
+    assert (found["pairs"] == np.where(failed, 0, 2)).all()
+    assert "| eroded | 50 mm | failed |" in (out / "stress.md").read_text()
     page = (out / "stress.html").read_text()
-    for words in ("4015_0000&lt;--4014_0000", "eroded 100", "nothing of the brain is left"):
+    for words in ("4015_0000&lt;--4014_0000", "eroded 50", "nothing of the brain is left"):
         assert words in page
     assert "of 2 pairs" in (out / "stress.md").read_text()
     shutil.copy(phantom_root / "labelsVal" / "LUMIRMRI_4014_0000.nii.gz", data / "labelsVal")
@@ -173,9 +180,92 @@ def test_a_pair_that_fails_costs_itself(request_, lumirkit, phantom_root, tmp_pa
     assert (pd.read_csv(out / "stress.csv")["pairs"] == 3).all()
 
 
+def test_a_call_that_finds_nothing_leaves_no_page_of_an_earlier_one(request_, lumirkit, phantom_root, tmp_path):
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(phantom_root, data)
+    request_[2] = data
+    assert lumirkit(*request_, "--split", "in-domain").returncode == 0
+    for labels in (data / "labelsVal").iterdir():
+        labels.write_bytes(b"no image")
+    assert lumirkit(*request_, "--split", "in-domain").returncode == 1
+    assert [path.name for path in out.iterdir()] == ["kept"]
+
+
+def test_a_result_that_cannot_be_kept_ends_the_work(request_, lumirkit, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").write_text("no folder")
+    finished = lumirkit(*request_)
+    assert finished.returncode != 0
+    assert "a result could not be kept" in finished.stderr
+    assert "the same command goes on" in finished.stderr
+    assert "registering 2/" not in finished.stderr
+
+
+def test_a_split_named_twice_is_one_and_a_pair_listed_twice_is_refused(phantom_root, tmp_path):
+    once = list_labelled_cases(phantom_root, ["in-domain"], None)
+    assert list_labelled_cases(phantom_root, ["in-domain", "in-domain"], None) == once
+    data = tmp_path / "data"
+    shutil.copytree(phantom_root, data)
+    (config,) = data.glob("*LUMIR24_Segmentation_evaluation_config.json")
+    content = json.loads(config.read_text())
+    content["eval_pairs"] *= 2
+    config.write_text(json.dumps(content))
+    with pytest.raises(RequestError, match=f"found the pair {once[0].name} 2 times in the split in-domain"):
+        list_labelled_cases(data, ["in-domain"], None)
+
+
+def test_an_image_that_is_not_there_is_told_before_anything_is_registered(phantom_root, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(phantom_root, data)
+    case = list_labelled_cases(data, ["in-domain"], 1)[0]
+    case.moving_image.unlink()
+    with pytest.raises(EvaluationError, match=f"{case.moving_image.name}: no such file; expected the moving image"):
+        list_labelled_cases(data, ["in-domain"], 1)
+
+
+def test_a_label_that_was_moved_out_of_the_image_counts_as_0(phantom_root):
+    pair = LabelledPair.read(list_labelled_cases(phantom_root, ["in-domain"], 1)[0])
+    ids = set(pair.case.metrics[0].labels) & set(np.unique(pair.fixed.labels)) & set(np.unique(pair.moving.labels))
+    zero = np.zeros((*pair.fixed.image.shape, 3), np.float32)
+    before, _ = pair.score(zero, pair.moving)
+    lost = max(ids)
+    moved = replace(pair.moving, labels=np.where(pair.moving.labels == lost, 999, pair.moving.labels))
+    dice = dice_by_label(pair.fixed.labels, pair.moving.labels, ids)
+    assert before == pytest.approx(100 * sum(dice.values()) / len(ids))
+    assert pair.score(zero, moved)[0] == pytest.approx(100 * (sum(dice.values()) - dice[lost]) / len(ids))
+
+
+def dice_by_label(fixed, moving, ids):
+    return {
+        each: 2 * ((fixed == each) & (moving == each)).sum() / ((fixed == each).sum() + (moving == each).sum())
+        for each in ids
+    }
+
+
+def test_maps_that_share_the_background_alone_cannot_be_scored(phantom_root, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(phantom_root, data)
+    case = list_labelled_cases(data, ["in-domain"], 1)[0]
+    labels = data / "labelsVal" / case.moving_image.name
+    found = nib.load(labels)
+    nib.save(nib.Nifti1Image(np.zeros(found.shape, np.uint8), found.affine), labels)
+    with pytest.raises(VolumeError, match="share none of the labels to score but the background"):
+        LabelledPair.read(case)
+
+
+def test_weights_whose_path_has_an_equals_sign(request_, lumirkit, make_weights, tmp_path):
+    weights = tmp_path / "lr=0.1.safetensors"
+    shutil.copy(make_weights(), weights)
+    request_[6] = weights
+    assert lumirkit(*request_, "--split", "in-domain").returncode == 0
+    assert set(pd.read_csv(tmp_path / "out" / "pairs.csv")["method"]) == {"lr=0.1"}
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
+        (["--weights", "=net.safetensors"], "--weights =net.safetensors: expected a path, or NAME=path"),
+        (["--disturbance", "noise=1e39"], "1e39"),
         (["--split", "lesions"], "--split lesions: expected one of in-domain, out-of-domain, multi-modal"),
         (["--reference", "magic"], "--reference magic: expected one of zero, syn"),
         (["--reference", "zero", "--reference", "zero"], "found 2 methods called zero"),
