@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lumirkit.registration.network import Image, Registering, Registration, register
+from lumirkit.registration.network import Image, Registering, Registration
 from lumirkit.registration.resolution import refine_displacement
+from lumirkit.registration.second_look import registered_in_one_contrast
 from lumirkit.registration.tensors import DisplacementVox
+from lumirkit.registration.trust import try_kernels
 
 
 @dataclass(frozen=True)
@@ -36,5 +38,11 @@ def register_full_size(network: Registering, fixed: Image, moving: Image) -> Ful
         ValueError: the network harmonises images and has not been fitted to any.
     """
     config = network.config
-    found = register(network, config.coarsened(fixed), config.coarsened(moving))[-1]
+    try_kernels(fixed.device, fixed.dtype)
+
+    def register(fixed: Image, moving: Image) -> Registration:
+        return network.registrations(fixed, moving, every_level=False)[-1]
+
+    coarse = config.coarsened(fixed), config.coarsened(moving)
+    found = registered_in_one_contrast(network, *coarse, register, registration_of=lambda registration: registration)
     return FullSizeRegistration(found, config.resolution_vox, fixed.shape[2:])

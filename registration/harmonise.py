@@ -91,6 +91,30 @@ class Harmonisation(nn.Module):
             raise ValueError("the network has no reference to harmonise images with; train it, or load its weights")
         return torch.stack([self._harmonised(image) for image in images[:, 0]])[:, None]
 
+    @torch.no_grad()
+    def carried_from(self, image: Volume5d, other: Volume5d) -> Volume5d:
+        """Give an image the contrast of another one that lies on it, in place of that of the reference.
+
+        Args:
+            image: (1, 1, X, Y, Z), intensities 0…1, and 0 outside the brain.
+            other: a harmonised image of the same shape, warped onto `image`.
+        """
+        values, known = image[0, 0], other[0, 0] > 0
+        carried = torch.zeros_like(values)
+        for part, moments in zip(_rim_and_rest(values > 0, self._rim_vox), self.moments, strict=True):
+            if part.any():
+                both = part & known
+                carried[part] = _carried(values[part], values[both], other[0, 0][both], moments)
+        return carried[None, None]
+
+    @torch.no_grad()
+    def likeness(self, image: Volume5d) -> float:
+        """The correlation of an image (1, 1, X, Y, Z) with the reference's anatomy, at points of the brain's box."""
+        brain = image[0, 0]
+        boxed = _at(_places(brain > 0), brain)
+        known = (boxed > 0) & (self.anatomy > 0)
+        return torch.corrcoef(torch.stack([boxed[known], self.anatomy[known]]))[0, 1].nan_to_num(0).item()
+
     def _harmonised(self, image: Box) -> Box:
         inside = image > 0
         if not inside.any():

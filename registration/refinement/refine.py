@@ -13,7 +13,7 @@ from lumirkit.registration.ensemble import SITRegEnsemble
 from lumirkit.registration.full_size import FullSizeRegistration
 from lumirkit.registration.halves import Halves
 from lumirkit.registration.losses import with_mask
-from lumirkit.registration.network import Image, Registration, harmonised
+from lumirkit.registration.network import Image, Registration
 from lumirkit.registration.refinement.comparison import Comparison
 from lumirkit.registration.refinement.contrast import is_one_contrast
 from lumirkit.registration.refinement.descent import Course, descend
@@ -21,6 +21,7 @@ from lumirkit.registration.refinement.objective import pair_loss
 from lumirkit.registration.refinement.settings import Refinement, Stage
 from lumirkit.registration.refinement.updates import Mappings, NetworkUpdate, OppositeUpdate
 from lumirkit.registration.resolution import coarse_shape, coarsen_image
+from lumirkit.registration.second_look import registered_in_one_contrast
 from lumirkit.registration.sitreg import by_levels
 from lumirkit.registration.trust import try_kernels
 
@@ -119,10 +120,18 @@ def _registered(
     network: SITRegEnsemble, fixed: Image, moving: Image, shape: Sequence[int]
 ) -> tuple[Mappings, FullSizeRegistration]:
     """The network's mappings of images on its grid, of a shape in full size, and the registration that they make."""
-    grid_vox, updates, halves = network.config.resolution_vox, [], Halves()
-    for reached in by_levels(network, *harmonised(network, fixed, moving)):
-        updates.append(NetworkUpdate(reached.control_points, grid_vox * 2**reached.level))
-        halves = reached.halves
+    grid_vox = network.config.resolution_vox
+
+    def by_updates(fixed: Image, moving: Image) -> tuple[list[NetworkUpdate], Halves]:
+        updates, halves = [], Halves()
+        for reached in by_levels(network, fixed, moving):
+            updates.append(NetworkUpdate(reached.control_points, grid_vox * 2**reached.level))
+            halves = reached.halves
+        return updates, halves
+
+    updates, halves = registered_in_one_contrast(
+        network, fixed, moving, by_updates, lambda found: found[1].registration()
+    )
     found = FullSizeRegistration(halves.registration(), grid_vox, shape)
     return Mappings(shape, grid_vox, updates, halves), found
 
