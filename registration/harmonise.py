@@ -109,10 +109,15 @@ class Harmonisation(nn.Module):
 
     @torch.no_grad()
     def likeness(self, image: Volume5d) -> float:
-        """The correlation of an image (1, 1, X, Y, Z) with the reference's anatomy, at points of the brain's box."""
+        """The correlation of an image (1, 1, X, Y, Z) with the reference's anatomy, at points of the brain's box.
+
+        It is 0 where the image shows nothing, or one value.
+        """
         brain = image[0, 0]
         boxed = _at(_places(brain > 0), brain)
         known = (boxed > 0) & (self.anatomy > 0)
+        if not known.any():
+            return 0.0
         return torch.corrcoef(torch.stack([boxed[known], self.anatomy[known]]))[0, 1].nan_to_num(0).item()
 
     def _harmonised(self, image: Box) -> Box:

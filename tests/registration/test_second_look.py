@@ -112,7 +112,8 @@ def test_a_network_that_sees_intensities_registers_once(pair):
     assert len(seen(made, *pair)) == 1
 
 
-def test_images_of_one_value_stay_finite(network):
-    flat = 100.0 * (brain(7) > 0)
+@pytest.mark.parametrize("value", [0.0, 100.0])
+def test_images_of_one_value_stay_finite(value, network):
+    flat = value * (brain(7) > 0)
     for images in seen(network, flat, brain(8)):
         assert all(torch.isfinite(image).all() for image in images)
