@@ -20,7 +20,7 @@ from lumirkit.registration.harmonise import Harmonisation
 from lumirkit.registration.network import INTENSITY_MAX, Image, Registering, Registration, harmonised
 from lumirkit.registration.refinement.contrast import is_one_contrast
 from lumirkit.registration.resolution import coarsen_image, refine_displacement
-from lumirkit.registration.tensors import DisplacementVox
+from lumirkit.registration.tensors import ResizedDisplacementVox
 from lumirkit.registration.warp import sample
 
 LOOKS = 2
@@ -68,7 +68,7 @@ def registered_in_one_contrast(
 
 
 def _seen_from(
-    harmonisation: Harmonisation, image: Image, other: Image, disp_vox: DisplacementVox, stride: int
+    harmonisation: Harmonisation, image: Image, other: Image, disp_vox: ResizedDisplacementVox, stride: int
 ) -> Image:
     """Give an image the contrast of the other one, which is harmonised.
 

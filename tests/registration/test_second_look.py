@@ -9,6 +9,7 @@ from lumirkit.registration.full_size import register_full_size
 from lumirkit.registration.network import Registration
 from lumirkit.registration.refinement.refine import refined_full_size
 from lumirkit.registration.refinement.settings import Refinement
+from lumirkit.registration.resolution import coarse_shape
 from lumirkit.registration.second_look import LOOKS, registered_in_one_contrast
 from lumirkit.registration.sitreg import SITRegConfig
 
@@ -28,21 +29,22 @@ def brain(seed, shells=T1W):
     return ((image + noise).clamp(1, 255) * (radius < 1))[None, None]
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=[{}, {"resolution_vox": 2, "seen_vox": 1}], ids=["one grid", "two grids"])
+def network(request):
     torch.manual_seed(0)
-    made = make_network(SITRegConfig(input_transform="harmonised", feature_channels=(4, 4), update_channels=(4, 4)))
+    channels = {"feature_channels": (4, 4), "update_channels": (4, 4)}
+    made = make_network(SITRegConfig(input_transform="harmonised", **channels, **request.param))
     made.fit_harmonisation([brain(seed) for seed in range(3)])
     return made.eval().requires_grad_(False)
 
 
 def seen(network, fixed, moving):
     """The images of each registration, if the images lie on each other from the beginning."""
-    calls = []
+    calls, grid = [], coarse_shape(SHAPE, network.config.resolution_vox)
 
     def register(*images):
         calls.append(images)
-        return Registration(*(torch.zeros(1, 3, *SHAPE) for _ in range(2)))
+        return Registration(*(torch.zeros(1, 3, *grid) for _ in range(2)))
 
     registered_in_one_contrast(network, fixed, moving, register, lambda found: found)
     return calls
