@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from lumirkit.registration.contrast import is_one_contrast
 from lumirkit.registration.harmonise import Harmonisation
 from lumirkit.registration.network import INTENSITY_MAX, Image, Registering, Registration, harmonised
-from lumirkit.registration.refinement.contrast import is_one_contrast
 from lumirkit.registration.resolution import coarsen_image, refine_displacement
 from lumirkit.registration.tensors import ResizedDisplacementVox
 from lumirkit.registration.warp import sample

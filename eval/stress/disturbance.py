@@ -26,10 +26,10 @@ class Disturbance:
     change: Change
     strengths: tuple[float, ...]
     """Those that are tried where nobody asks for others."""
+    bounds: tuple[float, float]
+    """The strengths that mean something; the ends are among them."""
     neutral: float = 0.0
     """The strength at which a scan stays as it is, to the last bit."""
-    bounds: tuple[float, float] = (0.0, np.inf)
-    """The strengths that mean something; the ends are among them."""
     both_images: bool = False
     """Whether both images of a pair are disturbed: by what a study does to all its scans. Else the moving one is."""
 
@@ -40,10 +40,10 @@ class Disturbance:
             RequestError: it means nothing.
         """
         low, high = self.bounds
-        if not (low <= strength <= high and np.isfinite(strength)):
-            expected = f"at least {low:g}" if np.isinf(high) else f"from {low:g} to {high:g}"
+        if not low <= strength <= high:
             raise RequestError(
-                f"--disturbance {self.name}: found the strength {strength:g}; expected one {expected} ({self.unit})."
+                f"--disturbance {self.name}: found the strength {strength:g}; expected one from {low:g} to {high:g} "
+                f"({self.unit})."
             )
 
     def __call__(self, scan: Scan, strength: float, seed: Sequence[int]) -> Scan:

@@ -10,14 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lumirkit.registration.ncc import local_ncc
-from lumirkit.registration.network import Image, Registration
+from lumirkit.registration.network import Registration
+from lumirkit.registration.overlap import ImageAndMask, where_mostly_brain
 from lumirkit.registration.resolution import refine_displacement
-from lumirkit.registration.tensors import DisplacementVox, ResizedDisplacementVox
-from lumirkit.registration.warp import sample
-
-ImageAndMask = Float[Tensor, "batch 2 x y z"]
-
-_BRAIN = 0.5  # share of a warped voxel that has to be brain
+from lumirkit.registration.tensors import ResizedDisplacementVox
 
 
 class Comparison:
@@ -55,18 +51,6 @@ class Comparison:
         cut_vox = disp_vox[self._grid_box].contiguous()
         refined_vox = refine_displacement(cut_vox, self._stride, fixed.shape[2:])
         return local_ncc(*where_mostly_brain(fixed, moving, refined_vox), self._window)
-
-
-def where_mostly_brain(fixed: ImageAndMask, moving: ImageAndMask, disp_vox: DisplacementVox) -> tuple[Image, Image]:
-    """The fixed and the warped moving image, 0 where one of them is mostly background.
-
-    Only the moving brain's own voxels are averaged. So the outline is as bright as the brain, and a field that moves by
-    a little cuts no voxels off, as it does in training: descent compares losses that differ by little.
-    """
-    image, mask = fixed.chunk(2, dim=1)
-    warped, share = sample(moving, disp_vox, "zeros").chunk(2, dim=1)
-    both = (share >= _BRAIN).to(mask) * mask
-    return image * both, warped * (both / share.clamp(min=_BRAIN))
 
 
 def _inside(boxes: Sequence[tuple[int, int]]) -> tuple[EllipsisType | slice, ...]:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from lumirkit.registration.bspline import invertibility_bound
+from lumirkit.registration.contrast import is_one_contrast
 from lumirkit.registration.ensemble import SITRegEnsemble
 from lumirkit.registration.full_size import FullSizeRegistration
 from lumirkit.registration.halves import Halves
 from lumirkit.registration.losses import with_mask
 from lumirkit.registration.network import Image, Registration
 from lumirkit.registration.refinement.comparison import Comparison
-from lumirkit.registration.refinement.contrast import is_one_contrast
 from lumirkit.registration.refinement.descent import Course, descend
 from lumirkit.registration.refinement.objective import pair_loss
 from lumirkit.registration.refinement.settings import Refinement, Stage

@@ -294,7 +294,7 @@ def test_what_a_user_asks_for():
     [
         ("fog", "--disturbance fog: expected one of bias, noise"),
         ("noise=much", "expected numbers with commas"),
-        ("noise=-3", "found the strength -3; expected one at least 0"),
+        ("noise=-3", "found the strength -3; expected one from 0 to 100"),
         ("noise=nan", "found the strength nan"),
         ("inversion=2", "expected one from 0 to 1"),
         ("gamma=1", "leaves every scan as it is"),

@@ -6,7 +6,8 @@ import torch
 from lumirkit.registration.losses import with_mask
 from lumirkit.registration.ncc import local_ncc
 from lumirkit.registration.network import Registration
-from lumirkit.registration.refinement.comparison import Comparison, where_mostly_brain
+from lumirkit.registration.overlap import where_mostly_brain
+from lumirkit.registration.refinement.comparison import Comparison
 from lumirkit.registration.resolution import coarse_shape, refine_displacement
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lumirkit.registration.losses import with_mask
 from lumirkit.registration.network import Image, Registration
-from lumirkit.registration.refinement.comparison import where_mostly_brain
+from lumirkit.registration.overlap import where_mostly_brain
 
 _TISSUE = 0.6  # of the brain's median; cerebrospinal fluid lies below it, dark in T1w and FLAIR alike
 _LEAST_CORRELATION = 0.77  # T1w with T1w of any scanner 0.785 to 0.955, with FLAIR 0.69 to 0.75, with T2w negative

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from lumirkit.registration.contrast import is_one_contrast
 from lumirkit.registration.network import Registration
-from lumirkit.registration.refinement.contrast import is_one_contrast
 
 SHAPE = (1, 1, 24, 24, 24)
 T1W = (60.0, 140.0, 200.0)  # the intensities of fluid, grey and white matter; the background is 0
