@@ -13,7 +13,7 @@ parts of dura and sinuses there, which are as dark in T2w images as white matter
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
 import torch
@@ -34,6 +34,7 @@ _FEWEST_POINTS = 1000
 
 Box = Float[Tensor, "x y z"]
 Mask = Bool[Tensor, "x y z"]
+Points = Float[Tensor, "u v w"]
 
 
 class Harmonisation(nn.Module):
@@ -99,13 +100,7 @@ class Harmonisation(nn.Module):
             image: (1, 1, X, Y, Z), intensities 0…1, and 0 outside the brain.
             other: a harmonised image of the same shape, warped onto `image`.
         """
-        values, known = image[0, 0], other[0, 0] > 0
-        carried = torch.zeros_like(values)
-        for part, moments in zip(_rim_and_rest(values > 0, self._rim_vox), self.moments, strict=True):
-            if part.any():
-                both = part & known
-                carried[part] = _carried(values[part], values[both], other[0, 0][both], moments)
-        return carried[None, None]
+        return self._carried_by_parts(image[0, 0], lambda volume: volume, other[0, 0])[None, None]
 
     @torch.no_grad()
     def likeness(self, image: Volume5d) -> float:
@@ -125,12 +120,16 @@ class Harmonisation(nn.Module):
         if not inside.any():
             return image
         places = _places(inside)
-        boxed, harmonised = _at(places, image), torch.zeros_like(image)
-        for part, moments in zip(_rim_and_rest(inside, self._rim_vox), self.moments, strict=True):
+        return self._carried_by_parts(image, lambda volume: _at(places, volume), self.anatomy)
+
+    def _carried_by_parts(self, image: Box, at: Callable[[Tensor], Tensor], other: Points) -> Box:
+        """Give the rim and the rest of an image another's contrast; `at` reads volumes at the other's points."""
+        points, carried = at(image), torch.zeros_like(image)
+        for part, moments in zip(_rim_and_rest(image > 0, self._rim_vox), self.moments, strict=True):
             if part.any():
-                known = _at(places, part) & (self.anatomy > 0)
-                harmonised[part] = _carried(image[part], boxed[known], self.anatomy[known], moments)
-        return harmonised
+                known = at(part) & (other > 0)
+                carried[part] = _carried(image[part], points[known], other[known], moments)
+        return carried
 
 
 def _rim_and_rest(inside: Mask, rim_vox: int) -> tuple[Mask, Mask]:

@@ -122,17 +122,17 @@ def _registered(
     """The network's mappings of images on its grid, of a shape in full size, and the registration that they make."""
     grid_vox = network.config.resolution_vox
 
-    def by_updates(fixed: Image, moving: Image) -> tuple[list[NetworkUpdate], Halves]:
+    def by_updates(fixed: Image, moving: Image) -> tuple[list[NetworkUpdate], Halves, Registration]:
         updates, halves = [], Halves()
         for reached in by_levels(network, fixed, moving):
             updates.append(NetworkUpdate(reached.control_points, grid_vox * 2**reached.level))
             halves = reached.halves
-        return updates, halves
+        return updates, halves, halves.registration()
 
-    updates, halves = registered_in_one_contrast(
-        network, fixed, moving, by_updates, lambda found: found[1].registration()
+    updates, halves, registration = registered_in_one_contrast(
+        network, fixed, moving, by_updates, registration_of=lambda found: found[2]
     )
-    found = FullSizeRegistration(halves.registration(), grid_vox, shape)
+    found = FullSizeRegistration(registration, grid_vox, shape)
     return Mappings(shape, grid_vox, updates, halves), found
 
 
