@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from lumirkit.registration.kernels.dispatch import kernels_serve
 from lumirkit.registration.kernels.functions import GroupNormRelu, normalised_relu
@@ -29,6 +30,15 @@ def group_norm_relu(
             return GroupNormRelu.apply(volume, groups, weight, bias, epsilon)  # type: ignore[no-untyped-call]
         normalised_relu(volume, groups, weight, bias, epsilon, out=volume)
         return volume
+    if volume.dtype is weight.dtype or not torch.is_grad_enabled():
+        return _plain_group_norm_relu(volume, groups, weight, bias, epsilon)
+    # Autograd would keep two volumes in the dtype of `weight`, which are larger than what is given.
+    return checkpoint(
+        _plain_group_norm_relu, volume, groups, weight, bias, epsilon, use_reentrant=False, preserve_rng_state=False
+    )
+
+
+def _plain_group_norm_relu(volume: Volume5d, groups: int, weight: Tensor, bias: Tensor, epsilon: float) -> Volume5d:
     normalised = F.group_norm(volume.to(weight.dtype), groups, weight, bias, epsilon)
     return F.relu(normalised, inplace=not torch.is_grad_enabled()).to(volume.dtype)
 

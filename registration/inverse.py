@@ -21,6 +21,7 @@ from lumirkit.registration.tensors import DisplacementVox
 from lumirkit.registration.warp import sample
 
 _CHUNK = 1 << 16  # voxels solved together: their working set stays in the processor's cache
+_CHUNK_ON_GPU = 1 << 21  # a GPU is asked for few large operations; their working set takes 0.6 GB
 _MAX_STEPS = 60
 _SMALLEST_DETERMINANT = 1e-6
 
@@ -148,14 +149,15 @@ def _solve(disp_vox: Float[Tensor, "3 x y z"]) -> Float[Tensor, "3 x y z"]:
     interpolant = _Interpolant(disp_vox)
     tolerance = _tolerance(disp_vox[None])
     solution = torch.empty_like(interpolant.values)
-    for part in _chunks(len(interpolant)):
+    for part in _chunks(interpolant.values):
         guess = -interpolant.values[:, part]
         solution[:, part] = _solve_voxels(interpolant, interpolant.voxel_positions(part), guess, tolerance)
     return solution.reshape(disp_vox.shape)
 
 
-def _chunks(count: int) -> list[slice]:
-    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
+def _chunks(values: Points) -> list[slice]:
+    size = _CHUNK if values.device.type == "cpu" else _CHUNK_ON_GPU
+    return [slice(start, start + size) for start in range(0, values.shape[1], size)]
 
 
 def _solve_voxels(interpolant: _Interpolant, positions: Points, guess: Points, tolerance: float) -> Points:
@@ -196,7 +198,7 @@ def _transposed_solve(disp_vox: Tensor, inverse_vox: Tensor, grad_output: Tensor
     interpolant = _Interpolant(disp_vox)
     v, g = inverse_vox.flatten(1), grad_output.flatten(1)
     result = torch.empty_like(interpolant.values)
-    for part in _chunks(len(interpolant)):
+    for part in _chunks(interpolant.values):
         _, columns = interpolant.value_and_jacobian(interpolant.voxel_positions(part) + v[:, part])
         rows, determinant = _cofactors(columns)
         result[:, part] = sum(row * component for row, component in zip(rows, g[:, part], strict=True)) / determinant
