@@ -7,7 +7,7 @@ BASE_IMAGE ?=
 LEAST_COVERED ?= 90
 IMAGE ?= lumirkit
 
-.PHONY: demo test coverage lint docs bench image clean
+.PHONY: demo test coverage lint docs bench gpu image clean
 
 demo: $(VENV)/installed
 	$(RUN)/lumirkit demo --out runs/demo
@@ -31,6 +31,15 @@ bench: $(VENV)/installed
 	$(RUN)/lumirkit bench scoring --out runs/bench/scoring
 	$(RUN)/lumirkit bench forward --size 80x112x96 --repeats 3 --out runs/bench/forward
 	$(RUN)/lumirkit bench step --size 40x56x48 --repeats 3 --out runs/bench/step
+
+# On a machine with a GPU: the tests that need one, ten steps of each stage of the full-size recipe on made images, and
+# the time of everything at full size beside plain torch. GPU_BENCH narrows what is timed.
+GPU_BENCH ?= --convolutions float32 --convolutions bfloat16 --plain
+gpu: $(VENV)/installed
+	$(RUN)/pytest -m gpu
+	$(RUN)/lumirkit bench training --device cuda --out runs/gpu
+	$(RUN)/lumirkit bench all --device cuda $(GPU_BENCH) --out runs/gpu
+	cat runs/gpu/training.md
 
 image: $(VENV)/installed
 	$(RUN)/lumirkit container build --weights $(WEIGHTS) --tag $(IMAGE) $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE))

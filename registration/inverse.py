@@ -8,22 +8,25 @@ v <- -u(x + v), which shrinks it whenever u is a contraction (the spline bound g
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lumirkit.registration.kernels.dispatch import geometry_serves
 from lumirkit.registration.kernels.functions import Invert
 from lumirkit.registration.tensors import DisplacementVox
-from lumirkit.registration.warp import sample
+from lumirkit.registration.warp import compose, sample
 
 _CHUNK = 1 << 16  # voxels solved together: their working set stays in the processor's cache
 _CHUNK_ON_GPU = 1 << 21  # a GPU is asked for few large operations; their working set takes 0.6 GB
 _MAX_STEPS = 60
 _SMALLEST_DETERMINANT = 1e-6
+_ENOUGH = 100  # times the rounding; `invert_bent` looks at voxels that are worse once more
+_DAMPED_STEPS = ((0.5, 50), (0.5, 100), (0.25, 200), (0.1, 500), (0.05, 1000))  # the share of a step, and how many
 
 Points = Float[Tensor, "3 n"]
 
@@ -56,6 +59,48 @@ def inverted_by_kernels(disp_vox: DisplacementVox) -> DisplacementVox:
 def _tolerance(disp_vox: DisplacementVox) -> float:
     """The rounding of the coordinates themselves, in voxels."""
     return torch.finfo(disp_vox.dtype).eps * max(disp_vox.shape[2:])
+
+
+def invert_bent(disp_vox: DisplacementVox) -> DisplacementVox:
+    """Find what `invert` does for a field that bends more than a contraction, as fields of full size may; no gradient.
+
+    Where `invert` does not arrive, damped steps v <- v - f (v + u(x + v)) come near the solution, with an ever smaller
+    f, and Newton steps end there. Where the field folds there may be no solution; the best try is left.
+
+    Raises:
+        ValueError: an axis has fewer than 2 voxels.
+    """
+    disp_vox = disp_vox.detach()
+    inverse_vox, enough = invert(disp_vox), _ENOUGH * _tolerance(disp_vox)
+    sizes = compose(disp_vox, inverse_vox).abs().amax(dim=1).flatten(1)
+    for field, found, size in zip(disp_vox, inverse_vox.flatten(2), sizes, strict=True):
+        interpolant, places = _Interpolant(field), torch.nonzero(size > enough)[:, 0]
+        found[:, places] = _solve_damped(interpolant, interpolant.voxel_positions(places), found[:, places], enough)
+    return inverse_vox
+
+
+def _residual_size(interpolant: _Interpolant, positions: Points, v: Points) -> Float[Tensor, " n"]:
+    """The largest component of v + u(x + v)."""
+    value, _ = interpolant.value_and_jacobian(positions + v)
+    return (v + value).abs().amax(dim=0)
+
+
+def _solve_damped(interpolant: _Interpolant, positions: Points, guess: Points, enough: float) -> Points:
+    """Solve v + u(x + v) = 0 to a residual of `enough` from guesses that are not near the solution."""
+    solution, best_size = guess.clone(), _residual_size(interpolant, positions, guess)
+    for factor, steps in _DAMPED_STEPS:
+        left = torch.nonzero(best_size > enough)[:, 0]
+        if len(left) == 0:
+            break
+        v, at = solution[:, left], positions[:, left]
+        for _ in range(steps):
+            value, _ = interpolant.value_and_jacobian(at + v)
+            v = v - factor * (v + value)
+        v = _solve_voxels(interpolant, at, v, enough)
+        size = _residual_size(interpolant, at, v)
+        improved = size < best_size[left]
+        solution[:, left[improved]], best_size[left[improved]] = v[:, improved], size[improved]
+    return solution
 
 
 class _PointwiseInverse(torch.autograd.Function):
@@ -94,10 +139,9 @@ class _Interpolant:
     def __len__(self) -> int:
         return self.values.shape[1]
 
-    def voxel_positions(self, part: slice) -> Points:
-        """The array coordinates of a range of flat voxel indices."""
+    def voxel_positions(self, indices: Int64[Tensor, " n"]) -> Points:
+        """The array coordinates of voxels by their flat indices."""
         y, z = self.shape[1:]
-        indices = torch.arange(part.start, min(part.stop, len(self)), device=self.values.device)
         return torch.stack([indices // (y * z), indices // z % y, indices % z]).to(self.values)
 
     def value_and_jacobian(self, points: Points) -> tuple[Points, list[Points]]:
@@ -105,7 +149,7 @@ class _Interpolant:
         inside = torch.minimum(points.clamp(min=0), self._last)
         cell = torch.minimum(inside.floor(), self._last - 1)
         fx, fy, fz = inside - cell
-        i, j, k = cell.to(torch.int64)
+        i, j, k = cell.nan_to_num().to(torch.int64)  # no number is no index, which a GPU does not survive
         base = i * self._strides[0] + j * self._strides[1] + k
 
         def corner(x: int, y: int, z: int) -> Points:
@@ -149,15 +193,16 @@ def _solve(disp_vox: Float[Tensor, "3 x y z"]) -> Float[Tensor, "3 x y z"]:
     interpolant = _Interpolant(disp_vox)
     tolerance = _tolerance(disp_vox[None])
     solution = torch.empty_like(interpolant.values)
-    for part in _chunks(interpolant.values):
+    for part in _chunks(interpolant):
         guess = -interpolant.values[:, part]
         solution[:, part] = _solve_voxels(interpolant, interpolant.voxel_positions(part), guess, tolerance)
     return solution.reshape(disp_vox.shape)
 
 
-def _chunks(values: Points) -> list[slice]:
-    size = _CHUNK if values.device.type == "cpu" else _CHUNK_ON_GPU
-    return [slice(start, start + size) for start in range(0, values.shape[1], size)]
+def _chunks(interpolant: _Interpolant) -> Iterator[Int64[Tensor, " n"]]:
+    """The flat indices of all voxels, in parts that are solved together."""
+    device = interpolant.values.device
+    return iter(torch.arange(len(interpolant), device=device).split(_CHUNK if device.type == "cpu" else _CHUNK_ON_GPU))
 
 
 def _solve_voxels(interpolant: _Interpolant, positions: Points, guess: Points, tolerance: float) -> Points:
@@ -198,7 +243,7 @@ def _transposed_solve(disp_vox: Tensor, inverse_vox: Tensor, grad_output: Tensor
     interpolant = _Interpolant(disp_vox)
     v, g = inverse_vox.flatten(1), grad_output.flatten(1)
     result = torch.empty_like(interpolant.values)
-    for part in _chunks(interpolant.values):
+    for part in _chunks(interpolant):
         _, columns = interpolant.value_and_jacobian(interpolant.voxel_positions(part) + v[:, part])
         rows, determinant = _cofactors(columns)
         result[:, part] = sum(row * component for row, component in zip(rows, g[:, part], strict=True)) / determinant

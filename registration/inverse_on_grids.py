@@ -9,7 +9,7 @@ from nibabel.affines import apply_affine
 from numpy import ndarray
 
 from lumirkit.registration.grid import Grid, between, to_mm, to_voxels, voxels_of
-from lumirkit.registration.inverse import invert
+from lumirkit.registration.inverse import invert_bent
 
 _FIT_EVERY = 4  # voxels along each axis; twelve numbers need no more
 
@@ -18,8 +18,8 @@ def inverse_between(disp_vox: Float[ndarray, "x y z 3"], fixed: Grid, moving: Gr
     """Invert a displacement between two grids.
 
     The affine that fits the field best is taken out first, so that what is inverted pointwise is small and stays on the
-    fixed grid, wherever the moving one lies. The inverse is at rounding level at the voxels of that grid, and linear
-    between them.
+    fixed grid, wherever the moving one lies. Where the field does not fold, the inverse is at rounding level at the
+    voxels of that grid, but for a few of millions where the field bends hardest; it is linear between them.
 
     Args:
         disp_vox: position in moving voxels minus position in fixed voxels, on the grid `fixed`.
@@ -31,7 +31,7 @@ def inverse_between(disp_vox: Float[ndarray, "x y z 3"], fixed: Grid, moving: Gr
     start = _fitted_affine(disp_vox, fixed, moving)
     aligned = Grid(moving.shape, np.linalg.inv(start) @ moving.affine)
     rest_vox = to_voxels(to_mm(disp_vox, fixed, aligned), fixed, fixed)
-    inverse_vox = invert(torch.from_numpy(np.moveaxis(rest_vox, -1, 0)[None].copy()))
+    inverse_vox = invert_bent(torch.from_numpy(np.moveaxis(rest_vox, -1, 0)[None].copy()))
     return between(np.moveaxis(inverse_vox[0].numpy(), 0, -1), fixed, aligned, fixed)
 
 

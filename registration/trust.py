@@ -62,7 +62,8 @@ def _failure(device: torch.device, dtype: torch.dtype) -> str | None:
     except ImportError as error:
         return f"the CUDA kernels cannot be loaded ({error})"
     if not cuda.available():
-        return 'Numba cannot use this GPU (the extra "cuda" brings what it needs)'
+        extra = f"cuda{torch.version.cuda.partition('.')[0]}" if torch.version.cuda else "cuda12"
+        return f'Numba cannot use this GPU (the extra "{extra}" brings what it needs)'
     try:
         return difference_from_plain_torch(device, dtype)
     except Exception as error:  # whatever a driver or a compiler raises, plain torch can still do the work

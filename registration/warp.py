@@ -74,7 +74,7 @@ def sampling_grid(disp_vox: DisplacementVox) -> Float[Tensor, "batch x y z 3"]:
     shape = disp_vox.shape[2:]
     grid = []
     for axis, size in enumerate(shape):
-        centres = (2 * torch.arange(size, device=disp_vox.device, dtype=disp_vox.dtype) + 1) / size - 1
+        centres = torch.arange(1, 2 * size, 2, device=disp_vox.device, dtype=disp_vox.dtype) / size - 1
         ones = [1] * 3
         ones[axis] = size
         grid.append(torch.add(centres.view(1, *ones), disp_vox[:, axis], alpha=2 / size))

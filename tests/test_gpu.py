@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import pytest
 import torch
 from pretend_gpu import pretended_gpu
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lumirkit.bench.images import brain_like_pair
 from lumirkit.registration.device import Place
+from lumirkit.registration.inverse import invert
+from lumirkit.registration.losses import ndv_loss
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.predictor import Predictor
 from lumirkit.registration.refinement.settings import Refinement
@@ -126,3 +130,44 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(gpu, phantom_r
     weights = [load_file(next((tmp_path / run / "weights").glob("*.safetensors"))) for run in ("whole", "parts")]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pretended_gpu_refuses_what_a_gpu_refuses():
+    with pretended_gpu() as gpu:
+        here, there = torch.ones(3), torch.ones(3, device=gpu)
+        for mixed in (lambda: here + there, lambda: torch.cat([here, there]), lambda: there.clone().add_(here)):
+            with pytest.raises(RuntimeError, match=r"at least two devices, cuda:0 and cpu"):
+                mixed()
+        for array in (there.numpy, lambda: np.asarray(there)):
+            with pytest.raises(TypeError, match=r"Use Tensor.cpu\(\) first"):
+                array()
+        with pytest.raises(RuntimeError, match="for generator"):
+            torch.randn(3, device=gpu, generator=torch.Generator())
+        assert (there + 1).cpu().tolist() == [2, 2, 2]
+        assert there[torch.tensor([0])].device == gpu  # torch copies an index itself
+
+
+def operators_of(work: Callable[[], Any]) -> int:
+    """How often torch is asked to compute something: each costs a GPU some microseconds, however small it is."""
+
+    class Counter(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += 1
+            return operator(*args, **(kwargs or {}))
+
+    with Counter() as counter:
+        work()
+    return counter.count
+
+
+def test_a_gpu_is_asked_as_often_for_a_large_image_as_for_a_small_one():
+    with pretended_gpu() as gpu:
+        counts = []
+        for shape in ((16, 16, 16), (56, 56, 56)):
+            field = (0.2 * torch.rand(1, 3, *shape)).to(gpu)
+            counts.append((operators_of(lambda: invert(field)), operators_of(lambda: ndv_loss(field))))  # noqa: B023
+    (small_inverse, small_ndv), (large_inverse, large_ndv) = counts
+    assert large_inverse < 2 * small_inverse  # a step of Newton's more
+    assert large_ndv == small_ndv < 500

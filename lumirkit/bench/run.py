@@ -60,14 +60,15 @@ def run_bench(sizes: dict[Kind, Sequence[Shape]], options: Options, out: Path, w
 
 
 def run_all(options: Options, out: Path) -> Report:
-    """Measure every work at its usual size: prediction and io at full size, training at half of it.
+    """Measure every work at its usual size: all at full size, but on a CPU training at half of it.
 
     Raises:
         RequestError, RecipeError: the request cannot be carried out; nothing was started.
         BenchError: some works could not be measured; all others are written.
     """
     sizes: dict[Kind, Sequence[Shape]] = {kind: [FULL_SIZE] for kind in (Kind.FORWARD, Kind.ENSEMBLE, *IO_KINDS)}
-    sizes |= {kind: [STEP_SIZE] for kind in (Kind.STEP, Kind.TRIPLET, *SOURCE_KINDS)}
+    step_size = STEP_SIZE if options.device == "cpu" else FULL_SIZE
+    sizes |= {kind: [step_size] for kind in (Kind.STEP, Kind.TRIPLET, *SOURCE_KINDS)}
     return run_bench(sizes, options, out, with_scoring=True)
 
 

@@ -12,6 +12,7 @@ import typer
 from lumirkit.base.extras import require_extra
 from lumirkit.bench.kinds import FULL_SIZE, IO_KINDS, SOURCE_KINDS, STEP_SIZE, Kind, Shape
 from lumirkit.bench.options import Options, parse_size
+from lumirkit.commands.options import Overrides
 from lumirkit.registration.precision import Precision
 
 app = typer.Typer(no_args_is_help=True, help="Measure how long things take on this machine, and how much memory.")
@@ -157,6 +158,29 @@ def scoring(
 
 
 @app.command()
+def training(
+    recipe: Annotated[str, typer.Option(help="Recipe: a file, or a shipped one's name.")] = "lumir25",
+    set_: Overrides = None,
+    data: Annotated[Path | None, typer.Option(help="Dataset folder; without it images are made.")] = None,
+    size: Annotated[str, typer.Option(help="Size of the images that are made.")] = "160x224x192",
+    device: Device = BenchDevice.CPU,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of each stage; the first one warms up.")] = 10,
+    out: Annotated[Path, typer.Option(help="Folder for training.md and training.json.")] = _OUT,
+) -> None:
+    """Take some steps of a recipe as `lumirkit train` does, images, augmentation and log included."""
+    require_extra("lumirkit bench", "train", "omegaconf")
+    images = data or parse_size(size)
+    import torch
+
+    from lumirkit.bench.training import bench_training
+    from lumirkit.train.recipe import load_recipe
+    from lumirkit.train.shipped_recipes import find_recipe
+
+    chosen = load_recipe(find_recipe(recipe), set_ or [])
+    print(bench_training(chosen, images, device, steps, torch.get_num_threads(), out).to_markdown(), end="")
+
+
+@app.command()
 def accuracy(
     fixed: Annotated[Path, typer.Argument(help="Fixed image.")],
     moving: Annotated[Path, typer.Argument(help="Moving image, on the same grid.")],
@@ -182,7 +206,7 @@ def all_(
     reference_repeats: ReferenceRepeats = None,
     out: Out = _OUT,
 ) -> None:
-    """Measure everything at its usual size: forward, ensemble, step, triplet and sources at half size, io, scoring."""
+    """Measure all but `training`: on a CPU step, triplet and sources at half size, all else at full size."""
     options = Options(
         device, network, _formats(precisions), members, repeats, plain, threads, reference, reference_repeats
     )

@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lumirkit.registration.bspline import invertibility_bound, spline_displacement
-from lumirkit.registration.inverse import invert
+from lumirkit.registration.inverse import invert, invert_bent
+from lumirkit.registration.jacobian import jacobian_determinants
+from lumirkit.registration.kernels.dispatch import plain_torch
 from lumirkit.registration.resolution import coarse_shape
 from lumirkit.registration.warp import compose
 
@@ -50,3 +52,38 @@ def test_a_folding_field_gives_finite_numbers():
 def test_a_grid_without_cells_is_refused():
     with pytest.raises(ValueError, match="at least 2 voxels"):
         invert(torch.zeros(1, 3, 1, 4, 4))
+
+
+def sheared_field(size, amplitude_vox, wave_number):
+    """Two shears along sine waves, one after the other: invertible, but far from a contraction."""
+    at = torch.stack(torch.meshgrid(*[torch.arange(size, dtype=torch.float64)] * 3, indexing="ij"))
+    x, y, z = at
+    fade = torch.sin(torch.pi * at / (size - 1)).prod(dim=0)
+    x = x + amplitude_vox * fade * torch.sin(wave_number * y)
+    y = y + amplitude_vox * fade * torch.sin(wave_number * x)
+    return (torch.stack([x, y, z]) - at)[None]
+
+
+def test_a_strongly_bent_field_is_inverted_wherever_it_does_not_fold():
+    field = sheared_field(40, 4, 0.35)
+    assert min(float(determinant.min()) for determinant in jacobian_determinants(field)) > 0.1
+    assert compose(field, invert(field)).abs().max() > 1  # what the damped steps are for
+    assert compose(field, invert_bent(field)).abs().max() < 1e-9
+
+
+def test_where_a_field_folds_the_better_of_both_tries_is_left():
+    field = sheared_field(32, 6, 0.4)
+    left = [compose(field, inverse(field)).abs().amax(dim=1) for inverse in (invert, invert_bent)]
+    assert left[1].isfinite().all()
+    assert (left[1] <= left[0] + 1e-12).all()
+
+
+def test_a_number_that_is_none_leaves_no_trace_elsewhere():
+    """In plain torch too, where it must not become an index."""
+    field = 0.3 * torch.rand(1, 3, 6, 7, 8, dtype=torch.float64)
+    with plain_torch():
+        expected = invert(field)
+        field[0, :, 0, 0, 0] = torch.nan
+        found = invert(field)
+    assert found[..., 0, 0, 0].isnan().all()
+    torch.testing.assert_close(found[..., 3:, 3:, 3:], expected[..., 3:, 3:, 3:])

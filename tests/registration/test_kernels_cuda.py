@@ -136,7 +136,7 @@ def test_kernels_that_raise_are_not_used(first_use, monkeypatch):
 
 def test_without_a_usable_numba_there_is_a_hint_at_the_extra(first_use, monkeypatch):
     monkeypatch.setattr(cuda, "available", lambda: False)
-    with pytest.warns(RuntimeWarning, match='the extra "cuda"'):
+    with pytest.warns(RuntimeWarning, match='the extra "cuda1[23]"'):
         trust.try_kernels(GPU, torch.float32)
     assert not gpu_verdicts[GPU, torch.float32]
 
@@ -173,7 +173,7 @@ def nvvm_is_missing():
     return False
 
 
-@pytest.mark.skipif(nvvm_is_missing(), reason="no NVVM, or not all it needs; the extra `cuda` brings it")
+@pytest.mark.skipif(nvvm_is_missing(), reason="no NVVM, or not all it needs; the extras `cuda12` and `cuda13` bring it")
 @pytest.mark.parametrize("kernel", list(ARGUMENTS))
 @pytest.mark.parametrize("real", [types.float32, types.float64])
 def test_every_kernel_compiles_without_doubles_and_approximations(monkeypatch, kernel, real):
