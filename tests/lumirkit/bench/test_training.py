@@ -36,7 +36,7 @@ def test_images_are_made_where_none_are_given(lumirkit, tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--steps", "1", "1 is not in the range"), ("--recipe", "lumir26", "no such recipe"), ("--data", "none", "none")],
+    [("--steps", "1", "equal to 2"), ("--recipe", "lumir26", "no such recipe"), ("--data", "none", "none")],
 )
 def test_what_cannot_be_done_is_said(lumirkit, tmp_path, option, value, said):
     ended = lumirkit("bench", "training", option, value, "--out", tmp_path / "out")
