@@ -23,14 +23,11 @@ from lumirkit.base.files import (
     write_text_atomically,
 )
 from lumirkit.base.outputs import require_apart
+from lumirkit.base.training_log import STEPS, VALIDATIONS, read_log
 from lumirkit.registration.weights import WeightsCard, save_weights
 from lumirkit.train.model import Model
 from lumirkit.train.processes import Processes
 from lumirkit.train.recipe import Recipe, RecipeError, recipe_yaml
-
-_LOG, _VALIDATION = "log.jsonl", "validation.jsonl"
-
-Entry = Mapping[str, float | int | str]
 
 
 class CheckpointError(KitError, OSError):
@@ -78,7 +75,7 @@ class RunFolder:
             self._provenance["started_from"] = f"{self._start.parent.name}/{self._start.name}"
         write_text_atomically(self._stored_recipe, recipe_yaml(self.recipe))
         write_text_atomically(self._stored_provenance, json.dumps(self._provenance, indent=1) + "\n")
-        for name in (_LOG, _VALIDATION):
+        for name in (STEPS, VALIDATIONS):
             self._truncate(name, self.last_step())
         if self._start is not None and self.last_step() == 0:
             self._take_over(self._start)
@@ -158,7 +155,7 @@ class RunFolder:
                 f"{start}: found a run of {earlier.last_step()} steps; expected one that ended with a stage of this "
                 f"recipe, after {' or '.join(map(str, ends))} steps. Finish it, or delete the folder."
             )
-        for name in (_LOG, _VALIDATION):
+        for name in (STEPS, VALIDATIONS):
             if (start / name).exists():
                 write_bytes_atomically(self.path / name, (start / name).read_bytes())
         for folder in ("pictures", "tensorboard"):
@@ -181,31 +178,31 @@ class RunFolder:
     def _weights_name(self) -> str:
         return f"{self.recipe.name}_seed{self.recipe.seed}.safetensors"
 
-    def log(self, entry: Entry) -> None:
+    def log(self, entry: Mapping[str, float]) -> None:
         """Append one training step to log.jsonl."""
-        self._append(_LOG, entry)
+        self._append(STEPS, entry)
 
-    def log_validation(self, entry: Entry) -> None:
+    def log_validation(self, entry: Mapping[str, float]) -> None:
         """Append one validation to validation.jsonl."""
-        self._append(_VALIDATION, entry)
+        self._append(VALIDATIONS, entry)
 
     def validations(self) -> list[dict[str, Any]]:
-        """The entries of all validations so far.
+        """The numbers of all validations so far.
 
         Raises:
-            RecipeError: a line is damaged.
+            TrainingLogError: a line is damaged.
         """
-        return [entry for _, entry in _complete_lines(self.path / _VALIDATION)]
+        return [line.numbers for line in read_log(self.path / VALIDATIONS)]
 
-    def _append(self, name: str, entry: Entry) -> None:
+    def _append(self, name: str, entry: Mapping[str, float]) -> None:
         append_text(self.path / name, json.dumps(entry) + "\n")
 
     def _truncate(self, name: str, step: int) -> None:
         """Drop the lines after `step`, which an interrupted run wrote and the continued run will write again."""
         path = self.path / name
         if path.exists():
-            kept = [line for line, entry in _complete_lines(path) if entry["step"] <= step]
-            write_text_atomically(path, "".join(kept))
+            kept = [line.text + b"\n" for line in read_log(path) if line.numbers["step"] <= step]
+            write_bytes_atomically(path, b"".join(kept))
 
     def save(self, model: Model, stage_state: Mapping[str, Tensor], stage: int, step: int) -> None:
         """Write a checkpoint and the weights; of older checkpoints the recipe says how many are kept.
@@ -293,28 +290,3 @@ def _git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return result.stdout.strip()
-
-
-def _complete_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The lines of a log that were written to their end, and what they say; none where there is no file.
-
-    Raises:
-        RecipeError: a line is damaged.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    return [(line, _entry(path, number, line)) for number, line in enumerate(lines, 1) if line.endswith("\n")]
-
-
-def _entry(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        entry = None
-    if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-        return entry
-    raise RecipeError(
-        f"{path}, line {number}: found no JSON object with a step; expected what an earlier call wrote. "
-        "Remove the line, or restore the file."
-    )

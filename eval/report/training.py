@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from pydantic import TypeAdapter, ValidationError
 
 from lumirkit.base.outputs import require_apart
+from lumirkit.base.training_log import STEPS, VALIDATIONS, read_log
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.report.page import INK, SERIES_COLORS, as_data_uri, as_svg, style, write_page
 
@@ -25,7 +26,6 @@ _MACHINE_COLUMNS = {
     "waited_seconds": "seconds waited for data",
 }
 _NOT_LOSSES = {"stage", "step", "epoch", *_MACHINE_COLUMNS}
-_LINE = TypeAdapter(dict[str, float | None])
 _PROVENANCE = TypeAdapter(dict[str, Any])
 
 
@@ -33,12 +33,13 @@ def write_training_report(run: Path, path: Path) -> None:
     """Write the page of a run folder, finished or not.
 
     Raises:
-        EvaluationError: the folder holds no log of a run, or a damaged one.
+        EvaluationError: the folder holds no log of a run.
+        TrainingLogError: a line of a log is damaged.
     """
-    logs = run / "log.jsonl", run / "validation.jsonl"
+    logs = run / STEPS, run / VALIDATIONS
     pictures = (run / "pictures").glob("*.png")
     require_apart([path], [*logs, run / "recipe.yaml", run / "provenance.json", *pictures])
-    log, validation = _read(logs[0], ("stage", "step")), _read(logs[1], ("step",))
+    log, validation = map(_read, logs)
     if log.empty:
         found = "found no steps" if run.is_dir() else "no such folder"
         raise EvaluationError(f"{logs[0]}: {found}; expected the folder of a training run, `--out` of `train`.")
@@ -62,35 +63,10 @@ def write_training_report(run: Path, path: Path) -> None:
     )
 
 
-def _read(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """The complete lines of a log, without columns that hold no number; there are none where there is no file.
-
-    Args:
-        required: what every line must have.
-    """
-    if not path.exists():
-        return pd.DataFrame()
-    lines = [_line(path, number, line, required) for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)]
-    return pd.DataFrame([line for line in lines if line], dtype=float).dropna(axis="columns", how="all")
-
-
-def _line(path: Path, number: int, line: bytes, required: Sequence[str]) -> dict[str, float | None]:
-    """The numbers of one line of a log, by name; none in a blank line."""
-    if not line.strip():
-        return {}
-    try:
-        entry = _LINE.validate_json(line)
-    except ValidationError as error:
-        found = error.errors()[0]["msg"]
-    else:
-        missing = [name for name in required if entry.get(name) is None]
-        if not missing:
-            return entry
-        found = f"no {' and no '.join(missing)}"
-    raise EvaluationError(
-        f"{path}, line {number}: {found}; expected a JSON object of numbers, as `lumirkit train` writes one a line. "
-        "Remove the line, or restore the file."
-    )
+def _read(path: Path) -> pd.DataFrame:
+    """The numbers of a log, without columns that hold none."""
+    lines = [line.numbers for line in read_log(path)]
+    return pd.DataFrame(lines, dtype=float).dropna(axis="columns", how="all")
 
 
 def _facts(run: Path, log: pd.DataFrame) -> dict[str, str]:

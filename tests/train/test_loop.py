@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from lumirkit.base.training_log import TrainingLogError
 from lumirkit.commands.main import app
 from lumirkit.data_manifests.dataset import find_dataset_json
 from lumirkit.eval.leaderboard import evaluate
@@ -136,7 +137,7 @@ def test_a_damaged_line_of_a_log_is_named_when_the_run_goes_on(data, tmp_path):
     train(recipe(), data, tmp_path, CPU, deadline=Deadline(0))
     log = tmp_path / "log.jsonl"
     log.write_text(log.read_text() + '{"stage": 0}\n')
-    with pytest.raises(RecipeError, match=r"log\.jsonl, line 2: found no JSON object with a step"):
+    with pytest.raises(TrainingLogError, match=r"log\.jsonl, line 2: found no whole number for step"):
         train(recipe(), data, tmp_path, CPU)
 
 
