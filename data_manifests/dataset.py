@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from lumirkit.base.errors import KitError
 from lumirkit.base.nifti import open_nifti
+from lumirkit.base.refused import list_problems
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -212,8 +213,7 @@ def read_json_model(path: Path, model: type[Model]) -> Model:
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-        raise ManifestError(f"{path}: not a usable {model.__name__} file: {problems}.") from error
+        raise ManifestError(f"{path}: not a usable JSON file; correct this:\n{list_problems(error)}") from error
 
 
 def _read_text(path: Path) -> bytes:

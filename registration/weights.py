@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lumirkit.base.errors import KitError
 from lumirkit.base.files import write_atomically
+from lumirkit.base.refused import list_problems
 from lumirkit.registration.architecture import NetworkConfig, make_network
 from lumirkit.registration.ensemble import Ensemble, make_ensemble
 from lumirkit.registration.network import Network
@@ -118,7 +119,9 @@ def load_weights(
     try:
         card = WeightsCard.model_validate_json(card_json)
     except ValidationError as error:
-        raise WeightsError(f"{path}: its card is not valid for this version of lumirkit: {error}") from error
+        raise WeightsError(
+            f"{path}: its card is not valid for this version of lumirkit:\n{list_problems(error)}"
+        ) from error
     found = hash_tensors(tensors)
     if found != card.sha256:
         raise WeightsError(

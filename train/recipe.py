@@ -16,9 +16,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from lumirkit.base.errors import KitError
+from lumirkit.base.refused import list_problems
 from lumirkit.registration.architecture import NetworkConfig
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.refinement.settings import Refinement
@@ -285,18 +285,6 @@ def _changed(settings: DictConfig, changes: Sequence[Change], origin: str) -> Di
         except (OmegaConfBaseException, TypeError) as error:
             raise RecipeError(f"{origin}: the changed key {pattern} does not fit it: {error}") from error
     return changed
-
-
-def list_problems(error: ValidationError) -> str:
-    """List every key that was refused, one a line; a list that is too short only because an item was refused is not."""
-    errors = error.errors()
-    refused = [e for e in errors if e["type"] != "too_short" or not any(_within(other, e) for other in errors)]
-    return "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in refused)
-
-
-def _within(inner: ErrorDetails, outer: ErrorDetails) -> bool:
-    """Whether an error is one of the items of another's list."""
-    return inner is not outer and inner["loc"][: len(outer["loc"])] == outer["loc"]
 
 
 def _keys(pattern: str, settings: DictConfig) -> list[str]:

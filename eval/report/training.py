@@ -90,7 +90,7 @@ def _facts(run: Path, log: pd.DataFrame) -> dict[str, str]:
         noted = _PROVENANCE.validate_json(provenance.read_bytes())
     except ValidationError as error:
         raise EvaluationError(
-            f"{provenance}: found no JSON object ({error.errors()[0]['msg']}); expected what `lumirkit train` wrote. "
+            f"{provenance}: found no JSON object; expected what `lumirkit train` wrote. "
             "Restore the file, or move it away."
         ) from error
     return facts | {name: str(value) for name, value in noted.items()}

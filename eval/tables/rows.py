@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lumirkit.base.refused import list_problems
 from lumirkit.eval.cases import EvaluationError
 from lumirkit.eval.leaderboard import LeaderboardResult
 from lumirkit.eval.measures import find_measure
@@ -116,9 +117,11 @@ def read_card(folder: Path) -> RowCard | None:
     if not file.exists():
         return None
     try:
-        return RowCard.model_validate_json(file.read_text(encoding="utf-8"))
-    except (ValidationError, OSError) as error:
-        raise EvaluationError(f"{file}: not the card of a row: {error}") from error
+        return RowCard.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise EvaluationError(f"{file}: cannot be read ({error.strerror}); expected the card of a row.") from error
+    except ValidationError as error:
+        raise EvaluationError(f"{file}: not the card of a row; correct this:\n{list_problems(error)}") from error
 
 
 def _list(keys: Sequence[CaseKey]) -> str:

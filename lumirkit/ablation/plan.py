@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, PositiveInt, ValidationError
 
+from lumirkit.base.refused import list_problems
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.registration.refinement.settings import Refinement
-from lumirkit.train.recipe import Change, Recipe, RecipeError, list_problems, make_recipe, parse_override, read_settings
+from lumirkit.train.recipe import Change, Recipe, RecipeError, make_recipe, parse_override, read_settings
 from lumirkit.train.settings import Settings
 from lumirkit.train.shipped_recipes import find_recipe
 

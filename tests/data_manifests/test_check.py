@@ -194,7 +194,7 @@ JSON_CASES = {
     ),
     "pair scored twice": (SEGMENTATION, double_pair, "error", "pair 3455_0000<--3454_0000 2 times"),
     "config shape": (SEGMENTATION, lambda c: c["expected_shape"].__setitem__(0, 30), "error", "expected_shape"),
-    "broken config": (SEGMENTATION, lambda c: c.pop("eval_pairs"), "error", "eval_pairs: Field required"),
+    "broken config": (SEGMENTATION, lambda c: c.pop("eval_pairs"), "error", "eval_pairs: found no such key"),
     "counts": (DATASET, lambda c: c.update(numTraining=5), "warning", "numTraining 5, but 4 entries"),
 }
 
@@ -347,5 +347,5 @@ def test_wrong_requests(root, tmp_path):
     with pytest.raises(ManifestError, match="--workers 0"):
         check_dataset(root, workers=0)
     (root / DATASET).write_text("{", encoding="utf-8")
-    with pytest.raises(ManifestError, match="not a usable Dataset file"):
+    with pytest.raises(ManifestError, match="not a usable JSON file"):
         check_dataset(root)

@@ -82,21 +82,24 @@ def test_labels_lie_beside_the_images():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": None}, "name: Input should be a valid string"),
-        ({"evaluation_methods": []}, "evaluation_methods: .*at least 1 item"),
+        ({"name": None}, "name: found null; expected a text"),
+        ({"evaluation_methods": []}, "evaluation_methods: found 0 items; expected at least 1"),
         ({"evaluation_methods": [{"name": "DSC", "metric": "dice"}]}, "dice without labels; expected the list"),
         ({"evaluation_methods": [{"name": "J", "metric": "sdlogj"}]}, "evaluation_methods.0.metric: .*'ndv'"),
         ({"evaluation_methods": [{"name": "N", "metric": "ndv"}] * 2}, r"names \['N'\] occur twice"),
-        ({"evaluation_methods": [{"name": "D", "metric": "dice", "labels": [-1]}]}, "greater than or equal to 0"),
+        (
+            {"evaluation_methods": [{"name": "D", "metric": "dice", "labels": [-1]}]},
+            "labels.0: found -1; expected",
+        ),
         ({"expected_shape": [16, 18, 20]}, "expected_shape"),
-        ({"expected_shape": [16, 18, 0, 3]}, "expected_shape.2: .*greater than 0"),
-        ({"eval_pairs": []}, "eval_pairs: .*at least 1 item"),
+        ({"expected_shape": [16, 18, 0, 3]}, "expected_shape.2: found 0; expected more than 0"),
+        ({"eval_pairs": []}, "eval_pairs: found 0 items; expected at least 1"),
         ({"eval_pairs": [{"fixed": "imagesVal/a.nii.gz", "moving": "b"}]}, "a.nii.gz: the file name has no subject"),
         (
             {"eval_pairs": [{"fixed": "scans/A_3455_0000.nii.gz", "moving": "scans/A_3454_0000.nii.gz"}]},
             "found folder 'scans'; expected one like imagesVal",
         ),
-        ({"masked_evaluation": True}, "masked_evaluation: Input should be False"),
+        ({"masked_evaluation": True}, "masked_evaluation: found true; expected False"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path, changes, message):
@@ -109,7 +112,7 @@ def test_a_wrong_key_is_named(tmp_path, changes, message):
 def test_not_json(tmp_path):
     path = tmp_path / FILES[Split.IN_DOMAIN]
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(ManifestError, match="not a usable EvaluationConfig file: file: Invalid JSON"):
+    with pytest.raises(ManifestError, match=r"not a usable JSON file; correct this:\n  found no JSON"):
         read_evaluation_config(path)
 
 

@@ -143,7 +143,7 @@ def test_run_times(ground_truth, fields):
     assert "field/seconds" not in case_measures(evaluate(ground_truth, None, options=DESIGNS))
     record.write_text("{}")
     evaluate(ground_truth, fields)
-    with pytest.raises(EvaluationError, match=r"disp_3455_3454\.json: .*seconds: Field required"):
+    with pytest.raises(EvaluationError, match=r"disp_3455_3454\.json: .*\n  seconds: found no such key"):
         evaluate(ground_truth, fields, options=DESIGNS)
 
 

@@ -222,7 +222,7 @@ def absent_gpu(place, make_weights):
         (output_below_a_file, "cannot be created"),
         (no_output, "without --output"),
         (absent_json, "cannot be read (No such file"),
-        (no_json, "not a usable Dataset file"),
+        (no_json, "not a usable JSON file"),
         (json_of_another_kind, "found the keys channel_names, numTraining; expected training"),
         (no_pairs, "found no validation pairs"),
         (listed_image_absent, f"1 listed files do not exist under {{data}}: {FIXED}"),

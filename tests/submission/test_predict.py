@@ -162,7 +162,7 @@ def test_unusable_requests_are_refused(lumirkit, dataset, predict, tmp_path, mak
     json_path.write_text(json.dumps({"validation": []}))
     refused(predict(), json_path, "expected a list of pairs of fixed and moving under the key validation")
     json_path.write_text("{")
-    refused(predict(), json_path, "not a usable Dataset file")
+    refused(predict(), json_path, "not a usable JSON file")
 
 
 def test_unusable_weights_are_refused(lumirkit, dataset, tmp_path, make_weights):

@@ -158,7 +158,7 @@ def test_metrics_that_cannot_be_used(metrics, tmp_path):
     with pytest.raises(EvaluationError, match="1 cases could not be scored"):
         read_rows([other])
     (metrics.parent / CARD_NAME).write_text("{}")
-    with pytest.raises(EvaluationError, match="not the card of a row"):
+    with pytest.raises(EvaluationError, match=r"not the card of a row; correct this:\n  name: found no such key"):
         read_rows([metrics])
 
 

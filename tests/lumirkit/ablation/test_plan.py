@@ -104,10 +104,13 @@ def test_rows_that_differ_in_their_seed_alone(tmp_path):
         ([{"name": "a", "parent": "b"}, {"name": "b"}], "row a: its parent b is no earlier row; those are none"),
         ([{"name": "a"}, {"name": "b", "parent": "c"}], "its parent c is no earlier row; those are a"),
         ([{"name": "a", "stages": 3}], "trains 3 stages; the base recipe lite has 2"),
-        ([{"name": "a", "set": {"stages.*.epoch": 3}}], r"row a: .*\n  stages\.0\.epoch: Extra inputs"),
+        (
+            [{"name": "a", "set": {"stages.*.epoch": 3}}],
+            r"row a: .*\n  stages\.0\.epoch: found a key that nothing reads",
+        ),
         ([{"name": "a", "set": {"stages.7.epochs": 3}}], r"row a: the changed key stages\.7\.epochs does not fit"),
-        ([{"name": "a", "members": 0}], r"rows\.0\.members: Input should be greater than 0"),
-        ([{"name": "a", "sets": {}}], r"rows\.0\.sets: Extra inputs"),
+        ([{"name": "a", "members": 0}], r"rows\.0\.members: found 0; expected more than 0"),
+        ([{"name": "a", "sets": {}}], r"rows\.0\.sets: found a key that nothing reads"),
         ([{"name": "+"}], "found no letter or digit in its name"),
         ([], "rows: "),
     ],
@@ -121,7 +124,7 @@ def test_columns(tmp_path):
     assert load_ablation(TABLE_1).columns is ColumnSet.LEADERBOARD
     file = write(tmp_path / "rows.yaml", [{"name": "a"}], columns="designs")
     assert load_ablation(file).columns is ColumnSet.DESIGNS
-    with pytest.raises(RecipeError, match="columns: Input should be 'leaderboard' or 'designs'"):
+    with pytest.raises(RecipeError, match=r"columns: found .paper.; expected 'leaderboard' or 'designs'"):
         load_ablation(write(tmp_path / "rows.yaml", [{"name": "a"}], columns="paper"))
 
 
