@@ -79,8 +79,10 @@ class Account:
         Raises:
             OSError: the file cannot be written.
         """
-        is_done = len(self.status.pairs) == self.status.pairs_asked_for
-        self.status.state = RunState.DONE if is_done else RunState.STOPPED
+        if len(self.status.pairs) < self.status.pairs_asked_for:
+            self.status.state = RunState.STOPPED
+        else:
+            self.status.state = RunState.DONE_BUT_FAILURES if self.status.failures else RunState.DONE
         self._write()
 
     def _write(self) -> None:

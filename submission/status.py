@@ -38,6 +38,7 @@ class RunState(StrEnum):
 
     RUNNING = "running"
     DONE = "done"
+    DONE_BUT_FAILURES = "done but for failed pairs"
     STOPPED = "stopped"
     """The run stopped at the first failure, as asked for, or by a signal; a restart goes on."""
 
