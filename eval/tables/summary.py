@@ -18,8 +18,9 @@ _MISSING = "–"
 
 
 def summary_table(rows: Mapping[str, LeaderboardResult]) -> Table:
-    """One line a row (its name is the key), one column of the leaderboard each, as mean (std) over the cases.
+    """One line a column of the leaderboard, one column a row (its name is the key), as mean (std) over the cases.
 
+    It stands so, and not as the leaderboard does, since few rows have many numbers: it fits a narrow terminal.
     The numbers are the organisers' aggregates, inf and NaN included; a dash stands where a result lacks the metric.
 
     Raises:
@@ -28,24 +29,18 @@ def summary_table(rows: Mapping[str, LeaderboardResult]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption="mean (std) over pairs; distances in voxels"
     )
-    table.add_column("method", no_wrap=True)
+    table.add_column("")
+    for row in rows:
+        table.add_column(row, justify="right")
     scored = {row: ScoredRow.from_result(RowCard(name=row), result) for row, result in rows.items()}
     own = columns_in(ColumnSet.LEADERBOARD, list(scored.values()))[len(COLUMNS) :]
     own = tuple(column for column in own if any(map(column.keys, scored.values())))
     only_own = own and all(not is_official(split) for row in scored.values() for split, _ in row.cases)
-    official = () if only_own else COLUMNS
-    for column in (*official, *own):
-        table.add_column(_heading(column), justify="right")
-    for row, result in rows.items():
-        cells = [_cell(row, column, result) for column in official]
-        table.add_row(row, *cells, *(_own_cell(column, scored[row]) for column in own))
+    for column in () if only_own else COLUMNS:
+        table.add_row(column.title, *(_cell(row, column, result) for row, result in rows.items()))
+    for column in own:
+        table.add_row(column.title, *(_own_cell(column, row) for row in scored.values()))
     return table
-
-
-def _heading(column: Column) -> str:
-    """The column's heading; the split stands on lines of its own, so that the table fits a narrow terminal."""
-    split = [] if column.split is None else ["-\n".join(column.split.rsplit("-", 1))]
-    return "\n".join([column.with_unit(column.name), *split])
 
 
 def _cell(row: str, column: Column, result: LeaderboardResult) -> str:

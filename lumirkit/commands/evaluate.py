@@ -17,7 +17,7 @@ def evaluate(
     ground_truth: Annotated[Path, typer.Option(help="Folder with *_evaluation_config.json, images and labels.")],
     fields: Annotated[Path, typer.Option(help="Folder with the displacement fields.")],
     out: Annotated[Path, typer.Option(help="Where to write metrics.json; scored pairs are kept beside it.")],
-    zero_field: Annotated[bool, typer.Option(help="Score the zero field too, as the first row of the table.")] = False,
+    zero_field: Annotated[bool, typer.Option(help="Score the zero field too, in the table's first column.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that score pairs at the same time.")] = 1,
     tables: Annotated[Path | None, typer.Option(help="Folder for pairs.csv, labels.csv and landmarks.csv.")] = None,
     mask_rule: Annotated[

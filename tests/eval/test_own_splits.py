@@ -87,7 +87,7 @@ def test_tables_have_columns_for_it(official, add_own, ground_truth, fields):
 
     summary = as_printed({"a": found})
     assert f"{100 * dice:.1f} (0.0)" in summary
-    assert printed.split("mean (std)")[0].split("a ")[-1].strip() in summary, "the challenge's cells stay as they are"
+    assert printed.split("mean (std)")[0].strip() in summary, "the challenge's cells stay as they are"
 
 
 def test_commands_write_it(add_own, ground_truth, fields, tmp_path):
@@ -136,5 +136,7 @@ def test_an_evaluation_of_ones_own_alone(add_own, ground_truth, fields, tmp_path
     assert found.aggregates["HD95"]["mean"] == found.guarded["overall"]["HD95/dice"]["mean"]
     table = PaperTable.of([ScoredRow.from_result(RowCard(name="a"), found)])
     assert [column.heading for column in table.columns] == [f"Dice {OWN}", f"NDV {OWN}"]
-    assert "in- domain" not in as_printed({"a": found})
-    assert f"Dice % NDV % method {OWN} {OWN}" in as_printed({"a": found})
+    lines = as_printed({"a": found})
+    assert "in-domain" not in lines
+    assert f"Dice {OWN} %" in lines
+    assert f"NDV {OWN} %" in lines

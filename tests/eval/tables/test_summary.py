@@ -24,6 +24,13 @@ def rendered(rows, width=200):
     return text.getvalue()
 
 
+def lines_of(text):
+    """The cells of every line between the rule and the caption."""
+    lines = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    rule = next(number for number, (first, *_) in enumerate(lines) if first.startswith("──"))
+    return [cells for cells in lines[rule + 1 :] if len(cells) > 1]
+
+
 def test_digits_of_a_published_row():
     registered = result(
         ID_dice=(0.7834, 0.0171),
@@ -33,16 +40,13 @@ def test_digits_of_a_published_row():
         HD95=(2.95, 0.34),
         NDV=(0.00151, 0.00033),
     )
-    line = next(line for line in rendered({"registered": registered}).splitlines() if "registered" in line)
-    cells = [cell.strip() for cell in re.split(r"\s{2,}", line.strip())]
-    assert cells == [
-        "registered",
-        "78.3 (1.7)",
-        "76.5 (1.2)",
-        "74.5 (3.0)",
-        "2.24 (0.27)",
-        "2.95 (0.34)",
-        "0.0015 (3.3e-4)",
+    assert lines_of(rendered({"registered": registered})) == [
+        ["Dice in-domain %", "78.3 (1.7)"],
+        ["Dice out-of-domain %", "76.5 (1.2)"],
+        ["Dice multi-modal %", "74.5 (3.0)"],
+        ["TRE", "2.24 (0.27)"],
+        ["HdDist95", "2.95 (0.34)"],
+        ["NDV %", "0.0015 (3.3e-4)"],
     ]
 
 
@@ -56,14 +60,11 @@ def test_missing_and_infinite_values():
 def test_rows_keep_their_order():
     text = rendered({"zero field": result(), "registered": result()})
     assert text.index("zero field") < text.index("registered")
-    for heading in ("in-", "out-of-", "multi-", "TRE", "HdDist95", "NDV %"):
-        assert heading in text
 
 
 def test_fits_a_narrow_terminal():
-    row = result(
-        ID_dice=(0.5, 0.1), OOD_dice=(0.5, 0.1), MM_dice=(0.5, 0.1), TRE_lm=(2, 1), HD95=(3, 1), NDV=(0.1, 0.1)
-    )
-    text = rendered({"registered": row}, width=80)
-    assert "registered" in text
-    assert "…" not in text
+    """Every cell stands on one line, of wide numbers too."""
+    wide, tiny = (0.5, 0.123), (1.23e-6, 4.56e-7)
+    row = result(ID_dice=wide, OOD_dice=wide, MM_dice=wide, TRE_lm=(12.3, 10.2), HD95=(123.4, 100.2), NDV=tiny)
+    rows = {"zero field": row, "registered": row}
+    assert lines_of(rendered(rows, width=80)) == lines_of(rendered(rows))
