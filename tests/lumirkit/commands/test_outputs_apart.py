@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lumirkit.base.errors import RequestError
+from lumirkit.base.outputs import require_folder_apart
 from lumirkit.commands.main import app
 from lumirkit.data_manifests.dataset import find_dataset_json
 from lumirkit.registration.volume import write_displacement
@@ -100,6 +101,24 @@ def test_an_output_that_is_an_input_is_refused(data, command, output):
     assert isinstance(result.exception, RequestError), result.output
     assert "place of the output" in str(result.exception) or "two outputs" in str(result.exception)
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("out", ["", "imagesVal", "imagesVal/new/deep", "labelsVal"])
+def test_results_of_a_stress_test_lie_apart_from_the_datasets_files(data, out):
+    stress = ["stress", "--ground-truth", str(data), "--weights", str(data / "w.safetensors"), "--out", str(data / out)]
+    result = CliRunner().invoke(app, stress)
+    assert isinstance(result.exception, RequestError), result.output
+    assert "found the dataset's folder" in str(result.exception)
+    assert not list(data.rglob("kept"))
+
+
+def test_an_output_folder_may_be_a_new_one_of_the_dataset(tmp_path):
+    images = [tmp_path / "imagesVal" / "a.nii.gz"]
+    images[0].parent.mkdir()
+    require_folder_apart(tmp_path / "runs" / "first", tmp_path, images)
+    (tmp_path / "link").symlink_to(images[0].parent)
+    with pytest.raises(RequestError, match="link/new: found the dataset's folder"):
+        require_folder_apart(tmp_path / "link" / "new", tmp_path, images)
 
 
 def test_a_field_is_no_image_of_its_dataset(data):
