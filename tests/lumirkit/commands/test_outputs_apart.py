@@ -1,6 +1,7 @@
 """An output that is one of the inputs is refused by every command before anything is done, and stays as it is."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -101,6 +102,38 @@ def test_an_output_that_is_an_input_is_refused(data, command, output):
     assert isinstance(result.exception, RequestError), result.output
     assert "place of the output" in str(result.exception) or "two outputs" in str(result.exception)
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+
+
+FILES_TO_WRITE = [
+    f"register {PAIR} {{out}}.nii.gz",
+    f"register {PAIR} {{root}}/new.nii.gz --moved {{out}}.nii.gz",
+    f"warp {FIELD} --moving {{root}}/{MOVING} --out {{out}}.nii.gz",
+    f"warp {FIELD} --points {{root}}/points.csv --out {{out}}.csv",
+    f"export {FIELD} --fixed {{root}}/{FIXED} --moving {{root}}/{MOVING} --out {{out}}.nii.gz",
+    f"invert {FIELD} --out {{out}}.nii.gz",
+    f"compose {FIELD} {FIELD} --out {{out}}.nii.gz",
+    f"jacobian {FIELD} --out {{out}}.nii.gz",
+    f"template {{root}}/{FIXED} {{root}}/{MOVING} --out {{out}}.nii.gz",
+    f"evaluate {SCORED} --out {{out}}",
+    f"report {SCORED} --out {{out}}",
+    "report --training {root} --out {out}",
+    "table A={root}/metrics.json --out {out}.md",
+    "manifest check {root} --json {out}",
+    f"bench accuracy {PAIR} --weights {{root}}/w.safetensors --out {{out}}",
+    "synthetic sitreg_synthetic --out {out}.png",
+    "predict --dataset {root} --out {root}/fields --zip {out}",
+]
+
+
+@pytest.mark.parametrize("command", FILES_TO_WRITE)
+def test_a_folder_in_the_place_of_a_file_is_refused(data, tmp_path, command):
+    out = tmp_path / "folder"
+    for ending in ("", ".nii.gz", ".csv", ".md", ".png"):
+        out.with_name(f"folder{ending}").mkdir()
+    result = CliRunner().invoke(app, command.format(root=data, out=out).split())
+    assert isinstance(result.exception, RequestError), result.output
+    assert re.search(r"folder\S*: found a folder in the place of the output; expected a file", str(result.exception))
+    assert not [found for folder in tmp_path.glob("folder*") for found in folder.iterdir()]
 
 
 @pytest.mark.parametrize("out", ["", "imagesVal", "imagesVal/new/deep", "labelsVal"])
