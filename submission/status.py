@@ -119,6 +119,11 @@ class RunStatus(BaseModel):
         """The pairs that were not registered."""
         return [pair for pair in self.pairs if pair.has_failed]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What was remarked of the pairs, each with the name of its pair."""
+        return [f"{pair.case_name}: {warning}" for pair in self.pairs for warning in pair.warnings]
+
     @classmethod
     def made_before(cls, path: Path, method: Method) -> dict[str, PairStatus]:
         """The pairs that an earlier run by this method registered, by field; none where nothing tells of one."""

@@ -77,6 +77,8 @@ def predict(
             place = places[0] if len(devices) == 1 else place
         fields = path_for(cluster, out)
         status = predict_dataset(dataset_json, dataset_json.parent, fields, chosen, place, part, on_error, refinement)
+    for warning in status.warnings:
+        say_to_stderr(f"warning: {warning}")
     end_with_failures({pair.case_name: pair.reason for pair in status.failures}, "failed pairs")
     if zip_ is not None:
         pack_fields(fields, zip_, dataset_json)
