@@ -266,6 +266,13 @@ def test_what_a_failure_means_is_the_callers_choice(predict, dataset, tmp_path):
     assert sorted(contents(out)) == sorted(order[:-1])
 
 
+def test_the_wait_for_the_compiler_is_no_time_of_the_first_pair(predict, monkeypatch):
+    waits = [3.0]
+    monkeypatch.setattr(predictor.Predictor, "wait_for_kernels", lambda self: time.sleep(waits.pop() if waits else 0))
+    assert max(pair.seconds for pair in predict().pairs) < 3
+    assert not waits
+
+
 def test_the_account_says_what_every_pair_took(predict, tmp_path):
     returned = predict()
     written = RunStatus.model_validate_json((tmp_path / "out" / "lumirkit_status.json").read_bytes())
