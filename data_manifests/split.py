@@ -12,7 +12,7 @@ import numpy as np
 
 from lumirkit.base.errors import RequestError, VolumeError
 from lumirkit.base.files import require_writable
-from lumirkit.base.outputs import require_apart
+from lumirkit.base.outputs import require_folder_apart
 from lumirkit.data_manifests.checks.inspection import Kind, Unreadable, inspect_volume
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
 from lumirkit.data_manifests.evaluation_config import beside_image
@@ -46,7 +46,8 @@ def split_dataset(root: Path, out: Path, shares: str, seed: int, listed: Path | 
     Raises:
         ManifestError, RequestError, VolumeError: the request cannot be carried out; nothing was written.
     """
-    require_apart([out / _DEVELOPMENT, out / _TEST], [root, listed])
+    for part in (_DEVELOPMENT, _TEST):
+        require_folder_apart(out / part, root)
     dataset_json = find_dataset_json(root)
     dataset = read_dataset(dataset_json)
     images = [entry.image for entry in dataset.training]

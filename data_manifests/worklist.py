@@ -67,7 +67,8 @@ class PairFiles:
 def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard | None = None) -> list[PairFiles]:
     """List the validation pairs of a dataset JSON with their files; the fields get the evaluator's names.
 
-    A pair that is listed twice is registered once, and one of an image with itself like any other; stderr says so.
+    A pair that is listed twice is registered once, and one of an image with itself like any other; stderr says so, and
+    names fields of other pairs that `out` holds.
 
     Args:
         images: folder that the JSON's paths are relative to.
@@ -94,11 +95,23 @@ def validation_files(dataset_json: Path, images: Path, out: Path, shard: Shard |
         for pair in pairs
     ]
     require_writable(out)
+    _tell_of_strangers(out, dataset, dataset_json)
     require_apart([pair.field for pair in files], [dataset_json, *(path for pair in files for path in pair.inputs)])
     new = [pair.field for pair in files if not pair.field.exists()]  # those that are there may be kept
     if new:
         require_room(new[0], shape)
     return files
+
+
+def _tell_of_strangers(out: Path, dataset: Dataset, dataset_json: Path) -> None:
+    """Warn of fields in the output folder that belong to no pair of the dataset, such as those of another one."""
+    own = {pair.field_name for pair in dataset.validation}
+    strangers = sorted(field.name for field in out.glob("disp_*.nii.gz") if field.name not in own)
+    if strangers:
+        say_to_stderr(
+            f"warning: {out}: found fields of no pair of {dataset_json}, {len(strangers)} in all, such as "
+            f"{strangers[0]}; they stay as they are. Move them away, or give another --out."
+        )
 
 
 def _different_pairs(dataset: Dataset, dataset_json: Path) -> list[Pair]:

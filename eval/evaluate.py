@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lumirkit.base.engine import Engine
-from lumirkit.base.files import require_writable, write_text_atomically
+from lumirkit.base.files import require_writable_file, write_text_atomically
 from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.evaluation_config import files_of
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
@@ -34,7 +34,7 @@ def score_fields(
     Raises:
         EvaluationError, RequestError: nothing could be scored, or the result could not be written.
     """
-    require_writable(out.parent)
+    require_writable_file(out)
     own = [tables / f"{name}.csv" for name in TABLE_NAMES] if tables is not None else []
     require_apart([out, *own], files_of(ground_truth, fields, options.inverse_fields))
     kept = out.with_suffix(".cases")

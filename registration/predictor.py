@@ -14,6 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from lumirkit.base.errors import RequestError, VolumeError
+from lumirkit.registration.below_zero import TAKEN_FOR_BACKGROUND, reaches_below_zero
 from lumirkit.registration.device import Place
 from lumirkit.registration.ensemble import Ensemble, SITRegEnsemble
 from lumirkit.registration.full_size import FullSizeRegistration, register_full_size
@@ -154,7 +155,7 @@ class Predictor:
         """
         if self.method.refinement is not None:
             return _as_array(self._refined(fixed, moving).forward_vox)
-        return self._where_memory_suffices(lambda network: register_pair(network, fixed, moving))
+        return self._where_memory_suffices(fixed, moving, lambda network: register_pair(network, fixed, moving))
 
     def both_directions(
         self, fixed: Volume, moving: Volume, watch: Callable[[Taken], None] | None = None
@@ -169,7 +170,9 @@ class Predictor:
         """
         if self.method.refinement is not None:
             return _both_directions(self._refined(fixed, moving, watch))
-        return self._where_memory_suffices(lambda network: register_both_directions(network, fixed, moving))
+        return self._where_memory_suffices(
+            fixed, moving, lambda network: register_both_directions(network, fixed, moving)
+        )
 
     def _refined(
         self, fixed: Volume, moving: Volume, watch: Callable[[Taken], None] | None = None
@@ -188,7 +191,7 @@ class Predictor:
             fixed_image, moving_image = _on_device(self.place.device, fixed, moving)
             return refined_full_size(network, fixed_image, moving_image, settings, watch)
 
-        refined = self._where_memory_suffices(register)
+        refined = self._where_memory_suffices(fixed, moving, register)
         self.taken = refined.taken
         self.warnings += _remarks(refined, self.members)
         return refined.registration
@@ -197,8 +200,8 @@ class Predictor:
     def _resolution_vox(self) -> int | None:
         return None if self._network is None else self._network.config.resolution_vox
 
-    def _where_memory_suffices(self, register: Callable[[Any], Found]) -> Found:
-        self.warnings, self.taken = [], ()
+    def _where_memory_suffices(self, fixed: Volume, moving: Volume, register: Callable[[Any], Found]) -> Found:
+        self.warnings, self.taken = _remarks_on_intensities(fixed, moving), ()
         self.wait_for_kernels()
         while True:
             try:
@@ -238,6 +241,14 @@ def require_method(network: Ensemble | None, refinement: Refinement | None) -> N
             "control points a refinement begins with. Leave --refine out, or use --weights none."
         )
     refinement.stages(None if network is None else network.config.resolution_vox)
+
+
+def _remarks_on_intensities(*images: Volume) -> list[str]:
+    return [
+        f"{image.name}: found intensities of {image.data.min():.4g}…{image.data.max():.4g}; {TAKEN_FOR_BACKGROUND}"
+        for image in images
+        if reaches_below_zero(image.data)
+    ]
 
 
 def _remarks(refined: Refined, members: int) -> list[str]:

@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from numpy import ndarray
 
 from lumirkit.base.errors import RequestError, VolumeError
-from lumirkit.base.files import require_writable, write_text_atomically
+from lumirkit.base.files import require_writable_file, write_text_atomically
 from lumirkit.base.nifti import open_nifti, require_output
 from lumirkit.base.outputs import require_apart
 from lumirkit.base.screen import say_to_stderr
@@ -101,7 +101,7 @@ def warp_points(
     Raises:
         VolumeError, RequestError: a file cannot be used, or a point is outside the fixed grid; nothing was written.
     """
-    require_writable(out.parent)
+    require_writable_file(out)
     require_apart([out], [*files_of_chain(transforms), points, moving, like])
     given = read_points(points)
     markups = given.suffix != ".csv"

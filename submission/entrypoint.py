@@ -80,9 +80,8 @@ def run(
 
 def _report(status: RunStatus) -> None:
     """Print what came of the run."""
-    for pair in status.pairs:
-        for warning in pair.warnings:
-            say_to_stderr(f"warning: {pair.case_name}: {warning}")
+    for warning in status.warnings:
+        say_to_stderr(f"warning: {warning}")
     for pair in status.failures:
         say_to_stderr(f"{pair.state}: {pair.case_name}: {pair.reason}")
     missing = status.pairs_asked_for - len(status.pairs)

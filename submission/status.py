@@ -119,15 +119,24 @@ class RunStatus(BaseModel):
         """The pairs that were not registered."""
         return [pair for pair in self.pairs if pair.has_failed]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What was remarked of the pairs, each with the name of its pair."""
+        return [f"{pair.case_name}: {warning}" for pair in self.pairs for warning in pair.warnings]
+
     @classmethod
     def made_before(cls, path: Path, method: Method) -> dict[str, PairStatus]:
-        """The pairs that an earlier run by this method registered, by field; none where nothing tells of one."""
+        """The pairs that an earlier run by this method and version registered, by field; none where none is told of.
+
+        Another version may register otherwise, so its fields are made anew, see `Maker.stamp`.
+        """
         try:
             account = cls.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
             return {}
         made = (PairState.WRITTEN, PairState.KEPT)
-        same = (account.weights_sha256, account.refinement) == (method.weights_sha256, method.refinement)
+        told = account.weights_sha256, account.refinement, account.lumirkit
+        same = told == (method.weights_sha256, method.refinement, version("lumirkit"))
         return {pair.field: pair for pair in (*account.earlier, *account.pairs) if same and pair.state in made}
 
     @classmethod

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumirkit.base.ahead import one_ahead
-from lumirkit.base.outputs import require_apart
+from lumirkit.base.outputs import require_folder_apart
 from lumirkit.registration.kernels.precompile import Precompilation, Task
 from lumirkit.train.data import GroupSampler, Subset, TrainingImages
 from lumirkit.train.deadline import Deadline
@@ -48,7 +48,7 @@ def train(
             folder cannot be used; nothing was started.
         TrainingError, CheckpointError: training cannot go on; the last checkpoint is good.
     """
-    require_apart([out], [data])
+    require_folder_apart(out, data)
     run = RunFolder(out, recipe, start)
     run.require_own()
     job = _prepare(recipe, data, run, processes, deadline or Deadline(), cache, allow_other_images)

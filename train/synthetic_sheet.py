@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lumirkit.base.errors import RequestError
-from lumirkit.base.files import require_writable, write_bytes_atomically
+from lumirkit.base.files import require_writable_file, write_bytes_atomically
 from lumirkit.eval.pictures import RegisteredPair, as_pixels, as_png, draw_panel
 from lumirkit.registration.warp import sample, sample_nearest
 from lumirkit.train.recipe import Recipe
@@ -33,7 +33,7 @@ def draw_sheet(recipe: Recipe, pairs: int, out: Path) -> None:
     stage, source = sources[0]
     if out.suffix != ".png":
         raise RequestError(f"{out}: found the ending '{out.suffix}'; expected .png.")
-    require_writable(out.parent)
+    require_writable_file(out)
     figure = Figure(figsize=(_INCHES * len(_COLUMNS), 1.2 * _INCHES * pairs + 0.3), layout="constrained", dpi=100)
     for number, line in enumerate(figure.subplots(pairs, len(_COLUMNS), squeeze=False)):
         pair = _as_registered(generate_pair(source.factors, [recipe.seed, stage, number], SHAPE))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lumirkit.base.engine import Processes
 from lumirkit.base.errors import RequestError
-from lumirkit.base.files import as_text, require_writable
+from lumirkit.base.files import as_text, require_writable_file
 from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.evaluation_config import files_of
 from lumirkit.eval.leaderboard import LeaderboardResult, ScoringOptions, evaluate
@@ -39,7 +39,7 @@ def report_fields(
     Raises:
         EvaluationError, RequestError: nothing was written.
     """
-    require_writable(out.parent)
+    require_writable_file(out)
     engine = Processes(workers)
     folders = [_named(text)[1] for text in fields]
     require_apart([out], [*files_of(ground_truth, *folders), *(folder.parent / CARD_NAME for folder in folders)])

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter, ValidationError
 
+from lumirkit.base.files import require_writable_file
 from lumirkit.base.outputs import require_apart
 from lumirkit.base.training_log import STEPS, VALIDATIONS, read_log
 from lumirkit.eval.cases import EvaluationError
@@ -34,10 +35,12 @@ def write_training_report(run: Path, path: Path) -> None:
 
     Raises:
         EvaluationError: the folder holds no log of a run.
+        RequestError: the page cannot be written, or would replace a file of the run.
         TrainingLogError: a line of a log is damaged.
     """
     logs = run / STEPS, run / VALIDATIONS
     pictures = (run / "pictures").glob("*.png")
+    require_writable_file(path)
     require_apart([path], [*logs, run / "recipe.yaml", run / "provenance.json", *pictures])
     log, validation = map(_read, logs)
     if log.empty:

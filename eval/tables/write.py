@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lumirkit.base.errors import RequestError
-from lumirkit.base.files import require_writable
+from lumirkit.base.files import require_writable_file
 from lumirkit.base.outputs import require_apart
 from lumirkit.eval.tables.column_set import ColumnSet
 from lumirkit.eval.tables.paper import PaperTable
@@ -28,7 +28,7 @@ def write_table(
     if published and columns is not ColumnSet.LEADERBOARD:
         raise RequestError(f"--published --columns {columns}: the paper's rows have the leaderboard's columns alone.")
     for path in out:
-        require_writable(path.parent)
+        require_writable_file(path)
     require_apart(out, map(metrics_file, metrics))
     table = PaperTable.of(read_rows(metrics), published_rows() if published else (), columns)
     for path in out:

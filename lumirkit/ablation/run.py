@@ -11,7 +11,7 @@ from lumirkit.ablation.jobs import Job, list_jobs
 from lumirkit.ablation.plan import Ablation
 from lumirkit.ablation.work import work_side_by_side
 from lumirkit.base.files import require_writable, write_text_atomically
-from lumirkit.base.outputs import require_apart
+from lumirkit.base.outputs import require_apart, require_folder_apart
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset, require_files
 from lumirkit.data_manifests.evaluation_config import find_evaluation_configs
 from lumirkit.eval.statistics.write import make_statistics
@@ -60,7 +60,7 @@ def run_ablation(
     """
     _require_dataset(data)
     require_writable(out)
-    require_apart([out], [data])
+    require_folder_apart(out, data)
     require_apart([out / _PLAN, *(out / f"table.{form}" for form in FORMS)], planned_in)
     jobs = list_jobs(ablation, references)
     for job in jobs:

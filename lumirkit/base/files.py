@@ -127,6 +127,19 @@ def require_writable(folder: Path) -> None:
         raise RequestError(f"{existing}: is not writable for user {os.getuid()}; expected a writable output folder.")
 
 
+def require_writable_file(path: Path) -> None:
+    """Check that a file can be written here, before what is to be in it is made.
+
+    Raises:
+        RequestError: it is a folder, or its folder cannot be made or is not writable.
+    """
+    if path.is_dir():
+        raise RequestError(
+            f"{path}: found a folder in the place of the output; expected a file. Name one, in it or elsewhere."
+        )
+    require_writable(path.parent)
+
+
 def require_room(path: Path, shape: Sequence[int], numbers: int = 3) -> None:
     """Check that the disk which a float32 volume is to be written to has room for it, unpacked.
 

@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.base.files import require_writable
+from lumirkit.base.files import require_writable_file
 
 DAMAGE = (
     OSError,
@@ -163,7 +163,7 @@ def require_output(path: Path) -> None:
 
     Raises:
         VolumeError: it is not called like one.
-        RequestError: its folder cannot be made or is not writable.
+        RequestError: it is a folder, or its folder cannot be made or is not writable.
     """
     require_nifti_name(path)
-    require_writable(path.parent)
+    require_writable_file(path)

@@ -1,4 +1,4 @@
-"""The check that no output of a command is one of its inputs."""
+"""The checks that no output of a command takes the place of one of its inputs, or of a folder."""
 
 from __future__ import annotations
 
@@ -41,6 +41,28 @@ def require_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None])
                 "files. Give one another name."
             )
         planned[identity] = output
+
+
+def require_folder_apart(out: Path, dataset: Path, images: Iterable[Path] = ()) -> None:
+    """Check, before anything is done, that an output folder is none that a dataset lies in.
+
+    It may be a new folder in that of the dataset.
+
+    Args:
+        dataset: the folder of the dataset.
+        images: images and label maps of it; the output is neither a folder that holds one, nor in such a folder.
+
+    Raises:
+        RequestError: it is.
+    """
+    taken = {_identity(folder) for folder in {image.parent for image in images}}
+    within = (folder for folder in (out, *out.absolute().parents) if _identity(folder) in taken)
+    found = out if _identity(out) == _identity(dataset) else next(within, None)
+    if found is not None:
+        raise RequestError(
+            f"{out}: found the dataset's folder {found} in the place of the output; expected a folder of its own. "
+            "Give --out another folder."
+        )
 
 
 def _identity(path: Path) -> object:

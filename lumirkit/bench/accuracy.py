@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from lumirkit.base.files import require_writable, write_text_atomically
+from lumirkit.base.files import require_writable_file, write_text_atomically
 from lumirkit.base.outputs import require_apart
 from lumirkit.registration.ensemble import Ensemble
 from lumirkit.registration.kernels.dispatch import plain_torch
@@ -48,7 +48,7 @@ def measure_accuracy(weights: Sequence[Path], fixed: Path, moving: Path, out: Pa
     Raises:
         WeightsError, VolumeError, RequestError: a file cannot be used; nothing was computed.
     """
-    require_writable(out.parent)
+    require_writable_file(out)
     require_apart([out], [fixed, moving, *weights])
     volumes = read_image(fixed), read_image(moving)
     require_same_shape(*volumes)

@@ -20,14 +20,14 @@ def check(
     """List everything in a dataset folder that would make a run fail or a score wrong."""
     from rich.console import Console
 
-    from lumirkit.base.files import require_writable, write_json_atomically
+    from lumirkit.base.files import require_writable_file, write_json_atomically
     from lumirkit.base.outputs import require_apart
     from lumirkit.commands.findings import print_findings, watch_reading
     from lumirkit.data_manifests.check import check_dataset
     from lumirkit.data_manifests.evaluation_config import files_of
 
     if json is not None:
-        require_writable(json.parent)
+        require_writable_file(json)
         require_apart([json], files_of(root))
     report = check_dataset(root, task, workers, watch_reading)
     if json is not None:

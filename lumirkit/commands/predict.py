@@ -52,7 +52,7 @@ def predict(
     end_on_sigterm()
     from lumirkit.base.engine import engine_for
     from lumirkit.base.errors import RequestError
-    from lumirkit.base.files import require_writable
+    from lumirkit.base.files import require_writable_file
     from lumirkit.data_manifests.worklist import Shard
     from lumirkit.registration.device import Place, choose_place, list_devices
     from lumirkit.registration.refinement.settings import chosen_refinement
@@ -63,7 +63,7 @@ def predict(
 
     refinement = chosen_refinement(refine, refine_grid)
     if zip_ is not None:
-        require_writable(zip_.parent)
+        require_writable_file(zip_)
     dataset_json = path_for(cluster, dataset_json_of(dataset))
     chosen, part = [path_for(cluster, path) for path in chosen_weights(weights)], Shard.parse(shard)
     named = list_devices(device)
@@ -77,6 +77,8 @@ def predict(
             place = places[0] if len(devices) == 1 else place
         fields = path_for(cluster, out)
         status = predict_dataset(dataset_json, dataset_json.parent, fields, chosen, place, part, on_error, refinement)
+    for warning in status.warnings:
+        say_to_stderr(f"warning: {warning}")
     end_with_failures({pair.case_name: pair.reason for pair in status.failures}, "failed pairs")
     if zip_ is not None:
         pack_fields(fields, zip_, dataset_json)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lumirkit.base.failure import reason_of
 from lumirkit.base.files import remove_partial_files, require_writable, write_text_atomically
-from lumirkit.base.outputs import require_apart
+from lumirkit.base.outputs import require_apart, require_folder_apart
 from lumirkit.base.progress import Progress
 from lumirkit.data_manifests.evaluation_config import files_of
 from lumirkit.eval.cases import Case
@@ -73,7 +73,7 @@ def run_stress(
         OSError: a result could not be kept, so that going on would be in vain.
     """
     require_writable(out)
-    require_apart([out], [cases[0].root])
+    require_folder_apart(out, cases[0].root, [file for case in cases for file in (*case.images(), *case.files())])
     require_apart([out / name for name in _FILES], files_of(cases[0].root))
     remove_partial_files(out / _KEPT)
     settings = [_Setting(None, 0), *(_Setting(each.disturbance, value) for each in tried for value in each.strengths)]

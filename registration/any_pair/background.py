@@ -10,11 +10,10 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from lumirkit.base.errors import VolumeError
+from lumirkit.registration.below_zero import TAKEN_FOR_BACKGROUND, reaches_below_zero
 from lumirkit.registration.volume import Volume
 
 _LEAST_BACKGROUND = 0.2  # share of the voxels with one value; around a skull-stripped head in its box it is half
-_LEAST_NEGATIVE = 0.1  # of the brightest; where images are resampled smoothly, values swing below 0 by less
-_DARK_PERCENT, _BRIGHT_PERCENT = 2, 99.8
 _LEVELS = 255  # the darkest voxel of the brain is one of so many levels above the background
 
 
@@ -39,13 +38,13 @@ def on_dark_background(image: Volume, say: Callable[[str], None]) -> Volume:
         return image
     brain = data != background
     if 1 - np.count_nonzero(brain) / brain.size < _LEAST_BACKGROUND:
-        if _reaches_below_zero(data):
+        if reaches_below_zero(data):
             say(
-                f"warning: {image.name}: {low:.4g}…{high:.4g}, and no one value around the brain; what is not above 0 "
-                "is taken for background. Shift the intensities so that the background is 0 and the brain above it."
+                f"warning: {image.name}: {low:.4g}…{high:.4g}, and no one value around the brain; "
+                f"{TAKEN_FOR_BACKGROUND}"
             )
         return image
-    if background == 0 and not _reaches_below_zero(data[brain]):
+    if background == 0 and not reaches_below_zero(data[brain]):
         return image
     darkest = float(data[brain].min())
     step = (float(data[brain].max()) - darkest) / _LEVELS or 1.0
@@ -60,9 +59,3 @@ def _commonest_on_faces(data: Float32[ndarray, "x y z"]) -> float:
     faces = [np.moveaxis(data, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
     values, counts = np.unique(np.concatenate(faces), return_counts=True)
     return float(values[counts.argmax()])
-
-
-def _reaches_below_zero(values: Float32[ndarray, ...]) -> bool:
-    """Whether values below 0 are more than what smooth resampling makes."""
-    dark, bright = np.percentile(values, (_DARK_PERCENT, _BRIGHT_PERCENT))
-    return bool(dark < -_LEAST_NEGATIVE * bright)

@@ -18,7 +18,7 @@ from docker import DockerClient
 from isal import igzip
 
 from lumirkit.base.errors import VolumeError
-from lumirkit.base.files import require_writable, write_atomically, write_json_atomically
+from lumirkit.base.files import require_writable_file, write_atomically, write_json_atomically
 from lumirkit.data_manifests.dataset import read_dataset
 from lumirkit.registration.volume import read_displacement
 from lumirkit.submission.container.contents import contents_path, image_contents
@@ -46,7 +46,7 @@ def package_submission(
         ContainerError: the run fails or leaves a field out, the engine has no room for the image's archive, or the zip
             does not hold what it should.
     """
-    require_writable(out.parent)
+    require_writable_file(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     archive_name = f"{_plain_name(image)}.tar.gz"
     with tempfile.TemporaryDirectory(prefix="lumirkit-package-", dir=out.parent) as folder:

@@ -1,5 +1,7 @@
 """What a job over a dataset checks before it starts."""
 
+import re
+
 import pytest
 
 from lumirkit.base.errors import RequestError
@@ -29,3 +31,14 @@ def test_an_empty_shard_is_refused(phantom_root, tmp_path):
 def test_absent_images_are_refused(phantom_root, tmp_path):
     with pytest.raises(ManifestError, match="listed files do not exist"):
         validation_files(find_dataset_json(phantom_root), tmp_path, tmp_path / "out")
+
+
+def test_fields_of_other_pairs_in_the_folder_are_told_of(phantom_root, tmp_path, capsys):
+    def said(*shard):
+        validation_files(find_dataset_json(phantom_root), phantom_root, tmp_path, *shard)
+        return capsys.readouterr().err
+
+    (tmp_path / "disp_4024_4033.nii.gz").touch()
+    assert said(Shard(1, 4)) == said() == "", "a field of another shard is no stranger"
+    (tmp_path / "disp_0001_0002.nii.gz").touch()
+    assert re.search(r"found fields of no pair of .*, 1 in all, such as disp_0001_0002\.nii\.gz", said())

@@ -198,3 +198,21 @@ def test_arrays_taken_as_they_are_must_have_one_shape(lumirkit, dataset, tmp_pat
     done = lumirkit("register", dataset / FIXED, moving, tmp_path / "out.nii.gz", *options)
     refused(done, moving, "found shape (32, 40, 34); expected (32, 40, 33)", "Resample")
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_intensities_below_0_are_warned_of_in_arrays_taken_as_they_are(lumirkit, dataset, tmp_path, make_weights):
+    fixed, moving = dataset / FIXED, dataset / "imagesVal/LUMIRMRI_3454_0000.nii.gz"
+    image = nib.load(fixed)
+    brain = image.get_fdata(dtype=np.float32)
+    inside = brain > 0
+    brain[inside] = (brain[inside] - brain[inside].mean()) / brain[inside].std()
+    nib.save(nib.Nifti1Image(brain, image.affine), fixed)
+    for command in (
+        ("predict", "--dataset", dataset, "--out", tmp_path / "out"),
+        ("register", fixed, moving, tmp_path / "out.nii.gz", "--as-is"),
+    ):
+        done = lumirkit(*command, "--weights", make_weights())
+        assert done.returncode == 0, done.stderr
+        (warning,) = (line for line in done.stderr.splitlines() if line.startswith("warning"))
+        assert f"{fixed}: found intensities of -" in warning
+        assert "what is not above 0 is taken for background" in warning

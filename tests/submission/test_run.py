@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import time
+from importlib.metadata import version
 
 import forked
 import nibabel as nib
@@ -19,7 +20,14 @@ from lumirkit.registration.device import Place
 from lumirkit.registration.precision import Precision
 from lumirkit.registration.predictor import Method
 from lumirkit.registration.refinement.settings import Refinement
-from lumirkit.registration.volume import read_description, read_displacement, read_image, write_volume
+from lumirkit.registration.volume import (
+    read_affine,
+    read_description,
+    read_displacement,
+    read_image,
+    write_displacement,
+    write_volume,
+)
 from lumirkit.registration.warp import sample
 from lumirkit.submission import loading, pair_maker
 from lumirkit.submission.on_error import OnError
@@ -81,6 +89,19 @@ def test_what_other_weights_took_is_not_remembered(tmp_path):
     assert RunStatus.made_before(path, these) == {"a.nii.gz": pair}
     assert RunStatus.made_before(path, others) == RunStatus.made_before(path, refined) == {}
     assert RunStatus.made_before(tmp_path / "none", these) == {}
+    RunStatus(lumirkit="0.0", members=1, weights_sha256="these", pairs_asked_for=1, pairs=[pair]).write(path)
+    assert RunStatus.made_before(path, these) == {}
+
+
+def test_fields_of_another_version_of_the_kit_are_made_anew(predict, tmp_path):
+    predict()
+    out, first = tmp_path / "out", contents(tmp_path / "out")
+    field = out / NAMES[2]
+    earlier = read_description(field).replace(version("lumirkit"), "0.0")
+    write_displacement(field, read_displacement(field, SHAPE), read_affine(field), earlier)
+    again = states(predict())
+    assert [again[name] for name in NAMES] == [PairState.KEPT] * 2 + [PairState.WRITTEN, PairState.KEPT]
+    assert contents(out) == first
 
 
 def test_a_restart_makes_only_what_is_not_there_whole_and_of_the_same_making(predict, dataset, tmp_path, make_weights):
@@ -243,6 +264,13 @@ def test_what_a_failure_means_is_the_callers_choice(predict, dataset, tmp_path):
     assert order[-1] == NAMES[0]
     assert len(order) < len(NAMES)
     assert sorted(contents(out)) == sorted(order[:-1])
+
+
+def test_the_wait_for_the_compiler_is_no_time_of_the_first_pair(predict, monkeypatch):
+    waits = [3.0]
+    monkeypatch.setattr(predictor.Predictor, "wait_for_kernels", lambda self: time.sleep(waits.pop() if waits else 0))
+    assert max(pair.seconds for pair in predict().pairs) < 3
+    assert not waits
 
 
 def test_the_account_says_what_every_pair_took(predict, tmp_path):

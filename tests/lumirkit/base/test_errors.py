@@ -25,6 +25,7 @@ STATUSES = {
     "RequestError": NOTHING_STARTED,
     "StoreError": NOTHING_STARTED,
     "TrainingError": NOT_FINISHED,
+    "TrainingLogError": NOTHING_STARTED,
     "VolumeError": NOTHING_STARTED,
     "WeightsError": NOTHING_STARTED,
     "WorkersLostError": NOT_FINISHED,

@@ -1,6 +1,7 @@
 """An output that is one of the inputs is refused by every command before anything is done, and stays as it is."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lumirkit.base.errors import RequestError
+from lumirkit.base.outputs import require_folder_apart
 from lumirkit.commands.main import app
 from lumirkit.data_manifests.dataset import find_dataset_json
 from lumirkit.registration.volume import write_displacement
@@ -100,6 +102,56 @@ def test_an_output_that_is_an_input_is_refused(data, command, output):
     assert isinstance(result.exception, RequestError), result.output
     assert "place of the output" in str(result.exception) or "two outputs" in str(result.exception)
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+
+
+FILES_TO_WRITE = [
+    f"register {PAIR} {{out}}.nii.gz",
+    f"register {PAIR} {{root}}/new.nii.gz --moved {{out}}.nii.gz",
+    f"warp {FIELD} --moving {{root}}/{MOVING} --out {{out}}.nii.gz",
+    f"warp {FIELD} --points {{root}}/points.csv --out {{out}}.csv",
+    f"export {FIELD} --fixed {{root}}/{FIXED} --moving {{root}}/{MOVING} --out {{out}}.nii.gz",
+    f"invert {FIELD} --out {{out}}.nii.gz",
+    f"compose {FIELD} {FIELD} --out {{out}}.nii.gz",
+    f"jacobian {FIELD} --out {{out}}.nii.gz",
+    f"template {{root}}/{FIXED} {{root}}/{MOVING} --out {{out}}.nii.gz",
+    f"evaluate {SCORED} --out {{out}}",
+    f"report {SCORED} --out {{out}}",
+    "report --training {root} --out {out}",
+    "table A={root}/metrics.json --out {out}.md",
+    "manifest check {root} --json {out}",
+    f"bench accuracy {PAIR} --weights {{root}}/w.safetensors --out {{out}}",
+    "synthetic sitreg_synthetic --out {out}.png",
+    "predict --dataset {root} --out {root}/fields --zip {out}",
+]
+
+
+@pytest.mark.parametrize("command", FILES_TO_WRITE)
+def test_a_folder_in_the_place_of_a_file_is_refused(data, tmp_path, command):
+    out = tmp_path / "folder"
+    for ending in ("", ".nii.gz", ".csv", ".md", ".png"):
+        out.with_name(f"folder{ending}").mkdir()
+    result = CliRunner().invoke(app, command.format(root=data, out=out).split())
+    assert isinstance(result.exception, RequestError), result.output
+    assert re.search(r"folder\S*: found a folder in the place of the output; expected a file", str(result.exception))
+    assert not [found for folder in tmp_path.glob("folder*") for found in folder.iterdir()]
+
+
+@pytest.mark.parametrize("out", ["", "imagesVal", "imagesVal/new/deep", "labelsVal"])
+def test_results_of_a_stress_test_lie_apart_from_the_datasets_files(data, out):
+    stress = ["stress", "--ground-truth", str(data), "--weights", str(data / "w.safetensors"), "--out", str(data / out)]
+    result = CliRunner().invoke(app, stress)
+    assert isinstance(result.exception, RequestError), result.output
+    assert "found the dataset's folder" in str(result.exception)
+    assert not list(data.rglob("kept"))
+
+
+def test_an_output_folder_may_be_a_new_one_of_the_dataset(tmp_path):
+    images = [tmp_path / "imagesVal" / "a.nii.gz"]
+    images[0].parent.mkdir()
+    require_folder_apart(tmp_path / "runs" / "first", tmp_path, images)
+    (tmp_path / "link").symlink_to(images[0].parent)
+    with pytest.raises(RequestError, match="link/new: found the dataset's folder"):
+        require_folder_apart(tmp_path / "link" / "new", tmp_path, images)
 
 
 def test_a_field_is_no_image_of_its_dataset(data):

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from docker.errors import APIError
 
+from lumirkit.base.errors import RequestError
 from lumirkit.data_manifests.dataset import find_dataset_json, read_dataset
 from lumirkit.registration.volume import write_displacement
 from lumirkit.submission.container.engine import ContainerError, save_image
-from lumirkit.submission.container.package import check_package
+from lumirkit.submission.container.package import check_package, package_submission
 
 SHAPE = (32, 40, 34)
 
@@ -92,6 +93,11 @@ def test_what_is_wrong_is_named(make_package, change, message):
 def test_another_image_in_the_archive_is_refused(make_package):
     with pytest.raises(ContainerError, match=r"names \['other:latest'\]; expected lumirkit:latest"):
         check_package(*make_package(tag="other:latest"))
+
+
+def test_a_folder_in_the_place_of_the_zip_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(RequestError, match="found a folder in the place of the output"):
+        package_submission(None, "mine", tmp_path / "dataset.json", tmp_path, None, None)
 
 
 class EngineThatSavesNothing:
