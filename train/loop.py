@@ -51,15 +51,11 @@ def train(
     require_apart([out], [data])
     run = RunFolder(out, recipe, start)
     run.require_own()
-    job = _prepare(recipe, data, run, processes, deadline or Deadline(), cache, allow_other_images)
-    step = job.run.last_step()
-    with closing(job.reporter):
-        for number, stage in enumerate(recipe.stages):
-            if step < recipe.start_of(number) + stage.steps:
-                step, late = _train_stage(job, number, step)
-                if late:
-                    break
-    return job.run.weights
+    model = Model(recipe, processes.device)
+    check_stages(model.network, recipe.stages, processes)
+    with run.alone(processes):
+        _train_stages(_prepare(model, data, run, processes, deadline or Deadline(), cache, allow_other_images))
+    return run.weights
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ class _Job:
 
 
 def _prepare(
-    recipe: Recipe,
+    model: Model,
     data: Path,
     run: RunFolder,
     processes: Processes,
@@ -85,9 +81,8 @@ def _prepare(
     cache: Path | None,
     allow_other_images: bool,
 ) -> _Job:
-    """Check everything, then make or find the run folder and bring the model to where its run stands."""
-    model = Model(recipe, processes.device)
-    check_stages(model.network, recipe.stages, processes)
+    """Check the data, then make or find the run folder and bring the model to where its run stands."""
+    recipe = run.recipe
     validation = Validation(data, recipe.validation, processes) if recipe.validation else None
     with_labels = any(stage.needs_label_maps for stage in recipe.stages)
     compiling = Precompilation([Task.TRAIN] if processes.is_first and processes.device.type == "cpu" else [])
@@ -117,6 +112,17 @@ def _few_shot(recipe: Recipe) -> Subset:
     counts = [stage.n_images for stage in recipe.stages if stage.draws_images]
     every = not counts or None in counts
     return Subset(None if every else max(count for count in counts if count is not None), recipe.subset_seed)
+
+
+def _train_stages(job: _Job) -> None:
+    """Train from where the run stands to its end, or until time is up."""
+    step = job.run.last_step()
+    with closing(job.reporter):
+        for number, stage in enumerate(job.recipe.stages):
+            if step < job.recipe.start_of(number) + stage.steps:
+                step, late = _train_stage(job, number, step)
+                if late:
+                    break
 
 
 def _train_stage(job: _Job, number: int, step: int) -> tuple[int, bool]:
