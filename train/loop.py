@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lumirkit.base.ahead import one_ahead
 from lumirkit.base.outputs import require_apart
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.kernels.precompile import Precompilation, Task
 from lumirkit.train.data import GroupSampler, Subset, TrainingImages
 from lumirkit.train.deadline import Deadline
@@ -53,9 +55,23 @@ def train(
     run.require_own()
     model = Model(recipe, processes.device)
     check_stages(model.network, recipe.stages, processes)
-    with run.alone(processes):
+    with run.alone(processes), _telling_of_interruption(run, processes):
         _train_stages(_prepare(model, data, run, processes, deadline or Deadline(), cache, allow_other_images))
     return run.weights
+
+
+@contextmanager
+def _telling_of_interruption(run: RunFolder, processes: Processes) -> Iterator[None]:
+    """Say after Ctrl-C, which goes on as it is, from where the run will continue."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if processes.is_first:
+            say_to_stderr(
+                f"{run.path}: interrupted; saved up to step {run.last_step()} of {run.recipe.n_steps}. The same "
+                "command goes on from there."
+            )
+        raise
 
 
 @dataclass(frozen=True)
@@ -116,7 +132,9 @@ def _few_shot(recipe: Recipe) -> Subset:
 
 def _train_stages(job: _Job) -> None:
     """Train from where the run stands to its end, or until time is up."""
-    step = job.run.last_step()
+    step, last = job.run.last_step(), job.recipe.n_steps
+    if 0 < step < last:
+        job.reporter.say(f"{job.run.path}: goes on after step {step} of {last}")
     with closing(job.reporter):
         for number, stage in enumerate(job.recipe.stages):
             if step < job.recipe.start_of(number) + stage.steps:

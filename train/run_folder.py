@@ -280,7 +280,7 @@ class RunFolder:
     @property
     def is_done(self) -> bool:
         """Whether the last step of the recipe is in a checkpoint and in the weights."""
-        return self.weights.exists() and self.last_step() == self.recipe.start_of(len(self.recipe.stages))
+        return self.weights.exists() and self.last_step() == self.recipe.n_steps
 
     def last_step(self) -> int:
         """The step of the newest checkpoint; 0 for a new run."""

@@ -208,6 +208,22 @@ def test_a_second_command_in_the_same_folder_ends_at_once(recipe, phantom_root, 
     third.kill()
 
 
+def test_an_interrupted_run_says_what_is_saved_and_the_next_one_from_where_it_goes_on(recipe, phantom_root, tmp_path):
+    recipe.write_text(RECIPE.replace("epochs: 2, items_per_epoch: 3", "epochs: 1000, items_per_epoch: 3"))
+    command = training(recipe, phantom_root, tmp_path / "run")
+    process = forked.lumirkit(tmp_path / "said", *command)
+    process.wait_until(lambda: list((tmp_path / "run" / "checkpoints").glob("step_*")))
+    process.send(signal.SIGINT)
+    assert process.wait() == 130
+    step = int(max((tmp_path / "run" / "checkpoints").iterdir()).stem.removeprefix("step_"))
+    said = f"{tmp_path / 'run'}: interrupted; saved up to step {step} of 1002. The same command goes on from there."
+    assert said in process.said
+    process = forked.lumirkit(tmp_path / "said", *command)
+    process.wait_until(lambda: "stage 1 of 2 " in process.said)
+    process.kill()
+    assert f"{tmp_path / 'run'}: goes on after step {step} of 1002" in process.said
+
+
 def test_termination_means_a_checkpoint(recipe, phantom_root, tmp_path):
     recipe.write_text(RECIPE.replace("epochs: 2, items_per_epoch: 3", "epochs: 1, items_per_epoch: 3000"))
     process = forked.lumirkit(tmp_path / "said", *training(recipe, phantom_root, tmp_path / "run"))
