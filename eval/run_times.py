@@ -37,6 +37,11 @@ class _Record(BaseModel):
     seconds: Seconds
 
 
+def account_files(folder: Path) -> list[Path]:
+    """The files in a folder of fields by which `lumirkit predict` and the container tell of their runs."""
+    return sorted(folder.glob(_ACCOUNTS))
+
+
 def read_run_times(folder: Path, fields: Iterable[str]) -> dict[str, float]:
     """Seconds by the name of the field, for those of `fields` whose time is known.
 
@@ -45,7 +50,7 @@ def read_run_times(folder: Path, fields: Iterable[str]) -> dict[str, float]:
     Raises:
         ManifestError: a file with times cannot be used; move it away to score without them.
     """
-    accounts = [read_json_model(path, _Account) for path in sorted(folder.glob(_ACCOUNTS))]
+    accounts = [read_json_model(path, _Account) for path in account_files(folder)]
     in_order = sorted(accounts, key=lambda run: run.updated)
     pairs = [pair for run in in_order for pair in run.earlier] + [pair for run in in_order for pair in run.pairs]
     run_seconds = {pair.field: pair.seconds for pair in pairs if pair.state in _MADE and pair.seconds}

@@ -306,7 +306,7 @@ def train_recipe(
         ...     lumirkit.load_weights(path, device="cpu").members
         1
     """
-    require_extra("lumirkit.train_recipe", "train", "omegaconf", "matplotlib")
+    require_extra("lumirkit.train_recipe", "train", "omegaconf", "filelock", "matplotlib")
     from lumirkit.train.deadline import Deadline
     from lumirkit.train.launch import launch_training
     from lumirkit.train.shipped_recipes import find_recipe

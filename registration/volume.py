@@ -319,6 +319,11 @@ def _channels_first(path: Path, found: tuple[int, ...], shape: tuple[int, int, i
             f"{path}: found shape {found}, whose layout is ambiguous: the first axis and the last could both be the "
             f"components. Expected (3, X, Y, Z) for images of 3 voxels along x, here {(3, *shape)}."
         )
+    if found[3:] == (1, 3):
+        raise VolumeError(
+            f"{path}: found shape {found}, a field in the format of ITK; expected {(*shape, 3)}, in voxels. Write it "
+            "so by `lumirkit export --format challenge`."
+        )
     if found not in ((*shape, 3), (3, *shape)):
         raise VolumeError(
             f"{path}: found shape {found}; expected {(*shape, 3)} or {(3, *shape)} for this pair. "

@@ -34,7 +34,8 @@ class Reading:
     """How the moving image is read through a field."""
 
     labels: bool = False
-    """Read the nearest voxel and keep the integer type of the file; else read linearly and write float32."""
+    """Read the nearest voxel and keep the integer type of the file, but for int64 and uint64; else read linearly and
+    write float32."""
     fill: float = 0
     """The value beyond the moving image."""
     vectors: VectorRule = VectorRule.KEEP

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lumirkit.base.ahead import one_ahead
 from lumirkit.base.outputs import require_folder_apart
+from lumirkit.base.screen import say_to_stderr
 from lumirkit.registration.kernels.precompile import Precompilation, Task
 from lumirkit.train.data import GroupSampler, Subset, TrainingImages
 from lumirkit.train.deadline import Deadline
@@ -51,15 +53,25 @@ def train(
     require_folder_apart(out, data)
     run = RunFolder(out, recipe, start)
     run.require_own()
-    job = _prepare(recipe, data, run, processes, deadline or Deadline(), cache, allow_other_images)
-    step = job.run.last_step()
-    with closing(job.reporter):
-        for number, stage in enumerate(recipe.stages):
-            if step < recipe.start_of(number) + stage.steps:
-                step, late = _train_stage(job, number, step)
-                if late:
-                    break
-    return job.run.weights
+    model = Model(recipe, processes.device)
+    check_stages(model.network, recipe.stages, processes)
+    with run.alone(processes), _telling_of_interruption(run, processes):
+        _train_stages(_prepare(model, data, run, processes, deadline or Deadline(), cache, allow_other_images))
+    return run.weights
+
+
+@contextmanager
+def _telling_of_interruption(run: RunFolder, processes: Processes) -> Iterator[None]:
+    """Say after Ctrl-C, which goes on as it is, from where the run will continue."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if processes.is_first:
+            say_to_stderr(
+                f"{run.path}: interrupted; saved up to step {run.last_step()} of {run.recipe.n_steps}. The same "
+                "command goes on from there."
+            )
+        raise
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class _Job:
 
 
 def _prepare(
-    recipe: Recipe,
+    model: Model,
     data: Path,
     run: RunFolder,
     processes: Processes,
@@ -85,9 +97,8 @@ def _prepare(
     cache: Path | None,
     allow_other_images: bool,
 ) -> _Job:
-    """Check everything, then make or find the run folder and bring the model to where its run stands."""
-    model = Model(recipe, processes.device)
-    check_stages(model.network, recipe.stages, processes)
+    """Check the data, then make or find the run folder and bring the model to where its run stands."""
+    recipe = run.recipe
     validation = Validation(data, recipe.validation, processes) if recipe.validation else None
     with_labels = any(stage.needs_label_maps for stage in recipe.stages)
     compiling = Precompilation([Task.TRAIN] if processes.is_first and processes.device.type == "cpu" else [])
@@ -117,6 +128,19 @@ def _few_shot(recipe: Recipe) -> Subset:
     counts = [stage.n_images for stage in recipe.stages if stage.draws_images]
     every = not counts or None in counts
     return Subset(None if every else max(count for count in counts if count is not None), recipe.subset_seed)
+
+
+def _train_stages(job: _Job) -> None:
+    """Train from where the run stands to its end, or until time is up."""
+    step, last = job.run.last_step(), job.recipe.n_steps
+    if 0 < step < last:
+        job.reporter.say(f"{job.run.path}: goes on after step {step} of {last}")
+    with closing(job.reporter):
+        for number, stage in enumerate(job.recipe.stages):
+            if step < job.recipe.start_of(number) + stage.steps:
+                step, late = _train_stage(job, number, step)
+                if late:
+                    break
 
 
 def _train_stage(job: _Job, number: int, step: int) -> tuple[int, bool]:

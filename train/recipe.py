@@ -187,6 +187,11 @@ class Recipe(Settings):
         """The number of steps that are done, over all stages, when stage `number` begins."""
         return sum(stage.steps for stage in self.stages[:number])
 
+    @property
+    def n_steps(self) -> int:
+        """The number of steps of all stages."""
+        return self.start_of(len(self.stages))
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe and apply `key=value` overrides, such as `stages.0.epochs=3`.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lumirkit.base.errors import KitError
+from lumirkit.base.errors import KitError, RequestError
 from lumirkit.base.files import (
     append_text,
     require_writable,
@@ -94,6 +96,32 @@ class RunFolder:
             raise RecipeError(
                 f"{stored}: this folder holds a run of a different recipe. Give another --out, or delete the folder."
             )
+
+    @contextmanager
+    def alone(self, processes: Processes) -> Iterator[None]:
+        """Let no other command train in this folder meanwhile.
+
+        The first process holds a lock, which the system frees when that process ends, however it ends.
+
+        Raises:
+            RequestError: another command trains in it, which every process is told.
+        """
+        lock = FileLock(self.path / ".lock", blocking=False)
+        taken = False
+        try:
+            if processes.is_first:
+                lock.acquire()
+        except Timeout:
+            taken = True
+        try:
+            if processes.any(taken):
+                raise RequestError(
+                    f"{self.path}: found another process that trains in this folder; expected one command at a time. "
+                    "Wait until it ends, or give another --out."
+                )
+            yield
+        finally:
+            lock.release()
 
     @property
     def _stored_recipe(self) -> Path:
@@ -252,7 +280,7 @@ class RunFolder:
     @property
     def is_done(self) -> bool:
         """Whether the last step of the recipe is in a checkpoint and in the weights."""
-        return self.weights.exists() and self.last_step() == self.recipe.start_of(len(self.recipe.stages))
+        return self.weights.exists() and self.last_step() == self.recipe.n_steps
 
     def last_step(self) -> int:
         """The step of the newest checkpoint; 0 for a new run."""

@@ -12,6 +12,7 @@ from lumirkit.base.outputs import require_apart
 from lumirkit.data_manifests.worklist import PairFiles, Shard, validation_files
 from lumirkit.eval.baselines.methods import BASELINES
 from lumirkit.eval.baselines.record import is_made, method_record, record_path
+from lumirkit.eval.run_times import account_files
 from lumirkit.registration.pair_files import Failure, for_each_pair, register_files
 
 
@@ -49,7 +50,22 @@ def run_baseline(name: str, dataset_json: Path, images: Path, out: Path, shard: 
 
     pairs = validation_files(dataset_json, images, out, shard)
     require_apart([record_path(pair.field) for pair in pairs], [dataset_json])
+    _require_no_predictions(out)
     return for_each_pair(pairs, run_pair)
+
+
+def _require_no_predictions(out: Path) -> None:
+    """Check that `lumirkit predict` has not filled a folder, whose fields have the same names.
+
+    Raises:
+        RequestError: it has.
+    """
+    accounts = account_files(out)
+    if accounts:
+        raise RequestError(
+            f"{accounts[0]}: found the status file of `lumirkit predict`, whose fields would be overwritten; expected "
+            "a folder without such fields. Give another --out."
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -142,10 +142,23 @@ def _what_it_is(path: Path) -> str | None:
         return f"{path}: found a gzip file; expected one of that name to be unpacked. Call it {path.name}.gz."
     if path.suffix == ".gz" and any(_says_header_size(start, size) for size in _HEADER_BYTES):
         return f"{path}: found an unpacked image; expected one of that name to be packed. Call it {path.stem}."
+    if path.suffix == ".gz" and _is_packed_twice(path):
+        return (
+            f"{path}: found a gzip file inside the gzip file; expected an image in it. Unpack it once, as `gunzip -c "
+            f"{path.name} > NEW.nii.gz` does."
+        )
     for pointer, tool, command in _POINTERS:
         if pointer in start:
             return f"{path}: found a pointer of {tool} to the image; expected the image. Fetch it with `{command}`."
     return None
+
+
+def _is_packed_twice(path: Path) -> bool:
+    try:
+        with igzip.open(path) as file:
+            return bool(file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC)
+    except DAMAGE:
+        return False
 
 
 def require_nifti_name(path: Path) -> None:

@@ -67,8 +67,9 @@ def require_folder_apart(out: Path, dataset: Path, images: Iterable[Path] = ()) 
 
 def _identity(path: Path) -> object:
     """What is equal for all names of a file."""
+    resolved = Path(os.path.realpath(path))  # stat alone fails on missing/../file, which leads to a file too
     try:
-        found = path.stat()
+        found = resolved.stat()
     except OSError:  # nothing is there yet
-        return os.path.realpath(path)
+        return resolved
     return found.st_dev, found.st_ino

@@ -23,7 +23,7 @@ def export(
     fixed: Annotated[Path | None, typer.Option(help="Fixed image.")] = None,
     moving: Annotated[Path | None, typer.Option(help="Moving image.")] = None,
     convention: Annotated[
-        Convention | None, typer.Option("--format", help="What to write.", show_default="itk")
+        Convention | None, typer.Option("--format", help="What to write, whatever FIELD is.", show_default="itk")
     ] = None,
     header: Header = None,
     orientation: Orientation = None,

@@ -30,7 +30,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a recipe, or continue an interrupted run of it; started by torchrun or srun, with all their processes."""
-    require_extra("lumirkit train", "train", "omegaconf", "matplotlib")
+    require_extra("lumirkit train", "train", "omegaconf", "filelock", "matplotlib")
     from lumirkit.train.deadline import Deadline
     from lumirkit.train.launch import launch_training
     from lumirkit.train.shipped_recipes import find_recipe

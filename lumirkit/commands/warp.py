@@ -24,7 +24,9 @@ def warp(
     out: Annotated[Path, typer.Option(help="Image (.nii.gz) to write; of points, a file of their kind.")],
     moving: Annotated[Path | None, typer.Option(help="What to warp: the moving image, or a label map of it.")] = None,
     like: Annotated[Path | None, typer.Option(help="Fixed image, whose header the result gets.")] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="Nearest voxel, integer type kept.")] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Nearest voxel, integer type kept, save that 64 bits become 32.")
+    ] = False,
     fill: Annotated[float, typer.Option(help="Value beyond the moving image, such as -1024 of a CT.")] = 0,
     vectors: Annotated[
         VectorRule,

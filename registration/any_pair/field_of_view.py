@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from nibabel.affines import apply_affine
 
+from lumirkit.base.errors import VolumeError
 from lumirkit.registration.any_pair.start import overlap
 from lumirkit.registration.grid import Grid
 from lumirkit.registration.volume import Volume
@@ -36,7 +37,7 @@ def cut_to_shared_view(fixed: Volume, moving: Volume, say: Callable[[str], None]
     ]
     if min(shares) >= _WHOLE:
         return fixed, moving
-    both_show_some = min(shares) > 0 and overlap(cut_fixed, cut_moving) >= _ENOUGH_OVERLAP
+    both_show_some = min(shares) > 0 and _show_one_part(cut_fixed, cut_moving)
     for image, other, share in ((fixed, moving, shares[0]), (moving, fixed, shares[1])):
         if share < _WHOLE and both_show_some:
             say(
@@ -50,6 +51,14 @@ def cut_to_shared_view(fixed: Volume, moving: Volume, say: Callable[[str], None]
                 "--moving-mask."
             )
     return (cut_fixed, cut_moving) if both_show_some else (fixed, moving)
+
+
+def _show_one_part(cut_fixed: Volume, cut_moving: Volume) -> bool:
+    """Whether what is left of two brains is the same part of one; a rest that is smaller than any brain is none."""
+    try:
+        return overlap(cut_fixed, cut_moving) >= _ENOUGH_OVERLAP
+    except VolumeError:
+        return False
 
 
 def _volume_mm3(image: Volume) -> float:

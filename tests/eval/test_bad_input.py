@@ -66,6 +66,19 @@ def test_wrong_shape(ground_truth, fields):
     assert f"{IN_DOMAIN_FIELD}: found shape (14, 12, 9, 3); expected (14, 12, 10, 3) or (3, 14, 12, 10)" in reason
 
 
+def test_a_field_of_itk(ground_truth, fields):
+    overwrite(fields / IN_DOMAIN_FIELD, np.zeros((*SHAPE, 1, 3), dtype=np.float32))
+    reason = failure_of(ground_truth, fields)
+    assert f"{IN_DOMAIN_FIELD}: found shape (14, 12, 10, 1, 3), a field in the format of ITK" in reason
+    assert "`lumirkit export --format challenge`" in reason
+
+
+def test_a_field_that_is_packed_twice(ground_truth, fields):
+    path = fields / IN_DOMAIN_FIELD
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert f"{IN_DOMAIN_FIELD}: found a gzip file inside the gzip file" in failure_of(ground_truth, fields)
+
+
 @pytest.mark.parametrize("slope", [None, 0.01])
 def test_integer_field(ground_truth, fields, slope):
     overwrite(fields / IN_DOMAIN_FIELD, np.ones((*SHAPE, 3), dtype=np.int16), slope)

@@ -193,6 +193,37 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(recipe, phantom_root,
     assert not list((tmp_path / "cut").rglob(".partial-*"))
 
 
+def test_a_second_command_in_the_same_folder_ends_at_once(recipe, phantom_root, tmp_path):
+    """Each of its processes says why; kill -9 of the first command frees the folder."""
+    recipe.write_text(RECIPE.replace("epochs: 2, items_per_epoch: 3", "epochs: 1, items_per_epoch: 3000"))
+    command = training(recipe, phantom_root, tmp_path / "run")
+    first = forked.lumirkit(tmp_path / "said", *command)
+    first.wait_until(lambda: "stage 1 of 2 " in first.said)
+    for second in forked.team(tmp_path, 3, forked.command, *command):
+        assert second.wait() == 2
+        assert f"{tmp_path / 'run'}: found another process that trains in this folder" in second.said
+    assert first.kill() == -signal.SIGKILL
+    third = forked.lumirkit(tmp_path / "said", *command)
+    third.wait_until(lambda: "stage 1 of 2 " in third.said)
+    third.kill()
+
+
+def test_an_interrupted_run_says_what_is_saved_and_the_next_one_from_where_it_goes_on(recipe, phantom_root, tmp_path):
+    recipe.write_text(RECIPE.replace("epochs: 2, items_per_epoch: 3", "epochs: 1000, items_per_epoch: 3"))
+    command = training(recipe, phantom_root, tmp_path / "run")
+    process = forked.lumirkit(tmp_path / "said", *command)
+    process.wait_until(lambda: list((tmp_path / "run" / "checkpoints").glob("step_*")))
+    process.send(signal.SIGINT)
+    assert process.wait() == 130
+    step = int(max((tmp_path / "run" / "checkpoints").iterdir()).stem.removeprefix("step_"))
+    said = f"{tmp_path / 'run'}: interrupted; saved up to step {step} of 1002. The same command goes on from there."
+    assert said in process.said
+    process = forked.lumirkit(tmp_path / "said", *command)
+    process.wait_until(lambda: "stage 1 of 2 " in process.said)
+    process.kill()
+    assert f"{tmp_path / 'run'}: goes on after step {step} of 1002" in process.said
+
+
 def test_termination_means_a_checkpoint(recipe, phantom_root, tmp_path):
     recipe.write_text(RECIPE.replace("epochs: 2, items_per_epoch: 3", "epochs: 1, items_per_epoch: 3000"))
     process = forked.lumirkit(tmp_path / "said", *training(recipe, phantom_root, tmp_path / "run"))

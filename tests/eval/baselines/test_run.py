@@ -58,6 +58,16 @@ def test_a_field_is_kept_until_its_record_or_an_image_changes(lumirkit, phantom_
     assert unfinished.read_bytes() != b"as it was"
 
 
+def test_the_fields_of_predict_are_not_overwritten(lumirkit, phantom_root, make_weights, tmp_path):
+    where = ("--dataset", phantom_root, "--out", tmp_path, "--shard", "1/2")
+    assert lumirkit("predict", *where, "--weights", make_weights()).returncode == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    ended = lumirkit("baseline", "zero", *where)
+    assert ended.returncode == 2
+    assert "lumirkit_status_1of2.json: found the status file of `lumirkit predict`" in ended.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_damaged_image_fails_its_pair_and_no_other(lumirkit, phantom_root, tmp_path):
     dataset, out = shutil.copytree(phantom_root, tmp_path / "dataset"), tmp_path / "out"
     (dataset / "imagesVal/LUMIRMRI_3455_0000.nii.gz").write_bytes(b"")

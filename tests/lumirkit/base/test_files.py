@@ -112,7 +112,7 @@ def test_a_name_that_no_file_can_have_is_named(tmp_path):
         require_apart([tmp_path / ("c" * 256)], [])
 
 
-@pytest.mark.parametrize("kind", ["same", "dots", "symlink", "hard link", "folder link"])
+@pytest.mark.parametrize("kind", ["same", "dots", "missing folder", "symlink", "hard link", "folder link"])
 def test_an_output_that_is_an_input_is_refused_under_every_name(tmp_path, kind):
     (tmp_path / "data").mkdir()
     image = tmp_path / "data" / "image.nii.gz"
@@ -120,6 +120,7 @@ def test_an_output_that_is_an_input_is_refused_under_every_name(tmp_path, kind):
     output = {
         "same": image,
         "dots": tmp_path / "data" / ".." / "data" / "image.nii.gz",
+        "missing folder": tmp_path / "missing" / ".." / "data" / "image.nii.gz",
         "folder link": tmp_path / "folder" / "image.nii.gz",
     }.get(kind, tmp_path / "link.nii.gz")
     if kind == "symlink":

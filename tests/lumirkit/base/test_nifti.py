@@ -58,6 +58,8 @@ def test_a_packed_file_with_the_name_of_an_unpacked_one_is_told_by_its_content(t
         (None, r"found an unpacked image; .* Call it a\.nii\."),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a pointer of Git LFS .* `git lfs pull`"),
         (b"/annex/objects/MD5E-s1--00.nii.gz\n", "a pointer of git-annex .* `git annex get`"),
+        (gzip.compress(gzip.compress(b"words")), r"a\.nii\.gz: found a gzip file inside the gzip file; .* `gunzip -c"),
+        (gzip.compress(gzip.compress(b"words"))[:15], "not a readable NIfTI image"),
         (b"words", "not a readable NIfTI image"),
     ],
 )

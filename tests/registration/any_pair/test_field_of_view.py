@@ -49,3 +49,15 @@ def test_a_slab_whose_header_places_it_elsewhere_is_said_and_nothing_is_cut():
     assert cut[1] is elsewhere
     assert said
     assert all("--fixed-mask" in text for text in said)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_a_slab_that_hardly_touches_the_brain_is_said_and_not_blamed_on_the_brain(exchanged):
+    said = []
+    middle = slab()
+    beside = Volume("slab", middle.data, from_matvec(np.eye(3), (0, 0, 18)) @ middle.affine)  # 2 mm of brain are in it
+    images = (beside, brain("whole")) if exchanged else (brain("whole"), beside)
+    framed(*images, say=said.append)
+    (warning,) = (text for text in said if text.startswith("warning: whole: "))
+    assert "slab shows 1 % of its brain, by their headers" in warning
+    assert "--moving-mask" in warning
