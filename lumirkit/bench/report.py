@@ -86,13 +86,13 @@ class Report(BaseModel):
             f"{machine.threads} threads; {self.repeats} repeats; {machine.date}; load before {machine.load:.2f}.",
             "",
             f"Measured rates in GFLOP/s: matrix product {_rates(rates.matrix_gflops)}, convolution "
-            f"{_rates(rates.convolution_gflops)}. Copying: {_digits(rates.copy_gb_per_s)} GB/s, read plus written.",
+            f"{_rates(rates.convolution_gflops)}. Copying: {digits(rates.copy_gb_per_s)} GB/s, read plus written.",
             "",
             _NOTES,
         ]
         for table in _tables(self.rows):
-            lines += ["", f"## {table.title}", "", _markdown_row(table.columns)]
-            lines += [_markdown_row(["---"] * len(table.columns)), *map(_markdown_row, table.cells)]
+            lines += ["", f"## {table.title}", "", markdown_row(table.columns)]
+            lines += [markdown_row(["---"] * len(table.columns)), *map(markdown_row, table.cells)]
         if self.scoring:
             lines += ["", "## scoring", "", self.scoring.to_markdown().rstrip()]
         return "\n".join([*lines, ""])
@@ -152,16 +152,17 @@ def _cells(row: Row, own: Sequence[str]) -> list[str]:
     special = {"mean u, voxels": found.mean_displacement_vox, "saved GB": found.saved_gb}
     special |= {"% of a step": row.percent_of_a_step}
     special |= {f"{part} s": spread.median for part, spread in found.parts.items()}
-    memory = f"{_digits(found.peak_memory_gb)} ({_digits(found.work_memory_gb)})"
-    last = map(_digits, (row.floor_s, row.times_the_floor, row.reference_s, row.reference_ratio))
-    return [row.what, size, _spread(found.seconds), *(_digits(special[name]) for name in own), memory, *last]
+    memory = f"{digits(found.peak_memory_gb)} ({digits(found.work_memory_gb)})"
+    last = map(digits, (row.floor_s, row.times_the_floor, row.reference_s, row.reference_ratio))
+    return [row.what, size, spread(found.seconds), *(digits(special[name]) for name in own), memory, *last]
 
 
-def _spread(seconds: Spread) -> str:
-    return f"{_digits(seconds.median)} ({_digits(seconds.min)} to {_digits(seconds.max)})"
+def spread(seconds: Spread) -> str:
+    """Write the median, and in brackets the smallest and the largest."""
+    return f"{digits(seconds.median)} ({digits(seconds.min)} to {digits(seconds.max)})"
 
 
-def _digits(value: float | None) -> str:
+def digits(value: float | None) -> str:
     """Write a number with three significant digits, never as a power of ten."""
     if value is None:
         return _NONE
@@ -172,8 +173,9 @@ def _digits(value: float | None) -> str:
 
 
 def _rates(by_dtype: dict[str, float]) -> str:
-    return " and ".join(f"{_digits(rate)} ({dtype})" for dtype, rate in by_dtype.items())
+    return " and ".join(f"{digits(rate)} ({dtype})" for dtype, rate in by_dtype.items())
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
+    """Write one line of a table in Markdown."""
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

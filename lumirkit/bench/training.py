@@ -12,6 +12,7 @@ from lumirkit.base.outputs import require_apart
 from lumirkit.base.training_log import STEPS, read_log
 from lumirkit.bench.kinds import Shape
 from lumirkit.bench.machine import Machine, describe_machine
+from lumirkit.bench.report import digits, markdown_row, spread
 from lumirkit.bench.work import Spread
 from lumirkit.phantoms.brains import PhantomSpec
 from lumirkit.phantoms.dataset import make_dataset
@@ -22,6 +23,7 @@ from lumirkit.train.recipe import Recipe, Stage
 
 FILES = ("training.json", "training.md")
 _MADE_IMAGES = 4
+_COLUMNS = ("stage", "a step takes", "s a step", "waiting for images, %", "samples a second", "peak GB")
 
 
 class StageBench(BaseModel):
@@ -56,15 +58,12 @@ class TrainingBench(BaseModel):
             f"{machine.device}; torch {machine.torch}; {machine.threads} threads; {machine.date}.",
             f"Median of {self.steps - 1} steps (smallest to largest) after one that warms up; GB are 10^9 bytes.",
             "",
-            "| stage | a step takes | s a step | waiting for images, % | samples a second | peak GB |",
-            "|---|---|---|---|---|---|",
+            markdown_row(_COLUMNS),
+            markdown_row(["---"] * len(_COLUMNS)),
         ]
         for number, stage in enumerate(self.stages, 1):
-            seconds = f"{stage.seconds.median:.3f} ({stage.seconds.min:.3f} to {stage.seconds.max:.3f})"
-            lines.append(
-                f"| {number} | {stage.items} | {seconds} | {stage.waited_percent:.1f} | "
-                f"{stage.samples_per_second:.2f} | {stage.peak_memory_gb:.2f} |"
-            )
+            numbers = map(digits, (stage.waited_percent, stage.samples_per_second, stage.peak_memory_gb))
+            lines.append(markdown_row([str(number), stage.items, spread(stage.seconds), *numbers]))
         return "\n".join([*lines, ""])
 
 
